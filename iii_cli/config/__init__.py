@@ -1,0 +1,1 @@
+"""Contexts, saved refs, environment, and the order in which settings win."""

@@ -1,0 +1,1 @@
+"""The embedded engine: registry, router, channels, built-in functions, spans."""

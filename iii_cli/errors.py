@@ -1,0 +1,289 @@
+"""The tree of errors. Each says whose fault it is, what to do next, and how the process ends.
+
+    Failure
+    ├── UsageProblem            2    what was typed
+    ├── EngineUnreachable       3    nothing listens, or the engine was lost
+    ├── NotAuthorised           4
+    ├── UnknownTarget           5    a ref or function that the engine does not know (any more)
+    ├── RefSpent                6    an end that was already taken
+    ├── NothingArrived          6    a stream of nothing, which may be a used ref
+    ├── StreamTruncated         7    the writer died or vanished
+    ├── StreamAborted           7    the writer said that it failed
+    ├── ContentDiffers          8    not what was promised
+    ├── PeerLeft                9    the reader went away while we were writing
+    ├── NotConfirmed            9    no receipt, or one that says no
+    ├── LocalProblem           10    a local read or write failed
+    ├── CommandFailed          11    the COMMAND given to us failed
+    ├── CommandNotRunnable    126
+    ├── CommandNotFound       127
+    ├── TimedOut              124
+    ├── FunctionFailed          1    the function answered with an error
+    ├── Interrupted         128+n    a signal
+    └── PeerMisbehaved          1    the engine broke the protocol
+
+`app.main` is the one place that prints a Failure and exits.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = (
+    "CommandFailed",
+    "CommandNotFound",
+    "CommandNotRunnable",
+    "ContentDiffers",
+    "EngineUnreachable",
+    "ExitStatus",
+    "Failure",
+    "FunctionFailed",
+    "Interrupted",
+    "LocalProblem",
+    "NotAuthorised",
+    "NotConfirmed",
+    "NothingArrived",
+    "PeerLeft",
+    "PeerMisbehaved",
+    "RefSpent",
+    "StreamAborted",
+    "StreamTruncated",
+    "TimedOut",
+    "UnknownTarget",
+    "UsageProblem",
+    "Where",
+    "gravest",
+)
+
+Where = Literal["local", "engine", "peer"]
+
+
+class ExitStatus(IntEnum):
+    """How a process of ours ends (design.md section 5)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    NOT_AUTHORISED = 4
+    UNKNOWN = 5
+    SPENT = 6
+    TRUNCATED = 7
+    DIFFERS = 8
+    UNCONFIRMED = 9
+    LOCAL = 10
+    COMMAND = 11
+    TIMED_OUT = 124
+    NOT_RUNNABLE = 126
+    NOT_FOUND = 127
+    PIPE_CLOSED = 141
+
+
+class Failure(Exception):
+    """Something a person must hear about, in one line, with the exit status that scripts see.
+
+    `where` says whose side it is on. `hint` says what to do next and is printed after the message.
+    """
+
+    status: ClassVar[int] = ExitStatus.FAILED
+    where: Where = "local"
+
+    def __init__(self, message: str, *, hint: str | None = None, where: Where | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if where is not None:
+            self.where = where
+
+    @property
+    def exit_status(self) -> int:
+        """What the process ends with. Same as `status` unless the error carries its own number."""
+        return self.status
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class UsageProblem(Failure):
+    """What was typed cannot be meant."""
+
+    status = ExitStatus.USAGE
+
+
+class EngineUnreachable(Failure):
+    """Nothing listens at the address, or the engine was lost while we were connected."""
+
+    status = ExitStatus.UNREACHABLE
+    where = "engine"
+
+
+class NotAuthorised(Failure):
+    """The engine does not want us: 401, 403, or its in-band AUTH_ERROR."""
+
+    status = ExitStatus.NOT_AUTHORISED
+    where = "engine"
+
+
+class UnknownTarget(Failure):
+    """A ref or a function that the engine does not know, or does not know any more."""
+
+    status = ExitStatus.UNKNOWN
+    where = "engine"
+
+
+class RefSpent(Failure):
+    """The end was already taken: refs are single-use."""
+
+    status = ExitStatus.SPENT
+    where = "peer"
+
+
+class NothingArrived(Failure):
+    """A clean end without a byte: a used or expired ref, or a writer that sent nothing."""
+
+    status = ExitStatus.SPENT
+    where = "peer"
+
+
+class StreamTruncated(Failure):
+    """The stream ended before its end: the writer died or vanished."""
+
+    status = ExitStatus.TRUNCATED
+    where = "peer"
+
+
+class StreamAborted(StreamTruncated):
+    """The writer said that it failed. `code` is the exit status it gave."""
+
+    def __init__(self, message: str, *, code: int = 1, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class ContentDiffers(Failure):
+    """What came is not what was promised: a digest, a count, or the shape of the seal."""
+
+    status = ExitStatus.DIFFERS
+    where = "peer"
+
+
+class PeerLeft(Failure):
+    """The reader went away while we were writing."""
+
+    status = ExitStatus.UNCONFIRMED
+    where = "peer"
+
+
+class NotConfirmed(Failure):
+    """The reader did not confirm that it has the data."""
+
+    status = ExitStatus.UNCONFIRMED
+    where = "peer"
+
+
+class LocalProblem(Failure):
+    """A local read or write failed: a file, a disk, a descriptor."""
+
+    status = ExitStatus.LOCAL
+
+
+class CommandFailed(Failure):
+    """The COMMAND given to us failed. `code` is its own exit status, 128+n for a signal."""
+
+    status = ExitStatus.COMMAND
+
+    def __init__(self, message: str, *, code: int, hint: str | None = None, pass_on: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.pass_on = pass_on
+
+    @property
+    def exit_status(self) -> int:
+        return self.code if self.pass_on else self.status
+
+
+class CommandNotRunnable(Failure):
+    """The COMMAND given to us exists but cannot be run."""
+
+    status = ExitStatus.NOT_RUNNABLE
+
+
+class CommandNotFound(Failure):
+    """The COMMAND given to us does not exist."""
+
+    status = ExitStatus.NOT_FOUND
+
+
+class TimedOut(Failure):
+    """A time limit that the person set has passed."""
+
+    status = ExitStatus.TIMED_OUT
+
+
+class FunctionFailed(Failure):
+    """The function, or the engine on its behalf, answered with an error body (protocol.md 2.5)."""
+
+    status = ExitStatus.FAILED
+    where = "peer"
+
+    def __init__(self, code: str, message: str, stacktrace: str | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.remote_message = message
+        self.stacktrace = stacktrace
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> FunctionFailed:
+        """The error that an `invocationresult` carries. Tolerates a body without the required strings."""
+        stacktrace = body.get("stacktrace")
+        return cls(
+            str(body.get("code", "unknown")),
+            str(body.get("message", "")),
+            None if stacktrace is None else str(stacktrace),
+        )
+
+    def body(self) -> dict[str, Any]:
+        """As the engine's own CLI prints it, keys in its order."""
+        return {"code": self.code, "message": self.remote_message, "stacktrace": self.stacktrace}
+
+
+class Interrupted(Failure):
+    """A signal asked us to stop."""
+
+    def __init__(self, signum: int, message: str = "interrupted") -> None:
+        super().__init__(message)
+        self.signum = signum
+
+    @property
+    def exit_status(self) -> int:
+        return 128 + self.signum
+
+
+class PeerMisbehaved(Failure):
+    """The other side of a socket broke the protocol. `close_code` is what RFC 6455 7.4.1 calls it."""
+
+    status = ExitStatus.FAILED
+    where = "engine"
+
+    def __init__(self, message: str, *, close_code: int = 1002) -> None:
+        super().__init__(message)
+        self.close_code = close_code
+
+
+# design.md section 5: "Where several things failed". A call's statuses rank together.
+_GRAVITY: dict[int, int] = {
+    status: rank
+    for rank, group in enumerate(((10,), (11, 126, 127), (1, 2, 3, 4, 5, 124), (8,), (7,), (9,), (6,)), start=1)
+    for status in group
+}
+
+
+def gravest(failures: Iterable[Failure]) -> Failure:
+    """The one to report when several things failed: signal, 10, 11, the call, 8, 7, 9, 6.
+
+    Raises ValueError when there is none.
+    """
+    return min(failures, key=lambda failure: 0 if isinstance(failure, Interrupted) else _GRAVITY.get(failure.status, 3))

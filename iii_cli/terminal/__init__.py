@@ -1,0 +1,1 @@
+"""What a shell sees: descriptors as byte streams, output files, child commands, progress."""

@@ -1,0 +1,1 @@
+"""Sockets: dialling, TLS, the WebSocket handshake, frames over a connection."""

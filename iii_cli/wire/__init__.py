@@ -1,0 +1,1 @@
+"""The wire as pure values: no I/O, no clock, no randomness."""

@@ -1,0 +1,125 @@
+"""Where an engine is, and what a connection to it must carry (protocol.md 1.1, 4.1, 11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from iii_cli.wire.secret import Secret
+
+if TYPE_CHECKING:
+    from iii_cli.wire.ref import ChannelRef
+
+__all__ = ("DEFAULT_URL", "EngineAddress", "Endpoint", "MalformedAddress", "TlsFiles")
+
+DEFAULT_PORT = 49134
+DEFAULT_URL = f"ws://localhost:{DEFAULT_PORT}"
+
+
+class MalformedAddress(ValueError):
+    """The text is not the URL of an engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAddress:
+    """An engine's URL in parts. The path has no trailing slash; the query is kept as it was written."""
+
+    secure: bool
+    host: str
+    port: int
+    path: str = ""
+    query: str = field(default="", repr=False)  # gateways put tokens here
+
+    @classmethod
+    def parse(cls, url: str) -> EngineAddress:
+        """Read `ws://HOST[:PORT][/PATH][?QUERY]` or `wss://…`. A bare `HOST:PORT` is taken for `ws`.
+
+        Without a port: 49134 for `ws`, 443 for `wss`. Raises MalformedAddress.
+        """
+        text = url.strip()
+        if not text or any(ord(c) < 0x21 or ord(c) == 0x7F for c in text):
+            raise MalformedAddress("an engine URL has the form ws://HOST:PORT or wss://HOST[:PORT][/PATH]")
+        if "://" not in text:
+            text = f"ws://{text}"
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError as error:
+            raise MalformedAddress(f"not an engine URL: {error}") from None
+        if parts.scheme not in ("ws", "wss"):
+            raise MalformedAddress(f"an engine URL begins with ws:// or wss://, not {parts.scheme}://")
+        if not parts.hostname:
+            raise MalformedAddress("an engine URL needs a host: ws://HOST:PORT")
+        if parts.username is not None or parts.password is not None:
+            raise MalformedAddress("no user or password in an engine URL; use III_TOKEN or a token file")
+        secure = parts.scheme == "wss"
+        if port is None:
+            port = 443 if secure else DEFAULT_PORT
+        path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._").rstrip("/")
+        query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
+        return cls(secure, parts.hostname, port, path, query)
+
+    @property
+    def authority(self) -> str:
+        """`HOST:PORT`, as the Host header wants it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """For people: without the query, which may hold a token."""
+        return f"{'wss' if self.secure else 'ws'}://{self.authority}{self.path}"
+
+    @property
+    def full_url(self) -> str:
+        """With the query. Not for people."""
+        return f"{self.url}?{self.query}" if self.query else self.url
+
+    @property
+    def is_loopback(self) -> bool:
+        """Does the name say that the engine is on this machine?"""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    def worker_target(self) -> str:
+        """The request target of the worker socket."""
+        return f"{self.path or ''}/" + (f"?{self.query}" if self.query else "")
+
+    def channel_target(self, ref: ChannelRef) -> str:
+        """The request target of the ref's end. Holds the access key: never for people."""
+        extra = f"{self.query}&" if self.query else ""
+        key = quote(ref.access_key.reveal(), safe="")
+        channel = quote(ref.channel_id, safe="")
+        return f"{self.path}/ws/channels/{channel}?{extra}key={key}&dir={ref.direction.value}"
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What `wss://` needs beyond the system's trust. Paths of PEM files."""
+
+    ca_file: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and everything a connection to it must carry."""
+
+    address: EngineAddress
+    token: Secret | None = None
+    headers: tuple[tuple[str, Secret], ...] = ()
+    tls: TlsFiles = TlsFiles()
+    connect_timeout: float | None = 10.0  # seconds; None waits for ever
+    wait_engine: float | None = None  # seconds to retry a refused connection; None: not at all
+
+    def request_headers(self) -> list[tuple[str, str]]:
+        """The headers of the upgrade request, the bearer token among them. Holds secrets."""
+        lines = [(name, value.reveal()) for name, value in self.headers]
+        if self.token and not any(name.lower() == "authorization" for name, _ in lines):
+            lines.append(("Authorization", f"Bearer {self.token.reveal()}"))
+        return lines
