@@ -276,7 +276,9 @@ class PeerMisbehaved(Failure):
 # design.md section 5: "Where several things failed". A call's statuses rank together.
 _GRAVITY: dict[int, int] = {
     status: rank
-    for rank, group in enumerate(((10,), (11, 126, 127), (1, 2, 3, 4, 5, 124), (8,), (7,), (9,), (6,)), start=1)
+    for rank, group in enumerate(
+        ((10,), (11, 126, 127), (1, 2, 3, 4, 5, 124), (8,), (7,), (9,), (6,)), start=1
+    )
     for status in group
 }
 
@@ -286,4 +288,7 @@ def gravest(failures: Iterable[Failure]) -> Failure:
 
     Raises ValueError when there is none.
     """
-    return min(failures, key=lambda failure: 0 if isinstance(failure, Interrupted) else _GRAVITY.get(failure.status, 3))
+    return min(
+        failures,
+        key=lambda failure: 0 if isinstance(failure, Interrupted) else _GRAVITY.get(failure.status, 3),
+    )

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from iii_cli.wire.secret import Secret
-
 if TYPE_CHECKING:
     from iii_cli.wire.ref import ChannelRef
+    from iii_cli.wire.secret import Secret
 
-__all__ = ("DEFAULT_URL", "EngineAddress", "Endpoint", "MalformedAddress", "TlsFiles")
+__all__ = ("DEFAULT_URL", "Endpoint", "EngineAddress", "MalformedAddress", "TlsFiles")
 
 DEFAULT_PORT = 49134
 DEFAULT_URL = f"ws://localhost:{DEFAULT_PORT}"

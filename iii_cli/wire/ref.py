@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ("ChannelRef", "Direction", "MalformedRef", "is_ref")
 
-TOKEN_PREFIX = "iii:"
+SCHEME = "iii"
 
 
 class MalformedRef(ValueError):
@@ -51,7 +51,8 @@ class ChannelRef:
 
     def to_token(self) -> str:
         """`iii:read:ID:KEY`, one shell-safe word."""
-        return f"iii:{self.direction.value}:{quote(self.channel_id, safe='')}:{quote(self.access_key.reveal(), safe='')}"
+        channel_id, key = (quote(part, safe="") for part in (self.channel_id, self.access_key.reveal()))
+        return f"{SCHEME}:{self.direction.value}:{channel_id}:{key}"
 
     def facing(self, direction: Direction) -> ChannelRef:
         """The same channel's end in `direction`."""
@@ -81,7 +82,7 @@ class ChannelRef:
         Raises MalformedRef.
         """
         parts = text.split(":")
-        if len(parts) != 4 or parts[0] != "iii":
+        if len(parts) != 4 or parts[0] != SCHEME:
             raise MalformedRef("a token has the form iii:read:ID:KEY or iii:write:ID:KEY")
         _, direction, channel_id, key = parts
         return cls.from_json(

@@ -9,7 +9,7 @@ __all__ = ("Secret",)
 
 @final
 class Secret:
-    """An access key or a token. `repr`, `str` and formatting mask it; `reveal()` is the one way to read it."""
+    """An access key or a token: `repr`, `str` and formatting mask it, only `reveal()` reads it."""
 
     __slots__ = ("_value",)
 
