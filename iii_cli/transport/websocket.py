@@ -1,0 +1,192 @@
+"""Frames over a socket, and the opening handshake of both sides (RFC 6455)."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, final
+
+import anyio
+
+from iii_cli.errors import EngineUnreachable, NotAuthorised, PeerMisbehaved, UnknownTarget
+from iii_cli.transport.sockets import IOV_MAX, ConnectionLost, Socket, dial, unreachable
+from iii_cli.wire.frames import Event, FrameDecoder, encode_frame, encode_frames
+from iii_cli.wire.handshake import HEAD_BYTES_MAX, Response, check_accepted, parse_response, upgrade_request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iii_cli.errors import Failure
+    from iii_cli.wire.address import Endpoint, EngineAddress
+    from iii_cli.wire.frames import Buffer
+
+__all__ = ("WebSocket", "open_websocket", "receive_head", "refusal")
+
+
+@final
+class WebSocket:
+    """An open WebSocket: frames in, frames out, and no opinion about what they mean.
+
+    One task may receive while others send. What `post` queued survives a cancelled `flush`, so that a
+    half-sent frame can be finished or the connection dropped, but never interleaved.
+    """
+
+    __slots__ = ("_decoder", "_lock", "_masking", "_unsent", "socket")
+
+    def __init__(self, socket: Socket, decoder: FrameDecoder, *, masking: bool) -> None:
+        self.socket = socket
+        self._decoder = decoder
+        self._masking = masking
+        self._unsent: deque[memoryview] = deque()
+        self._lock = anyio.Lock(fast_acquire=True)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that were posted and that the socket has not taken yet."""
+        return sum(len(view) for view in self._unsent)
+
+    async def receive(self) -> list[Event]:
+        """The next events, at least one. Binary pieces are valid until the next call.
+
+        Cancelling loses nothing. Raises ConnectionLost at the end of the TCP stream and when it breaks;
+        PeerMisbehaved when a frame is not one.
+        """
+        while True:
+            if events := self._decoder.events():
+                return events
+            space = self._decoder.space()
+            count = await self.socket.receive_into(space)
+            if not count:
+                raise ConnectionLost("the connection ended without a Close frame")
+            self._decoder.received(count)
+
+    def receive_now(self) -> list[Event]:
+        """What has arrived by now, perhaps nothing. Never waits. Raises as `receive` does."""
+        events = self._decoder.events()
+        if events:
+            return events
+        count = self.socket.receive_now(self._decoder.space())
+        if count is None:
+            return []
+        if not count:
+            raise ConnectionLost("the connection ended without a Close frame")
+        self._decoder.received(count)
+        return self._decoder.events()
+
+    def post(self, opcode: int, payload: Buffer) -> None:
+        """Queue one whole frame for `flush`. The payload is copied only where it must be masked."""
+        key = os.urandom(4) if self._masking else None
+        self._unsent.extend(memoryview(part) for part in encode_frame(opcode, payload, key) if len(part))
+
+    def post_many(self, opcode: int, payloads: Sequence[Buffer]) -> None:
+        """Queue many small frames as one buffer for `flush`."""
+        keys = os.urandom(4 * len(payloads)) if self._masking else None
+        self._unsent.append(memoryview(encode_frames(opcode, payloads, keys)))
+
+    async def flush(self) -> None:
+        """Send everything that is queued. Several tasks may call it; each returns when the queue is empty.
+
+        Cancelling leaves the rest queued, in order. Raises ConnectionLost.
+        """
+        unsent = self._unsent
+        async with self._lock:
+            while unsent:
+                sent = await self.socket.send_some(list(islice(unsent, IOV_MAX)))
+                while sent:
+                    first = unsent[0]
+                    if sent < len(first):
+                        unsent[0] = first[sent:]
+                        break
+                    sent -= len(first)
+                    unsent.popleft()
+
+    async def send(self, opcode: int, payload: Buffer) -> None:
+        """Post and flush."""
+        self.post(opcode, payload)
+        await self.flush()
+
+
+async def open_websocket(endpoint: Endpoint, target: str, *, what: str, pieces: bool = False) -> WebSocket:
+    """Dial the engine and upgrade on `target`. `what` names it for people: `the channel`, `the engine`.
+
+    The endpoint's `connect_timeout` bounds the whole of it, its `wait_engine` how long a refused connection
+    is tried again. Raises EngineUnreachable, NotAuthorised, UnknownTarget, LocalProblem.
+    """
+    give_up = None if endpoint.wait_engine is None else anyio.current_time() + endpoint.wait_engine
+    pause = 0.05
+    while True:
+        try:
+            return await _open_once(endpoint, target, what=what, pieces=pieces)
+        except EngineUnreachable:
+            if give_up is None or anyio.current_time() + pause > give_up:
+                raise
+        await anyio.sleep(pause)
+        pause = min(2 * pause, 1.0)
+
+
+async def _open_once(endpoint: Endpoint, target: str, *, what: str, pieces: bool) -> WebSocket:
+    address = endpoint.address
+    with anyio.move_on_after(endpoint.connect_timeout):
+        socket = await dial(endpoint)
+        try:
+            response, rest = await _upgrade(socket, endpoint, target)
+        except BaseException:
+            socket.close()
+            raise
+        if response.status != 101:
+            socket.close()
+            raise refusal(response.status, address, what)
+        decoder = FrameDecoder(masked=False, pieces=pieces)
+        if rest:
+            decoder.feed(rest)
+        return WebSocket(socket, decoder, masking=True)
+    raise unreachable(address, f"no answer within {endpoint.connect_timeout:g} s")
+
+
+async def _upgrade(socket: Socket, endpoint: Endpoint, target: str) -> tuple[Response, bytes]:
+    nonce = os.urandom(16)
+    request = upgrade_request(endpoint.address.authority, target, nonce, endpoint.request_headers())
+    try:
+        await socket.send_all(request)
+        head, rest = await receive_head(socket)
+        response = parse_response(head)
+        if response.status == 101:
+            check_accepted(response, nonce)
+    except ConnectionLost as error:
+        raise unreachable(endpoint.address, f"lost during the handshake: {error.reason}") from None
+    except PeerMisbehaved as error:
+        raise unreachable(endpoint.address, error.message) from None
+    return response, rest
+
+
+async def receive_head(socket: Socket) -> tuple[bytes, bytes]:
+    """An HTTP head with its blank line, and what came behind it.
+
+    Raises ConnectionLost where the stream ends before; PeerMisbehaved for a head that is too long.
+    """
+    head = bytearray()
+    buffer = memoryview(bytearray(16 << 10))
+    while True:
+        count = await socket.receive_into(buffer)
+        if not count:
+            raise ConnectionLost("the connection was closed")
+        searched = max(len(head) - 3, 0)
+        head += buffer[:count]
+        end = head.find(b"\r\n\r\n", searched)
+        if end >= 0:
+            return bytes(head[: end + 4]), bytes(head[end + 4 :])
+        if len(head) > HEAD_BYTES_MAX:
+            raise PeerMisbehaved("an HTTP head that does not end")
+
+
+def refusal(status: int, address: EngineAddress, what: str) -> Failure:
+    """The error for an HTTP answer in place of the upgrade (protocol.md 4.1)."""
+    if status in (401, 403):
+        return NotAuthorised(f"{address.url} refused us ({status})", hint="set III_TOKEN or --token-file")
+    if status == 404 and what == "channel":
+        return UnknownTarget(
+            f"no such channel at {address.url}: the ref is wrong, expired, or of another engine",
+            hint="refs live 5 minutes unless both ends are open; `iii channel create` makes new ones",
+        )
+    return unreachable(address, f"it answers HTTP {status}, not as an engine does")
