@@ -1,0 +1,86 @@
+"""JSON as the engine reads and writes it: what its decoder refuses is refused here too."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+__all__ = ("NESTING_MAX", "MalformedJson", "parse", "render")
+
+NESTING_MAX = 128  # the engine's decoder gives up beyond this; ours must not run out of stack either
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class MalformedJson(ValueError):
+    """The text is not JSON, or not JSON that every peer can read."""
+
+
+def parse(text: str | bytes) -> Any:
+    """The value of one JSON text.
+
+    Raises MalformedJson for what the engine's decoder refuses: NaN and infinities, numbers beyond a double,
+    lone surrogates, nesting beyond NESTING_MAX, bytes that are not UTF-8.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode()
+        value = _DECODER.decode(text)
+        if _SURROGATE_ESCAPE.search(text):
+            render(value).encode()
+    except (ValueError, RecursionError) as error:
+        raise MalformedJson(f"not JSON: {_brief(error)}") from None
+    if text.count("[") + text.count("{") > NESTING_MAX and _is_too_deep(value):
+        raise MalformedJson(f"not JSON: nested more than {NESTING_MAX} deep")
+    return value
+
+
+def render(value: Any) -> str:
+    """Compact JSON with UTF-8 text as it is.
+
+    Raises ValueError for NaN and infinities, and TypeError for what is not a JSON value.
+    """
+    return _ENCODER.encode(value)
+
+
+def _brief(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos}"
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    if isinstance(error, UnicodeDecodeError):
+        return "invalid UTF-8"
+    if isinstance(error, UnicodeEncodeError):
+        return "a lone surrogate"
+    return str(error)[:80]
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(NESTING_MAX):
+        level = [
+            item
+            for holder in level
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+            if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number beyond a double")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
