@@ -1,0 +1,86 @@
+"""The receipt: the reader's answer to a sealed stream, on a channel of its own (design.md section 4)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from iii_cli.errors import ContentDiffers, NotConfirmed
+from iii_cli.wire.figures import Figures
+from iii_cli.wire.printable import printable
+from iii_cli.wire.seal import VERSION
+
+if TYPE_CHECKING:
+    from iii_cli.errors import Failure
+
+__all__ = ("STDOUT", "Receipt", "read_receipt", "receipt_frame")
+
+STDOUT = "stdout"  # the reason of a reader whose output is a pipe: it cannot know what became of the data
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`committed`: the data is on the reader's disk, or its consumer ended with 0. Else code and reason."""
+
+    committed: bool
+    figures: Figures
+    code: int | None = None
+    reason: str | None = None
+
+    def failure(self, promised: Figures) -> Failure | None:
+        """What a writer that promised these figures must raise: ContentDiffers, NotConfirmed or nothing.
+
+        A reader that failed says so with the figures it got to, so they are compared only where it had
+        everything: when it committed, or when only its output is a pipe.
+        """
+        if self.committed or self.reason == STDOUT:
+            difference = self.figures.difference(promised)
+            if difference is not None:
+                return ContentDiffers(f"the reader's receipt does not match: {difference}")
+        if self.committed:
+            return None
+        if self.reason == STDOUT:
+            return NotConfirmed("the reader wrote to a pipe and cannot say that the data was kept")
+        reason = printable(self.reason or "") or "no reason given"
+        code = "" if self.code is None else f" (exit {self.code})"
+        return NotConfirmed(f"the reader did not keep the data: {reason}{code}")
+
+
+def receipt_frame(
+    committed: bool, figures: Figures, code: int | None = None, reason: str | None = None
+) -> bytes:
+    """The payload of the one text frame on the receipt channel. The reason is cut and made printable.
+
+    `code` and `reason` belong to `committed=False`. Raises ValueError when they come with True.
+    """
+    if committed and (code is not None or reason is not None):
+        raise ValueError("a committed receipt has no code and no reason")
+    receipt: dict[str, Any] = {"committed": committed, **figures.to_json()}
+    if code is not None:
+        receipt["code"] = code
+    if reason is not None:
+        receipt["reason"] = printable(reason)
+    return json.dumps({"iii": {"v": VERSION, "receipt": receipt}}, separators=(",", ":")).encode()
+
+
+def read_receipt(payload: bytes) -> Receipt:
+    """Read the text frame of the receipt channel. Raises ContentDiffers when it is not a receipt of ours."""
+    try:
+        value = json.loads(payload.decode())
+        inner = value["iii"]
+        receipt = inner["receipt"]
+        if len(value) != 1 or inner.keys() != {"v", "receipt"} or type(inner["v"]) is not int:
+            raise ValueError
+        if inner["v"] != VERSION or type(receipt["committed"]) is not bool:
+            raise ValueError
+        figures = Figures.from_json(receipt)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ContentDiffers("the reader's receipt is malformed") from None
+    code, reason = receipt.get("code"), receipt.get("reason")
+    return Receipt(
+        receipt["committed"],
+        figures,
+        code if type(code) is int else None,
+        reason if isinstance(reason, str) else None,
+    )
