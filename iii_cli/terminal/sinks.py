@@ -1,0 +1,210 @@
+"""Bytes that go out: stdout, a descriptor, the input of a command (house.md 4.4).
+
+The same rules as for sources: no thread in the data path, no O_NONBLOCK on a description that the shell
+shares, and every write an attempt that cannot block. A stalled pipe makes the writer wait, never the loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from iii_cli.errors import LocalProblem
+from iii_cli.terminal.descriptors import Kind, grow_pipe, kind_of, own_description, writable
+from iii_cli.terminal.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Buffer = bytes | bytearray | memoryview
+
+__all__ = ("DescriptorSink", "Sink", "StdoutSink", "cannot_write", "flush_to_disk")
+
+PIPE_BUF = 4096  # what a writable pipe takes without blocking (pipe(7))
+JOIN_BYTES = 64 << 10  # below this one copy is cheaper than one more system call
+SLOW_SYNC_BYTES = 8 << 20  # a flush of more than this may take seconds, which the loop cannot spare
+
+
+class Sink(ABC):
+    """Where bytes go. One writer at a time. Ends with either `finish` or `discard`."""
+
+    name: str
+    bytes_written: int = 0
+
+    @property
+    @abstractmethod
+    def durable(self) -> bool:
+        """Are the bytes on a disk once `finish` has returned? What a receipt may promise."""
+
+    @abstractmethod
+    async def write(self, chunk: Buffer) -> None:
+        """Write all of it. Cancelled, a part may have been written; `bytes_written` says how much.
+
+        Raises LocalProblem (a full disk, an I/O error) and BrokenPipeError (the reader left).
+        """
+
+    async def write_many(self, chunks: Iterable[Buffer]) -> None:
+        """Write all of them in order, small ones together. Raises and loses as `write`."""
+        waiting: list[Buffer] = []
+        size = 0
+        for chunk in chunks:
+            if waiting and size + len(chunk) > JOIN_BYTES:
+                await self.write(_joined(waiting))
+                waiting, size = [], 0
+            waiting.append(chunk)
+            size += len(chunk)
+        await self.write(_joined(waiting))
+
+    @abstractmethod
+    async def finish(self) -> None:
+        """The data is complete: flush and close, and hear what that has to say. Raises LocalProblem."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """The data is not complete: close, and leave nothing that looks whole. Safe to repeat."""
+
+
+class DescriptorSink(Sink):
+    """A descriptor that may be a file, a pipe, a socket, a terminal or a device."""
+
+    def __init__(self, fd: int, *, name: str, owned: bool) -> None:
+        """`owned`: finish() and discard() close it. Raises LocalProblem where it is not open for writing."""
+        self.name = name
+        self._fd = fd
+        self._owned = owned
+        self._own: int | None = None
+        self._socket: socket.socket | None = None
+        self._turns = Turns()
+        self._kind = self._checked_kind()
+        self._attempt = self._choose()
+
+    @property
+    def durable(self) -> bool:
+        return self._kind in {Kind.FILE, Kind.BLOCK}
+
+    @property
+    def is_terminal(self) -> bool:
+        """Does a person read this?"""
+        return self._kind is Kind.TERMINAL
+
+    async def write(self, chunk: Buffer) -> None:
+        rest = memoryview(chunk).cast("B")
+        while rest:
+            await self._turns.give()
+            try:
+                count = self._attempt(rest)
+            except BlockingIOError:
+                await self._wait()
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise BrokenPipeError(error.errno, "the reader left") from None
+            except OSError as error:
+                raise cannot_write(self.name, error) from None
+            else:
+                self.bytes_written += count
+                rest = rest[count:]
+
+    async def finish(self) -> None:
+        try:
+            if self.durable:
+                await flush_to_disk(self._fd, self.bytes_written)
+            # Network file systems report late write errors at close(), the close of a duplicate included.
+            os.close(os.dup(self._fd))
+            self._close()
+        except OSError as error:
+            self.discard()
+            raise cannot_write(self.name, error) from None
+
+    def discard(self) -> None:
+        try:
+            self._close()
+        except OSError:
+            return  # the data is given up anyway
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.detach()
+            self._socket = None
+        if self._own is not None:
+            own, self._own = self._own, None
+            os.close(own)
+        if self._owned:
+            self._owned = False
+            os.close(self._fd)
+
+    async def _wait(self) -> None:
+        try:
+            await anyio.wait_writable(self._fd if self._own is None else self._own)
+        except OSError as error:
+            raise cannot_write(self.name, error) from None
+
+    def _checked_kind(self) -> Kind:
+        try:
+            if writable(self._fd):
+                return kind_of(self._fd)
+        except OSError:
+            pass
+        raise LocalProblem(f"cannot write to {self.name}: it is closed")
+
+    def _choose(self) -> Callable[[memoryview], int]:
+        if self._kind in {Kind.FILE, Kind.BLOCK}:
+            return self._write
+        if self._kind is Kind.SOCKET:
+            self._socket = socket.socket(fileno=self._fd)
+            return self._send
+        if self._kind is Kind.PIPE:
+            grow_pipe(self._fd)
+        if self._kind in {Kind.PIPE, Kind.TERMINAL}:
+            self._own = own_description(self._fd, os.O_WRONLY)
+        return self._polled_write if self._own is None else self._write
+
+    def _write(self, rest: memoryview) -> int:
+        return os.write(self._fd if self._own is None else self._own, rest)
+
+    def _send(self, rest: memoryview) -> int:
+        assert self._socket is not None
+        return self._socket.send(rest, socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0))
+
+    def _polled_write(self, rest: memoryview) -> int:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        if not poll.poll(0):
+            raise BlockingIOError
+        return os.write(self._fd, rest[:PIPE_BUF])
+
+
+class StdoutSink(DescriptorSink):
+    """Descriptor 1, as the shell gave it to us. Raises LocalProblem where it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(1, name="standard output", owned=False)
+
+
+async def flush_to_disk(fd: int, bytes_written: int) -> None:
+    """fsync. Cancelled, it waits for the disk all the same. Raises OSError."""
+    try:
+        if bytes_written < SLOW_SYNC_BYTES:
+            os.fsync(fd)
+        else:
+            await anyio.to_thread.run_sync(os.fsync, fd)
+    except OSError as error:
+        if error.errno not in {
+            errno.EINVAL,
+            errno.ENOTSUP,
+        }:  # fsync(2): nothing behind it that could be flushed
+            raise
+
+
+def _joined(chunks: list[Buffer]) -> Buffer:
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def cannot_write(name: str, error: OSError) -> LocalProblem:
+    """The one line for a failed write to `name`."""
+    return LocalProblem(f"cannot write to {name}: {error.strerror or error}")
