@@ -1,0 +1,340 @@
+"""The writer end of a channel, as an anyio byte stream."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple, final
+
+import anyio
+from anyio.abc import ByteSendStream
+
+from iii_cli.client.probe import EndState, probe
+from iii_cli.errors import EngineUnreachable, Failure, PeerLeft, PeerMisbehaved, RefSpent, UnknownTarget
+from iii_cli.transport.sockets import ConnectionLost
+from iii_cli.transport.websocket import open_websocket
+from iii_cli.wire.frames import FRAME_BYTES_MAX, Opcode, close_payload
+from iii_cli.wire.ref import Direction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from iii_cli.transport.websocket import WebSocket
+    from iii_cli.wire.address import Endpoint
+    from iii_cli.wire.frames import Buffer
+    from iii_cli.wire.ref import ChannelRef
+    from iii_cli.wire.sealing import Sealer
+
+__all__ = ("ChannelWriter", "WriterStatistics")
+
+ABORT_SECONDS = 2.0  # how long an abort is tried against a reader that does not read (design.md section 4)
+
+
+class WriterStatistics(NamedTuple):
+    """What a writer has handed to the engine."""
+
+    bytes: int  # payload of binary frames
+    frames: int  # binary frames
+    messages: int  # text messages that are data
+    unsent_bytes: int  # frames on their way into the socket
+
+
+class _State(Enum):
+    NEW = auto()
+    OPEN = auto()
+    CLOSING = auto()  # our Close is sent, its echo is awaited
+    ENDED = auto()  # finished, aborted, or broken
+
+
+@final
+class ChannelWriter(ByteSendStream):
+    """Writes one stream into a channel. With a `sealer` the reader can tell a whole stream from a cut one.
+
+    It connects at the first use, or at `open()`. Leaving `async with` finishes the stream; leaving it by an
+    exception aborts it. Run `attend()` beside the writing where the source may be silent for long.
+    """
+
+    def __init__(self, endpoint: Endpoint, ref: ChannelRef, sealer: Sealer | None) -> None:
+        self._endpoint = endpoint
+        self._ref = ref.facing(Direction.WRITE)
+        self._sealer = sealer
+        self._state = _State.NEW
+        self._ws: WebSocket | None = None
+        self._opening = anyio.Lock(fast_acquire=True)
+        self._goodbye = b""
+        self._over = anyio.Event()  # the engine's side has ended; `_fault` says how
+        self._fault: Failure | None = None
+        self._attended = False
+        self._last_frame = 0.0
+        self._bytes = self._frames = self._messages = 0
+
+    def __repr__(self) -> str:
+        return f"<ChannelWriter {self._state.name.lower()}, {self._bytes} bytes>"
+
+    @property
+    def sealed(self) -> bool:
+        """Does the stream carry a seal?"""
+        return self._sealer is not None
+
+    def statistics(self) -> WriterStatistics:
+        """Counted since the start."""
+        unsent = self._ws.unsent_bytes if self._ws else 0
+        return WriterStatistics(self._bytes, self._frames, self._messages, unsent)
+
+    async def open(self) -> None:
+        """Connect, and send the seal's open frame. Idempotent.
+
+        Raises EngineUnreachable, NotAuthorised, UnknownTarget (404). That the end was already taken shows only
+        later, as RefSpent.
+        """
+        if self._state is _State.ENDED:
+            raise anyio.ClosedResourceError
+        if self._ws is not None:
+            return
+        async with self._opening:
+            if self._ws is not None:
+                return
+            target = self._endpoint.address.channel_target(self._ref)
+            self._ws = await open_websocket(self._endpoint, target, what="channel")
+            self._state = _State.OPEN
+            if self._sealer is not None:
+                self._ws.post(Opcode.TEXT, self._sealer.open_frame())
+        await self._flush(self._ws)
+
+    async def push(self, data: Buffer) -> None:
+        """Send `data` in binary frames of at most 1 MiB; `data` may be changed once this returns.
+
+        Returns when the socket took it all, so a slow reader slows the caller. Cancelled, it may have sent a
+        part: a stream that goes on after that is whole only if the caller knows what it gave.
+        Raises RefSpent, PeerLeft, UnknownTarget, EngineUnreachable.
+        """
+        ws = await self._ready()
+        view = memoryview(data)
+        for start in range(0, len(view), FRAME_BYTES_MAX):
+            chunk = view[start : start + FRAME_BYTES_MAX]
+            if ws.unsent_bytes:
+                await self._flush(ws)
+            if self._sealer is not None:
+                self._sealer.chunk(chunk)
+            ws.post(Opcode.BINARY, chunk)
+            self._bytes += len(chunk)
+            self._frames += 1
+            await self._flush(ws)
+
+    async def push_message(self, text: Buffer) -> None:
+        """Send one text message, UTF-8. The engine takes at most 16 MiB. Raises as `push`."""
+        ws = await self._ready()
+        if ws.unsent_bytes:
+            await self._flush(ws)
+        if self._sealer is not None:
+            self._sealer.message(bytes(text))
+        ws.post(Opcode.TEXT, text)
+        self._messages += 1
+        await self._flush(ws)
+
+    async def push_messages(self, texts: Sequence[bytes]) -> None:
+        """Send many short text messages, with as few system calls as they need. Raises as `push`."""
+        if not texts:
+            return
+        ws = await self._ready()
+        if ws.unsent_bytes:
+            await self._flush(ws)
+        if self._sealer is not None:
+            self._sealer.message_batch(texts)
+        ws.post_many(Opcode.TEXT, texts)
+        self._messages += len(texts)
+        await self._flush(ws)
+
+    async def finish(self) -> None:
+        """End the stream: the seal's close frame, a Close, and the wait for the engine's echo of it.
+
+        When this returns, every byte and the seal were handed to the engine; whether a reader has them, only
+        a receipt can say. The wait is as long as the reader is slow. An empty stream is opened and closed too.
+        Raises as `push`; cancelling leaves the stream unfinished: `abort` it.
+        """
+        ws = await self._ready()
+        self._state = _State.CLOSING
+        if self._sealer is not None:
+            ws.post(Opcode.TEXT, self._sealer.close_frame())
+        self._goodbye = close_payload(1000, f"end {os.urandom(8).hex()}")
+        ws.post(Opcode.CLOSE, self._goodbye)
+        await self._flush(ws)
+        if self._attended:
+            await self._over.wait()
+        else:
+            await self._watch(ws)
+        self._let_go()
+        if self._fault is not None:
+            raise self._fault
+
+    async def abort(self, code: int, reason: str) -> None:
+        """End the stream as failed, and never wait longer than 2 s, cancelled or not.
+
+        The reader of a sealed stream hears `reason`; if it does not read, the connection is dropped, which it
+        sees as a truncated stream. `code` is our exit status. Does nothing to a stream that has ended.
+        """
+        ws = self._ws
+        if ws is None or self._state is _State.ENDED:
+            self._state = _State.ENDED
+            return
+        closing = self._state is _State.CLOSING
+        self._state = _State.ENDED
+        with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS):
+            try:
+                if self._sealer is not None and not closing:
+                    ws.post(Opcode.TEXT, self._sealer.abort_frame(code, reason))
+                    ws.post(Opcode.CLOSE, close_payload(1000, "aborted"))
+                if not closing:
+                    await ws.flush()
+            except ConnectionLost:
+                pass
+        ws.socket.close()
+        self._over.set()
+
+    async def attend(self) -> None:
+        """Run beside the writing: notice at once that the other side ended, and beat while the source is silent.
+
+        Returns when the stream has ended by `finish` or `abort`. Raises what ended it otherwise, as `push`.
+        """
+        self._attended = True
+        try:
+            ws = await self._ready()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._beat, ws)
+                await self._watch(ws)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._attended = False
+        if self._fault is not None and self._state is not _State.ENDED:
+            raise self._fault
+
+    # anyio's byte stream
+
+    async def send(self, item: bytes) -> None:
+        """`push` with anyio's errors: BrokenResourceError, whose cause says what happened."""
+        try:
+            await self.push(item)
+        except Failure as failure:
+            raise anyio.BrokenResourceError(str(failure)) from failure
+
+    async def send_message(self, text: str) -> None:
+        """`push_message` with anyio's errors."""
+        try:
+            await self.push_message(text.encode())
+        except Failure as failure:
+            raise anyio.BrokenResourceError(str(failure)) from failure
+
+    async def aclose(self) -> None:
+        """`finish` with anyio's errors, once. A stream that is not finished when this is cancelled is aborted."""
+        if self._state is _State.ENDED:
+            return
+        try:
+            await self.finish()
+        except Failure as failure:
+            raise anyio.BrokenResourceError(str(failure)) from failure
+        except anyio.get_cancelled_exc_class():
+            await self.abort(1, "cancelled")
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self.aclose()
+        else:
+            await self.abort(1, type(error).__name__)
+
+    # inside
+
+    async def _ready(self) -> WebSocket:
+        if self._fault is not None:
+            raise self._fault
+        if self._state in (_State.CLOSING, _State.ENDED):
+            raise anyio.ClosedResourceError
+        if self._ws is None:
+            await self.open()
+        assert self._ws is not None
+        return self._ws
+
+    async def _flush(self, ws: WebSocket) -> None:
+        try:
+            await ws.flush()
+        except ConnectionLost as lost:
+            raise await self._broken(ws, lost) from None
+        self._last_frame = anyio.current_time()
+
+    async def _watch(self, ws: WebSocket) -> None:
+        """Read until the engine ends its side. Nothing else ever comes on a writer's socket."""
+        try:
+            while not self._over.is_set():
+                for opcode, payload, _ in await ws.receive():
+                    if opcode == Opcode.CLOSE:
+                        self._closed_by_engine(bytes(payload))
+        except ConnectionLost as lost:
+            if not self._over.is_set() and self._state is not _State.ENDED:
+                await self._broken(ws, lost)
+        except PeerMisbehaved as fault:
+            self._settle(fault)
+
+    def _closed_by_engine(self, payload: bytes) -> None:
+        if self._state is _State.CLOSING and payload == self._goodbye:
+            self._settle(None)
+        else:
+            self._settle(
+                RefSpent(
+                    "the writer end of this channel was already taken",
+                    hint="a ref is good for one use; `iii channel create` makes new ones",
+                )
+            )
+
+    async def _broken(self, ws: WebSocket, lost: ConnectionLost) -> Failure:
+        """Say why the connection broke: what the engine sent before, else what a probe finds."""
+        if self._fault is None and not self._attended:
+            try:
+                for opcode, payload, _ in ws.receive_now():
+                    if opcode == Opcode.CLOSE:
+                        self._closed_by_engine(bytes(payload))
+            except (ConnectionLost, PeerMisbehaved):
+                pass
+        if self._fault is None:
+            ws.socket.close()
+            self._settle(self._explain(await probe(self._endpoint, self._ref), lost))
+        assert self._fault is not None
+        return self._fault
+
+    def _explain(self, state: EndState, lost: ConnectionLost) -> Failure:
+        where = self._endpoint.address.url
+        if state is EndState.UNREACHABLE:
+            return EngineUnreachable(f"the engine at {where} was lost while writing ({lost.reason})")
+        if state is EndState.GONE:
+            return UnknownTarget(
+                f"the channel is gone at {where}: it expired before a reader came, or the engine was restarted"
+            )
+        return PeerLeft(f"the reader left after {self._bytes} bytes were handed to the engine")
+
+    def _settle(self, fault: Failure | None) -> None:
+        if not self._over.is_set():
+            self._fault = fault
+            self._over.set()
+
+    def _let_go(self) -> None:
+        self._state = _State.ENDED
+        if self._ws is not None:
+            self._ws.socket.close()
+
+    async def _beat(self, ws: WebSocket) -> None:
+        """A beat after 15 s without another frame (design.md section 4)."""
+        sealer = self._sealer
+        if sealer is None:
+            return
+        while self._state is _State.OPEN:
+            await anyio.sleep_until(sealer.next_beat(self._last_frame))
+            due = sealer.next_beat(self._last_frame) <= anyio.current_time()
+            if due and self._state is _State.OPEN and not ws.unsent_bytes:
+                ws.post(Opcode.TEXT, sealer.beat_frame())
+                await self._flush(ws)
+            elif due:
+                self._last_frame = (
+                    anyio.current_time()
+                )  # frames are on their way: the reader has what to read
