@@ -1,4 +1,4 @@
-"""Opening an end once more tells what became of it (design.md section 4, "Knowing what the wire can tell")."""
+"""Opening an end once more tells what became of it (design.md section 4, "what the wire can tell")."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.ref import ChannelRef
 
-__all__ = ("EndState", "probe")
+__all__ = ("PROBE_SECONDS", "EndState", "probe")
 
 PROBE_SECONDS = 3.0  # an engine that is there answers in milliseconds
 

@@ -145,8 +145,8 @@ class ChannelReader(ByteReceiveStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next bytes. Text messages go to `on_message`.
 
-        Raises EndOfStream after a verified end, or a foreign writer's clean one; BrokenResourceError for every
-        other end, whose cause says what happened: a truncated stream is never an EndOfStream.
+        Raises EndOfStream after a verified end, or a foreign writer's clean one; BrokenResourceError for
+        every other end, whose cause says what happened: a truncated stream is never an EndOfStream.
         """
         if self._left_by_us:
             raise anyio.ClosedResourceError

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, final
 
 import anyio
 from anyio.abc import ByteSendStream
 
-from iii_cli.client.probe import EndState, probe
+from iii_cli.client.probe import PROBE_SECONDS, EndState, probe
 from iii_cli.errors import EngineUnreachable, Failure, PeerLeft, PeerMisbehaved, RefSpent, UnknownTarget
 from iii_cli.transport.sockets import ConnectionLost
 from iii_cli.transport.websocket import open_websocket
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from iii_cli.transport.websocket import WebSocket
     from iii_cli.wire.address import Endpoint
-    from iii_cli.wire.frames import Buffer
+    from iii_cli.wire.frames import Buffer, Event
     from iii_cli.wire.ref import ChannelRef
     from iii_cli.wire.sealing import Sealer
 
@@ -85,13 +86,11 @@ class ChannelWriter(ByteSendStream):
     async def open(self) -> None:
         """Connect, and send the seal's open frame. Idempotent.
 
-        Raises EngineUnreachable, NotAuthorised, UnknownTarget (404). That the end was already taken shows only
-        later, as RefSpent.
+        Raises EngineUnreachable, NotAuthorised, UnknownTarget (404). That the end was already taken shows
+        only later, as RefSpent.
         """
         if self._state is _State.ENDED:
             raise anyio.ClosedResourceError
-        if self._ws is not None:
-            return
         async with self._opening:
             if self._ws is not None:
                 return
@@ -150,8 +149,8 @@ class ChannelWriter(ByteSendStream):
         """End the stream: the seal's close frame, a Close, and the wait for the engine's echo of it.
 
         When this returns, every byte and the seal were handed to the engine; whether a reader has them, only
-        a receipt can say. The wait is as long as the reader is slow. An empty stream is opened and closed too.
-        Raises as `push`; cancelling leaves the stream unfinished: `abort` it.
+        a receipt can say. The wait is as long as the reader is slow. An empty stream is opened and closed
+        too. Raises as `push`; cancelling leaves the stream unfinished: `abort` it.
         """
         ws = await self._ready()
         self._state = _State.CLOSING
@@ -193,7 +192,7 @@ class ChannelWriter(ByteSendStream):
         self._over.set()
 
     async def attend(self) -> None:
-        """Run beside the writing: notice at once that the other side ended, and beat while the source is silent.
+        """Run beside the writing: notice at once that the other side ended, beat while the source is silent.
 
         Returns when the stream has ended by `finish` or `abort`. Raises what ended it otherwise, as `push`.
         """
@@ -226,7 +225,7 @@ class ChannelWriter(ByteSendStream):
             raise anyio.BrokenResourceError(str(failure)) from failure
 
     async def aclose(self) -> None:
-        """`finish` with anyio's errors, once. A stream that is not finished when this is cancelled is aborted."""
+        """`finish` with anyio's errors, once. Cancelled before the end, it aborts the stream."""
         if self._state is _State.ENDED:
             return
         try:
@@ -268,14 +267,17 @@ class ChannelWriter(ByteSendStream):
         """Read until the engine ends its side. Nothing else ever comes on a writer's socket."""
         try:
             while not self._over.is_set():
-                for opcode, payload, _ in await ws.receive():
-                    if opcode == Opcode.CLOSE:
-                        self._closed_by_engine(bytes(payload))
+                self._take(await ws.receive())
         except ConnectionLost as lost:
             if not self._over.is_set() and self._state is not _State.ENDED:
-                await self._broken(ws, lost)
+                await self._find_out(ws, lost)
         except PeerMisbehaved as fault:
             self._settle(fault)
+
+    def _take(self, events: list[Event]) -> None:
+        for opcode, payload, _ in events:
+            if opcode == Opcode.CLOSE:
+                self._closed_by_engine(bytes(payload))
 
     def _closed_by_engine(self, payload: bytes) -> None:
         if self._state is _State.CLOSING and payload == self._goodbye:
@@ -289,19 +291,20 @@ class ChannelWriter(ByteSendStream):
             )
 
     async def _broken(self, ws: WebSocket, lost: ConnectionLost) -> Failure:
-        """Say why the connection broke: what the engine sent before, else what a probe finds."""
-        if self._fault is None and not self._attended:
-            try:
-                for opcode, payload, _ in ws.receive_now():
-                    if opcode == Opcode.CLOSE:
-                        self._closed_by_engine(bytes(payload))
-            except (ConnectionLost, PeerMisbehaved):
-                pass
-        if self._fault is None:
-            ws.socket.close()
-            self._settle(self._explain(await probe(self._endpoint, self._ref), lost))
-        assert self._fault is not None
-        return self._fault
+        """Say why a send failed: what the engine sent before, else what a probe finds."""
+        if self._attended:
+            with anyio.move_on_after(PROBE_SECONDS):  # the watch sees the same, and reads what came before
+                await self._over.wait()
+        elif self._fault is None:
+            with suppress(ConnectionLost, PeerMisbehaved):
+                self._take(ws.receive_now())
+        return self._fault or await self._find_out(ws, lost)
+
+    async def _find_out(self, ws: WebSocket, lost: ConnectionLost) -> Failure:
+        ws.socket.close()
+        fault = self._explain(await probe(self._endpoint, self._ref), lost)
+        self._settle(fault)
+        return self._fault or fault
 
     def _explain(self, state: EndState, lost: ConnectionLost) -> Failure:
         where = self._endpoint.address.url
@@ -309,7 +312,7 @@ class ChannelWriter(ByteSendStream):
             return EngineUnreachable(f"the engine at {where} was lost while writing ({lost.reason})")
         if state is EndState.GONE:
             return UnknownTarget(
-                f"the channel is gone at {where}: it expired before a reader came, or the engine was restarted"
+                f"the channel is gone at {where}: it expired without a reader, or the engine was restarted"
             )
         return PeerLeft(f"the reader left after {self._bytes} bytes were handed to the engine")
 
@@ -335,6 +338,4 @@ class ChannelWriter(ByteSendStream):
                 ws.post(Opcode.TEXT, sealer.beat_frame())
                 await self._flush(ws)
             elif due:
-                self._last_frame = (
-                    anyio.current_time()
-                )  # frames are on their way: the reader has what to read
+                self._last_frame = anyio.current_time()  # frames are on their way
