@@ -44,8 +44,8 @@ class EngineAddress:
         try:
             parts = urlsplit(text)
             port = parts.port
-        except ValueError as error:
-            raise MalformedAddress(f"not an engine URL: {error}") from None
+        except ValueError:  # whose text repeats what stands where the port should: maybe a password
+            raise MalformedAddress("an engine URL has the form ws://HOST:PORT, the port a number") from None
         if parts.scheme not in ("ws", "wss"):
             raise MalformedAddress(f"an engine URL begins with ws:// or wss://, not {parts.scheme}://")
         if not parts.hostname:
@@ -78,7 +78,8 @@ class EngineAddress:
     @property
     def is_loopback(self) -> bool:
         """Does the name say that the engine is on this machine?"""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        numbers = self.host.replace(".", "").isdigit()  # 127.0.0.1.example.org is somewhere else
+        return self.host in ("localhost", "::1") or (self.host.startswith("127.") and numbers)
 
     def worker_target(self) -> str:
         """The request target of the worker socket."""

@@ -1,0 +1,238 @@
+"""Which engine, as whom, in which colours: the order in which settings win (design.md section 3).
+
+Flags > `--context NAME` (all its fields) > III_* > III_CONTEXT > the context in use > defaults.
+
+* `--context NAME` stands in for the environment: III_URL, III_NAMESPACE and III_TOKEN are not mixed into it,
+  because a token of one engine must not reach another.
+* The context in use counts only where nothing else says which engine; III_URL and `--url` leave it aside,
+  and it is then not even looked up.
+* What a context holds to prove who we are goes only to that context's URL.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from iii_cli.config.credentials import read_headers, read_token_file, token_of
+from iii_cli.config.quantities import seconds
+from iii_cli.errors import UsageProblem
+from iii_cli.wire.address import DEFAULT_URL, Endpoint, EngineAddress, MalformedAddress, TlsFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from iii_cli.config.contexts import Context
+    from iii_cli.wire.secret import Secret
+
+__all__ = ("ColorChoice", "ContextLookup", "GlobalFlags", "Settings", "color_choice", "resolve")
+
+ColorChoice = Literal["auto", "always", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalFlags:
+    """The options that every command takes, as typed. None and empty: not typed."""
+
+    url: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+    color: str | None = None
+    connect_timeout: str | None = None
+    wait_engine: str | None = None
+    token_file: str | None = None
+    cacert: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all that was typed, exported and saved comes to."""
+
+    endpoint: Endpoint
+    url_source: str  # for people: "--url", "III_URL", "context 'prod'", "the default"
+    namespace: str | None = None
+    context: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+    color: ColorChoice = "auto"
+    notices: tuple[str, ...] = ()  # for stderr, once, unless quiet
+    stdin_taken: bool = False  # `--token-file -` has read it to its end
+
+    def use_color(self, stream_is_tty: bool) -> bool:
+        """Should text on such a stream be coloured?"""
+        return self.color == "always" or (self.color == "auto" and stream_is_tty)
+
+
+class ContextLookup(Protocol):
+    """Where contexts come from; `contexts.ContextStore` is one."""
+
+    def load(self, name: str) -> Context:
+        """The context of that name. Raises UsageProblem where there is none."""
+
+    def in_use(self) -> str | None:
+        """The name chosen with `context use`."""
+
+    def for_url(self, address: EngineAddress) -> Context | None:
+        """A context of exactly this engine."""
+
+
+def resolve(
+    flags: GlobalFlags,
+    environ: Mapping[str, str],
+    contexts: ContextLookup,
+    *,
+    engine_url: str | None = None,
+) -> Settings:
+    """Settle every setting. Call it once a command: `--token-file -` reads stdin.
+
+    `engine_url` is what a saved ref remembers. It beats everything but `--url`. Where it is another engine
+    than the settings would give, only what was typed on this command line and a context of that engine prove
+    who we are. Raises UsageProblem for what cannot be meant and LocalProblem for files that cannot be read.
+    """
+    return _Resolution(flags, environ, contexts, engine_url).settings()
+
+
+def color_choice(flag: str | None, environ: Mapping[str, str]) -> ColorChoice:
+    """`--color`, then NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE, then TERM=dumb. Raises UsageProblem."""
+    if flag is not None and flag not in ("auto", "always", "never"):
+        raise UsageProblem("--color is auto, always or never")
+    if flag in ("always", "never"):
+        return cast(ColorChoice, flag)
+    if environ.get("NO_COLOR"):
+        return "never"
+    if any(environ.get(name, "0") not in ("", "0", "false") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return "always"
+    return "never" if environ.get("TERM") == "dumb" else "auto"
+
+
+class _Resolution:
+    """One run through the order of settings."""
+
+    def __init__(
+        self, flags: GlobalFlags, environ: Mapping[str, str], contexts: ContextLookup, engine_url: str | None
+    ) -> None:
+        self.flags = flags
+        self.contexts = contexts
+        # `--context` stands in for the environment. An empty variable counts as unset.
+        hidden = (
+            ("III_URL", "III_NAMESPACE", "III_TOKEN", "III_TOKEN_FILE") if flags.context is not None else ()
+        )
+        self.environ = {name: value for name, value in environ.items() if value and name not in hidden}
+        self.notices: list[str] = []
+        self.context = self._context(asked_for_engine=engine_url is not None)
+        self.address, self.url_source = self._address()
+        self._own_token = True  # may III_TOKEN go to the address?
+        if engine_url is not None and flags.url is None:
+            self._turn_to(_address(engine_url, "the saved ref"))
+
+    def settings(self) -> Settings:
+        flags = self.flags
+        token = self._token()
+        headers = read_headers(flags.headers, self.notices)
+        self._warn_of_plain_text(token is not None or any(name == "authorization" for name, _ in headers))
+        return Settings(
+            endpoint=Endpoint(
+                address=self.address,
+                token=token,
+                headers=headers,
+                tls=self._tls(),
+                **self._waits(),
+            ),
+            url_source=self.url_source,
+            namespace=self._namespace(),
+            context=self.context.name if self.context else None,
+            quiet=flags.quiet,
+            verbose=flags.verbose,
+            color=color_choice(flags.color, self.environ),
+            notices=tuple(self.notices),
+            stdin_taken=flags.token_file == "-",
+        )
+
+    def _context(self, *, asked_for_engine: bool) -> Context | None:
+        name = self.flags.context
+        if name is None:
+            name = self.environ.get("III_CONTEXT")
+        if name is None and not (self.flags.url is not None or "III_URL" in self.environ):
+            name = self.contexts.in_use()
+        return None if name is None else self.contexts.load(name)
+
+    def _address(self) -> tuple[EngineAddress, str]:
+        if self.flags.url is not None:
+            return _address(self.flags.url, "--url"), "--url"
+        if "III_URL" in self.environ:
+            return _address(self.environ["III_URL"], "III_URL"), "III_URL"
+        if self.context is not None:
+            return self.context.address, f"context {self.context.name!r}"
+        return EngineAddress.parse(DEFAULT_URL), "the default"
+
+    def _turn_to(self, address: EngineAddress) -> None:
+        """Use the engine that a saved ref remembers, and nothing that was meant for another one."""
+        if address != self.address:
+            self._own_token = False
+            if self.context is None or self.context.address != address:
+                self.context = self.contexts.for_url(address)
+        self.address, self.url_source = address, "the saved ref"
+
+    def _own_context(self) -> Context | None:
+        """The context, if the address is its own."""
+        return self.context if self.context is not None and self.context.address == self.address else None
+
+    def _token(self) -> Secret | None:
+        if self.flags.token_file is not None:
+            return read_token_file(self.flags.token_file, "--token-file", self.notices)
+        if self._own_token and "III_TOKEN" in self.environ:
+            return token_of(self.environ["III_TOKEN"], "III_TOKEN")
+        if self._own_token and "III_TOKEN_FILE" in self.environ:
+            return read_token_file(self.environ["III_TOKEN_FILE"], "III_TOKEN_FILE", self.notices)
+        context = self._own_context()
+        return context.token(self.environ, self.notices) if context else None
+
+    def _tls(self) -> TlsFiles:
+        flags = self.flags
+        if flags.key is not None and flags.cert is None:
+            raise UsageProblem("--key needs --cert")
+        context = self._own_context()
+        base = context.tls if context else TlsFiles()
+        if flags.cert is not None:
+            base = replace(base, certificate=flags.cert, key=flags.key)
+        return replace(
+            base,
+            ca_file=base.ca_file if flags.cacert is None else flags.cacert,
+            server_name=base.server_name if flags.server_name is None else flags.server_name,
+        )
+
+    def _namespace(self) -> str | None:
+        namespace, source = self.flags.namespace, "--namespace"
+        if namespace is None:
+            namespace, source = self.environ.get("III_NAMESPACE"), "III_NAMESPACE"
+        if namespace is None:
+            return self.context.namespace if self.context else None
+        if not namespace.strip():
+            raise UsageProblem(f"{source} is blank", hint="name a namespace or leave it out")
+        return namespace
+
+    def _waits(self) -> dict[str, float | None]:
+        waits: dict[str, float | None] = {}
+        if self.flags.connect_timeout is not None:
+            waits["connect_timeout"] = seconds(self.flags.connect_timeout, "--connect-timeout")
+        if self.flags.wait_engine is not None:
+            waits["wait_engine"] = seconds(self.flags.wait_engine, "--wait-engine") or math.inf
+        return waits
+
+    def _warn_of_plain_text(self, secret_sent: bool) -> None:
+        if secret_sent and not self.address.secure and not self.address.is_loopback:
+            self.notices.append(f"the token goes to {self.address} without encryption; prefer wss://")
+
+
+def _address(url: str, source: str) -> EngineAddress:
+    try:
+        return EngineAddress.parse(url)
+    except MalformedAddress as error:
+        raise UsageProblem(f"{source}: {error}") from None

@@ -1,0 +1,329 @@
+"""Which setting wins, and where a token goes."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from iii_cli.config.contexts import Context
+from iii_cli.config.settings import GlobalFlags, Settings, color_choice, resolve
+from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.wire.address import EngineAddress, TlsFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROD = Context(
+    "prod",
+    EngineAddress.parse("wss://prod.example:443"),
+    namespace="orders",
+    token_source="env:PROD_TOKEN",
+    tls=TlsFiles(ca_file="/prod/ca.pem"),
+)
+BARE = Context("bare", EngineAddress.parse("ws://bare.example"))
+
+
+@dataclass
+class Contexts:
+    """A look-up that counts, so that a test sees whether one was made."""
+
+    chosen: str | None = None
+    looked: list[str] = field(default_factory=list)
+    known: tuple[Context, ...] = (PROD, BARE)
+
+    def load(self, name: str) -> Context:
+        self.looked.append(name)
+        for context in self.known:
+            if context.name == name:
+                return context
+        raise UsageProblem(f"no context {name!r}")
+
+    def in_use(self) -> str | None:
+        self.looked.append("in use")
+        return self.chosen
+
+    def for_url(self, address: EngineAddress) -> Context | None:
+        return next((context for context in self.known if context.address == address), None)
+
+
+def settle(
+    flags: GlobalFlags | None = None,
+    environ: dict[str, str] | None = None,
+    chosen: str | None = None,
+    engine_url: str | None = None,
+) -> Settings:
+    contexts = Contexts(chosen)
+    environ = {"PROD_TOKEN": "prod-secret"} | (environ or {})
+    return resolve(flags or GlobalFlags(), environ, contexts, engine_url=engine_url)
+
+
+def token(settings: Settings) -> str | None:
+    return None if settings.endpoint.token is None else settings.endpoint.token.reveal()
+
+
+URL = "ws://env.example:1"
+FLAG = "ws://flag.example:2"
+
+ORDER = [
+    # flags, environment, the context in use -> URL, namespace, token
+    (GlobalFlags(), {}, None, "ws://localhost:49134", None, None),
+    (GlobalFlags(), {}, "prod", "wss://prod.example:443", "orders", "prod-secret"),
+    (GlobalFlags(), {"III_CONTEXT": "bare"}, "prod", "ws://bare.example:49134", None, None),
+    (GlobalFlags(), {"III_URL": URL}, "prod", URL, None, None),
+    (
+        GlobalFlags(),
+        {"III_URL": "", "III_CONTEXT": "", "III_TOKEN": ""},
+        None,
+        "ws://localhost:49134",
+        None,
+        None,
+    ),
+    (GlobalFlags(), {"III_URL": URL, "III_CONTEXT": "prod"}, None, URL, "orders", None),
+    (
+        GlobalFlags(),
+        {"III_URL": "wss://prod.example", "III_CONTEXT": "prod"},
+        None,
+        "wss://prod.example:443",
+        "orders",
+        "prod-secret",
+    ),
+    (
+        GlobalFlags(),
+        {"III_NAMESPACE": "mine", "III_TOKEN": "t"},
+        "prod",
+        "wss://prod.example:443",
+        "mine",
+        "t",
+    ),
+    (
+        GlobalFlags(context="prod"),
+        {"III_URL": URL, "III_NAMESPACE": "mine", "III_TOKEN": "t", "III_CONTEXT": "bare"},
+        None,
+        "wss://prod.example:443",
+        "orders",
+        "prod-secret",
+    ),
+    (
+        GlobalFlags(context="bare"),
+        {"III_NAMESPACE": "mine", "III_TOKEN": "t"},
+        "prod",
+        "ws://bare.example:49134",
+        None,
+        None,
+    ),
+    (GlobalFlags(context="prod", url=FLAG), {"III_URL": URL}, None, FLAG, "orders", None),
+    (GlobalFlags(url=FLAG), {"III_URL": URL, "III_TOKEN": "t"}, "prod", FLAG, None, "t"),
+    (GlobalFlags(url=FLAG, namespace="n"), {"III_NAMESPACE": "mine"}, "prod", FLAG, "n", None),
+    (GlobalFlags(url="wss://prod.example"), {}, "prod", "wss://prod.example:443", None, None),
+]
+
+
+@pytest.mark.parametrize(("flags", "environ", "chosen", "url", "namespace", "secret"), ORDER)
+def test_the_order_of_settings(
+    flags: GlobalFlags,
+    environ: dict[str, str],
+    chosen: str | None,
+    url: str,
+    namespace: str | None,
+    secret: str | None,
+) -> None:
+    settings = settle(flags, environ, chosen)
+    assert settings.endpoint.address.url == url
+    assert settings.namespace == namespace
+    assert token(settings) == secret
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ"),
+    [(GlobalFlags(url=FLAG), {}), (GlobalFlags(), {"III_URL": URL})],
+    ids=["--url", "III_URL"],
+)
+def test_a_url_needs_no_look_at_contexts(flags: GlobalFlags, environ: dict[str, str]) -> None:
+    contexts = Contexts("prod")
+    resolve(flags, environ, contexts)
+    assert contexts.looked == []
+
+
+def test_tls_files_of_a_context_stay_with_its_engine() -> None:
+    assert settle(GlobalFlags(context="prod")).endpoint.tls.ca_file == "/prod/ca.pem"
+    assert settle(GlobalFlags(context="prod", url=FLAG)).endpoint.tls == TlsFiles()
+    mine = settle(GlobalFlags(context="prod", cacert="c", cert="d", key="k", server_name="s")).endpoint.tls
+    assert mine == TlsFiles("c", "d", "k", "s")
+    with pytest.raises(UsageProblem, match="--key needs --cert"):
+        settle(GlobalFlags(key="k"))
+
+
+def test_a_saved_ref_goes_to_its_engine_and_takes_only_what_belongs_there() -> None:
+    elsewhere = "ws://saved.example:7"
+    environ = {"III_URL": URL, "III_TOKEN": "t"}
+    assert settle(environ=environ, engine_url=URL).endpoint.address.url == URL
+    assert token(settle(environ=environ, engine_url=URL)) == "t"
+    assert settle(environ=environ, engine_url=elsewhere).endpoint.address.url == elsewhere
+    assert token(settle(environ=environ, engine_url=elsewhere)) is None
+    assert token(settle(environ=environ, engine_url="wss://prod.example")) == "prod-secret"
+    assert settle(GlobalFlags(url=FLAG), environ, engine_url=elsewhere).endpoint.address.url == FLAG
+
+
+def test_tokens_come_from_files_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("from-file\n")
+    file.chmod(0o644)  # as Kubernetes mounts secrets
+    settings = settle(environ={"III_TOKEN_FILE": str(file)})
+    assert token(settings) == "from-file"
+    assert settings.notices == ()
+    assert token(settle(environ={"III_TOKEN_FILE": str(file), "III_TOKEN": "t"})) == "t"
+    assert token(settle(GlobalFlags(token_file=str(file)), {"III_TOKEN": "t"})) == "from-file"
+    file.chmod(0o666)
+    (notice,) = settle(GlobalFlags(token_file=str(file))).notices
+    assert "everyone" in notice
+
+
+def test_a_token_comes_from_stdin_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"piped\n")
+    os.close(writing)
+    with os.fdopen(reading) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        settings = settle(GlobalFlags(token_file="-"))
+    assert token(settings) == "piped"
+    assert settings.stdin_taken
+    with pytest.raises(UsageProblem, match="names a file"):
+        settle(environ={"III_TOKEN_FILE": "-"})
+
+
+def test_a_closed_stdin_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(LocalProblem, match="stdin"):
+        settle(GlobalFlags(token_file="-"))
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", UsageProblem),
+        (b" \n", UsageProblem),
+        (b"s3cret s3cret\n", UsageProblem),
+        (b"s3cret\r\nX-Evil: 1\n", UsageProblem),
+        ("s3cret\N{BULLET}".encode(), UsageProblem),
+        (b"s3cret\xff", LocalProblem),
+        (b"s3cret" * 20000, LocalProblem),
+    ],
+)
+def test_a_token_that_no_header_can_carry_is_refused_unseen(
+    tmp_path: Path, content: bytes, error: type[Exception]
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(error) as caught:
+        settle(GlobalFlags(token_file=str(file)))
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/nowhere/token", "/", "a\0b"])
+def test_a_token_file_that_cannot_be_read(path: str) -> None:
+    with pytest.raises(LocalProblem, match="cannot read --token-file"):
+        settle(GlobalFlags(token_file=path))
+
+
+def test_a_context_token_that_is_not_set_says_where_it_was_looked_for() -> None:
+    with pytest.raises(UsageProblem, match=r"context 'prod' is in \$PROD_TOKEN"):
+        resolve(GlobalFlags(context="prod"), {}, Contexts())
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("ws://10.0.0.1:1", True),
+        ("ws://127.0.0.1.example:1", True),
+        ("wss://10.0.0.1:1", False),
+        ("ws://localhost:1", False),
+        ("ws://127.0.0.1:1", False),
+        ("ws://[::1]:1", False),
+    ],
+)
+def test_a_token_in_the_clear_beyond_this_machine_is_told(url: str, warned: bool) -> None:
+    settings = settle(GlobalFlags(url=url), {"III_TOKEN": "s3cret"})
+    assert bool(settings.notices) is warned
+    assert "s3cret" not in "".join(settings.notices)
+    assert bool(settle(GlobalFlags(url=url, headers=("Authorization=Basic x",))).notices) is warned
+
+
+@pytest.mark.parametrize("namespace", ["", "  ", "\t"])
+def test_a_blank_namespace_is_refused(namespace: str) -> None:
+    with pytest.raises(UsageProblem, match="--namespace is blank"):
+        settle(GlobalFlags(namespace=namespace))
+    if namespace:
+        with pytest.raises(UsageProblem, match="III_NAMESPACE is blank"):
+            settle(environ={"III_NAMESPACE": namespace})
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "source"),
+    [
+        (GlobalFlags(url="http://x"), {}, "--url"),
+        (GlobalFlags(url="ws://me:s3cret"), {}, "--url"),
+        (GlobalFlags(), {"III_URL": "ws://"}, "III_URL"),
+    ],
+)
+def test_a_malformed_url_names_its_source(flags: GlobalFlags, environ: dict[str, str], source: str) -> None:
+    with pytest.raises(UsageProblem, match=source) as caught:
+        settle(flags, environ)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "span"), [(None, 10.0), ("0", None), ("250ms", 0.25)])
+def test_connect_timeout(text: str | None, span: float | None) -> None:
+    assert settle(GlobalFlags(connect_timeout=text)).endpoint.connect_timeout == span
+
+
+@pytest.mark.parametrize(("text", "span"), [(None, None), ("0", math.inf), ("2m", 120.0)])
+def test_wait_engine(text: str | None, span: float | None) -> None:
+    assert settle(GlobalFlags(wait_engine=text)).endpoint.wait_engine == span
+
+
+def test_headers_are_typed_or_read_from_files(tmp_path: Path) -> None:
+    file = tmp_path / "headers"
+    file.write_text("X-B: two=2\n\nX-C=three: 3\n")
+    endpoint = settle(GlobalFlags(headers=("X-A=one", f"@{file}"))).endpoint
+    assert endpoint.request_headers() == [("x-a", "one"), ("x-b", "two=2"), ("x-c", "three: 3")]
+    assert "two" not in repr(endpoint)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["s3cret", "=s3cret", "X Y=s3cret", "Host=s3cret", "sec-websocket-key: s3cret", "X-A=s3cret\r\nX: 1", ""],
+)
+def test_a_header_that_cannot_be_sent_is_refused_unseen(header: str) -> None:
+    with pytest.raises(UsageProblem) as caught:
+        settle(GlobalFlags(headers=(header,)))
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flag", "environ", "on_a_terminal", "in_a_pipe"),
+    [
+        (None, {}, True, False),
+        ("auto", {}, True, False),
+        (None, {"NO_COLOR": "1"}, False, False),
+        (None, {"NO_COLOR": ""}, True, False),
+        (None, {"NO_COLOR": "1", "FORCE_COLOR": "1"}, False, False),
+        (None, {"FORCE_COLOR": "1"}, True, True),
+        (None, {"FORCE_COLOR": "0"}, True, False),
+        (None, {"CLICOLOR_FORCE": "1", "TERM": "dumb"}, True, True),
+        (None, {"TERM": "dumb"}, False, False),
+        ("always", {"NO_COLOR": "1", "TERM": "dumb"}, True, True),
+        ("never", {"FORCE_COLOR": "1"}, False, False),
+    ],
+)
+def test_colour(flag: str | None, environ: dict[str, str], on_a_terminal: bool, in_a_pipe: bool) -> None:
+    settings = settle(GlobalFlags(color=flag), environ)
+    assert (settings.use_color(True), settings.use_color(False)) == (on_a_terminal, in_a_pipe)
+
+
+def test_a_colour_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageProblem, match="auto, always or never"):
+        color_choice("blue", {})
