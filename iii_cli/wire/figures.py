@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("DIGESTS", "Counter", "Data", "Digest", "Figures", "MalformedFigures", "new_digest")
+    from iii_cli.wire.frames import Buffer
+
+__all__ = ("DIGESTS", "Counter", "Digest", "Figures", "MalformedFigures", "new_digest")
 
 DIGESTS = ("xxh3_128", "sha256")
-
-Data: TypeAlias = "bytes | bytearray | memoryview"  # a memoryview must be of single bytes
 
 _HEAD = Struct(">QI")  # of a message: the byte offset at which it came, its length
 _SMALL = 4096  # up to here one copy is cheaper than a second call
@@ -23,7 +23,7 @@ _SMALL = 4096  # up to here one copy is cheaper than a second call
 class Digest(Protocol):
     """What hashlib and xxhash have in common."""
 
-    def update(self, data: Data, /) -> None: ...
+    def update(self, data: Buffer, /) -> None: ...
 
     def hexdigest(self) -> str: ...
 
@@ -99,8 +99,8 @@ class Counter:
         self.bytes = 0
         self.messages = 0
 
-    def chunk(self, data: Data) -> None:
-        """Binary payload, whatever the frames."""
+    def chunk(self, data: Buffer) -> None:
+        """Binary payload, whatever the frames. A memoryview must be of single bytes."""
         self._digest.update(data)
         self.bytes += len(data)
 

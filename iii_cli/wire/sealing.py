@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iii_cli.wire.figures import Counter, Data, Figures
+from iii_cli.wire.figures import Counter
 from iii_cli.wire.printable import printable
 from iii_cli.wire.seal import BEAT_AFTER, Abort, Beat, Close, Mode, Open, SealFrame, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from iii_cli.wire.figures import Figures
+    from iii_cli.wire.frames import Buffer
     from iii_cli.wire.ref import ChannelRef
     from iii_cli.wire.seal import SealBody
 
@@ -44,7 +46,7 @@ class Sealer:
         self._ended = False
         self._encode(self.opening)  # refuse a bad id here and not at the first frame
 
-    def chunk(self, data: Data) -> None:
+    def chunk(self, data: Buffer) -> None:
         """Account for binary payload."""
         self._counter.chunk(data)
 

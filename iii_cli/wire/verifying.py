@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from iii_cli.wire.figures import Counter, Data, Figures
+from iii_cli.wire.figures import Counter
 from iii_cli.wire.printable import printable
 from iii_cli.wire.seal import Abort, Beat, Close, MalformedSeal, Open, SealFrame, decode, looks_sealed
 from iii_cli.wire.verdict import Outcome, Verdict
@@ -13,6 +13,8 @@ from iii_cli.wire.verdict import Outcome, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from iii_cli.wire.figures import Figures
+    from iii_cli.wire.frames import Buffer
     from iii_cli.wire.seal import SealBody
 
 __all__ = ("Verifier",)
@@ -69,7 +71,7 @@ class Verifier:
         """Text messages so far, without the seal's; cheap."""
         return self._counter.messages
 
-    def chunk(self, data: Data) -> None:
+    def chunk(self, data: Buffer) -> None:
         """Binary payload."""
         if self._settled is not None:
             return self._after_the_end()
