@@ -23,9 +23,9 @@ from iii_cli.terminal.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    Buffer = bytes | bytearray | memoryview
+__all__ = ("Buffer", "DescriptorSink", "Sink", "StdoutSink", "cannot_write", "flush_to_disk")
 
-__all__ = ("DescriptorSink", "Sink", "StdoutSink", "cannot_write", "flush_to_disk")
+Buffer = bytes | bytearray | memoryview
 
 PIPE_BUF = 4096  # what a writable pipe takes without blocking (pipe(7))
 JOIN_BYTES = 64 << 10  # below this one copy is cheaper than one more system call
@@ -33,7 +33,10 @@ SLOW_SYNC_BYTES = 8 << 20  # a flush of more than this may take seconds, which t
 
 
 class Sink(ABC):
-    """Where bytes go. One writer at a time. Ends with either `finish` or `discard`."""
+    """Where bytes go. One writer at a time. Ends with either `finish` or `discard`.
+
+    Opens itself at the first write; `open` does it earlier, so that a failure costs no channel end.
+    """
 
     name: str
     bytes_written: int = 0
@@ -42,6 +45,10 @@ class Sink(ABC):
     @abstractmethod
     def durable(self) -> bool:
         """Are the bytes on a disk once `finish` has returned? What a receipt may promise."""
+
+    async def open(self) -> None:
+        """Be ready for the first byte. Safe to repeat and to leave out. Raises LocalProblem."""
+        return
 
     @abstractmethod
     async def write(self, chunk: Buffer) -> None:
@@ -118,8 +125,9 @@ class DescriptorSink(Sink):
             os.close(os.dup(self._fd))
             self._close()
         except OSError as error:
-            self.discard()
             raise cannot_write(self.name, error) from None
+        finally:
+            self.discard()
 
     def discard(self) -> None:
         try:

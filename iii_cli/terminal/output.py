@@ -1,0 +1,58 @@
+"""Where the data goes: standard output, or `-o FILE`."""
+
+from __future__ import annotations
+
+from typing import final
+
+from iii_cli.errors import LocalProblem
+from iii_cli.terminal.outfile import OutFile
+from iii_cli.terminal.sinks import Buffer, Sink, StdoutSink
+
+__all__ = ("TerminalGuard", "open_output")
+
+
+@final
+class TerminalGuard(Sink):
+    """Keep binary data off a person's terminal: the first NUL ends it (design.md section 3)."""
+
+    def __init__(self, inner: Sink) -> None:
+        self.name = inner.name
+        self._inner = inner
+
+    @property
+    def durable(self) -> bool:
+        return self._inner.durable
+
+    async def open(self) -> None:
+        await self._inner.open()
+
+    async def write(self, chunk: Buffer) -> None:
+        """Write what comes before a NUL. Raises LocalProblem if there is one, and as the inner sink does."""
+        data = bytes(chunk)
+        text, nul, _ = data.partition(b"\0")
+        await self._inner.write(text)
+        self.bytes_written += len(text)
+        if nul:
+            raise LocalProblem(
+                "binary data (a NUL byte), which the terminal does not get",
+                hint="`-o FILE` saves it, `-o -` shows it all the same",
+            )
+
+    async def finish(self) -> None:
+        await self._inner.finish()
+
+    def discard(self) -> None:
+        self._inner.discard()
+
+
+def open_output(path: str | None, *, no_clobber: bool = False, keep_partial: bool = False) -> Sink:
+    """The sink for `-o PATH`, checked but not yet opened. None: stdout, guarded if it is a terminal.
+
+    `-` is stdout as it is. Raises UsageProblem and LocalProblem.
+    """
+    if path is None:
+        sink = StdoutSink()
+        return TerminalGuard(sink) if sink.is_terminal else sink
+    if path == "-":
+        return StdoutSink()
+    return OutFile.prepare(path, no_clobber=no_clobber, keep_partial=keep_partial)
