@@ -7,7 +7,6 @@ what makes large transfers fast, and it is the same on asyncio and trio.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import ssl
 from contextlib import suppress
@@ -16,7 +15,15 @@ from typing import TYPE_CHECKING, Any, final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from iii_cli.errors import EngineUnreachable, LocalProblem
+from iii_cli.transport.dialing import (
+    ConnectionLost,
+    in_dialing_order,
+    keep_alive,
+    tls_context,
+    tls_fault,
+    unreachable,
+    word_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.address import Endpoint, EngineAddress
     from iii_cli.wire.frames import Buffer
 
-__all__ = ("IOV_MAX", "ConnectionLost", "Socket", "dial", "keep_alive", "tls_context", "unreachable")
+__all__ = ("IOV_MAX", "ConnectionLost", "Socket", "dial")
 
 # A send or receive that never blocks would let no timeout and no signal through.
 CHECKPOINT_BYTES = 1 << 20
@@ -32,14 +39,6 @@ CHECKPOINT_CALLS = 32
 
 IOV_MAX = 512  # buffers that a caller may pass to one send; the kernels take 1024
 COALESCE_BYTES = 64 << 10  # TLS has no gathering send: this much is joined for one record run
-
-
-class ConnectionLost(Exception):
-    """The connection ended without the Close frame of a good end. `reason` is the system's word for it."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @final
@@ -91,7 +90,7 @@ class Socket:
             except ssl.SSLEOFError:
                 return 0
             except OSError as error:
-                raise ConnectionLost(_word_for(error)) from None
+                raise ConnectionLost(word_for(error)) from None
 
     def receive_now(self, view: memoryview) -> int | None:
         """Like `receive_into`, but None instead of waiting."""
@@ -102,7 +101,7 @@ class Socket:
         except ssl.SSLEOFError:
             return 0
         except OSError as error:
-            raise ConnectionLost(_word_for(error)) from None
+            raise ConnectionLost(word_for(error)) from None
 
     async def send_some(self, buffers: Sequence[Buffer]) -> int:
         """Send some of the buffers' bytes, at least one, and say how many.
@@ -118,7 +117,7 @@ class Socket:
             except ssl.SSLWantReadError:
                 await self._wait_readable()
             except OSError as error:
-                raise ConnectionLost(_word_for(error)) from None
+                raise ConnectionLost(word_for(error)) from None
             else:
                 self._budget_bytes -= sent
                 return sent
@@ -201,31 +200,6 @@ async def dial(endpoint: Endpoint) -> Socket:
     return Socket(secure)
 
 
-def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
-    """Verification is always on: system trust, or the CA file that was named.
-
-    Raises LocalProblem for a file that cannot be read or does not hold what it should.
-    """
-    tls = endpoint.tls
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-        if tls.certificate:
-            context.load_cert_chain(tls.certificate, tls.key)
-    except (OSError, ssl.SSLError) as error:
-        named = " or ".join(name for name in (tls.ca_file, tls.certificate, tls.key) if name)
-        raise LocalProblem(f"cannot use the certificate file {named}: {_word_for(error)}") from None
-    return context
-
-
-def unreachable(address: EngineAddress, reason: str) -> EngineUnreachable:
-    """The error for nothing, or nothing useful, at the address."""
-    if address.is_loopback:
-        hint = "start one: `iii engine run`, or set III_URL"
-    else:
-        hint = "is III_URL right, and is the engine running?"
-    return EngineUnreachable(f"no engine at {address.url} ({reason})", hint=hint)
-
-
 async def _connect(address: EngineAddress) -> socket.socket:
     reason = "no address"
     for family, sockaddr in await _resolve(address):
@@ -236,7 +210,7 @@ async def _connect(address: EngineAddress) -> socket.socket:
             keep_alive(raw)
         except OSError as error:
             raw.close()
-            reason = _word_for(error)
+            reason = word_for(error)
         except BaseException:
             raw.close()
             raise
@@ -245,7 +219,7 @@ async def _connect(address: EngineAddress) -> socket.socket:
     raise unreachable(address, reason)
 
 
-async def _resolve(address: EngineAddress) -> list[tuple[socket.AddressFamily, Any]]:
+async def _resolve(address: EngineAddress) -> list[tuple[int, Any]]:
     """Loopback names resolve inline: a thread costs more than the look-up."""
     try:
         if address.is_loopback:
@@ -256,9 +230,8 @@ async def _resolve(address: EngineAddress) -> list[tuple[socket.AddressFamily, A
                 abandon_on_cancel=True,
             )
     except OSError as error:
-        raise unreachable(address, f"cannot resolve {address.host}: {_word_for(error)}") from None
-    # The real engine listens on IPv4 only, and where a name has both, ::1 costs a refused connection first.
-    return sorted([(info[0], info[4]) for info in found], key=lambda pair: pair[0] != socket.AF_INET)
+        raise unreachable(address, f"cannot resolve {address.host}: {word_for(error)}") from None
+    return in_dialing_order(found)
 
 
 async def _connect_one(raw: socket.socket, sockaddr: Any) -> None:
@@ -270,20 +243,6 @@ async def _connect_one(raw: socket.socket, sockaddr: Any) -> None:
         raise OSError(code, "")
 
 
-def keep_alive(raw: socket.socket) -> None:
-    """Notice a dead host: probes after 30 s of silence, every 10 s, three of them (design.md section 4)."""
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    idle = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
-    for option, value in ((idle, 30), (getattr(socket, "TCP_KEEPINTVL", None), 10), (_KEEPCNT, 3)):
-        if option is not None:
-            with suppress(OSError):
-                raw.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-_KEEPCNT = getattr(socket, "TCP_KEEPCNT", None)
-
-
 async def _tls_handshake(secure: ssl.SSLSocket, address: EngineAddress) -> None:
     while True:
         try:
@@ -292,23 +251,7 @@ async def _tls_handshake(secure: ssl.SSLSocket, address: EngineAddress) -> None:
             await anyio.wait_readable(secure)
         except ssl.SSLWantWriteError:
             await anyio.wait_writable(secure)
-        except ssl.SSLCertVerificationError as error:
-            raise EngineUnreachable(
-                f"the certificate of {address.url} is not trusted: {error.verify_message}",
-                hint="name its authority with --cacert FILE",
-            ) from None
         except OSError as error:
-            raise unreachable(address, f"TLS failed: {_word_for(error)}") from None
+            raise tls_fault(address, error) from None
         else:
             return
-
-
-def _word_for(error: OSError) -> str:
-    """`connection refused`: the system's message, as part of a sentence."""
-    if isinstance(error, ssl.SSLError):
-        return error.reason.replace("_", " ").lower() if error.reason else "TLS error"
-    if isinstance(error, socket.gaierror):
-        return error.strerror or "unknown name"
-    if error.errno is None:
-        return str(error) or type(error).__name__
-    return os.strerror(error.errno).lower()

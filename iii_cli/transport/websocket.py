@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, final
 
 import anyio
 
-from iii_cli.errors import EngineUnreachable, NotAuthorised, PeerMisbehaved, UnknownTarget
-from iii_cli.transport.sockets import IOV_MAX, ConnectionLost, Socket, dial, unreachable
+from iii_cli.errors import EngineUnreachable, PeerMisbehaved
+from iii_cli.transport.dialing import ConnectionLost, refusal, unreachable
+from iii_cli.transport.sockets import IOV_MAX, Socket, dial
 from iii_cli.wire.frames import Event, FrameDecoder, encode_frame, encode_frames
 from iii_cli.wire.handshake import HEAD_BYTES_MAX, Response, check_accepted, parse_response, upgrade_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iii_cli.errors import Failure
-    from iii_cli.wire.address import Endpoint, EngineAddress
+    from iii_cli.wire.address import Endpoint
     from iii_cli.wire.frames import Buffer
 
-__all__ = ("WebSocket", "open_websocket", "receive_head", "refusal")
+__all__ = ("WebSocket", "open_websocket", "receive_head")
 
 
 @final
@@ -178,15 +178,3 @@ async def receive_head(socket: Socket) -> tuple[bytes, bytes]:
             return bytes(head[: end + 4]), bytes(head[end + 4 :])
         if len(head) > HEAD_BYTES_MAX:
             raise PeerMisbehaved("an HTTP head that does not end")
-
-
-def refusal(status: int, address: EngineAddress, what: str) -> Failure:
-    """The error for an HTTP answer in place of the upgrade (protocol.md 4.1)."""
-    if status in (401, 403):
-        return NotAuthorised(f"{address.url} refused us ({status})", hint="set III_TOKEN or --token-file")
-    if status == 404 and what == "channel":
-        return UnknownTarget(
-            f"no such channel at {address.url}: the ref is wrong, expired, or of another engine",
-            hint="refs live 5 minutes unless both ends are open; `iii channel create` makes new ones",
-        )
-    return unreachable(address, f"it answers HTTP {status}, not as an engine does")

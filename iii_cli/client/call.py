@@ -1,0 +1,150 @@
+"""One function call on a connection of its own, without an event loop and without announcing a worker.
+
+A caller needs no name: the engine routes its call all the same (protocol.md 1.3), and every round trip that
+is not made is one that a shell loop does not wait for.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from iii_cli.client.identity import new_uuid
+from iii_cli.errors import EngineUnreachable, FunctionFailed, NotAuthorised, PeerMisbehaved, TimedOut
+from iii_cli.transport.blocking import BlockingWebSocket, open_blocking
+from iii_cli.transport.dialing import ConnectionLost
+from iii_cli.wire.frames import Opcode
+from iii_cli.wire.messages import (
+    ErrorMessage,
+    InvocationResult,
+    InvokeFunction,
+    MalformedMessage,
+    Ping,
+    Pong,
+    decode,
+    encode,
+)
+from iii_cli.wire.ref import ChannelRef, MalformedRef
+
+if TYPE_CHECKING:
+    from iii_cli.wire.address import Endpoint
+    from iii_cli.wire.messages import Action, Message
+
+__all__ = ("call", "create_channel", "read_created", "send_void")
+
+CALL_SECONDS = 30.0  # every SDK's default, and the engine CLI's
+
+
+def call(
+    endpoint: Endpoint,
+    function_id: str,
+    data: Any,
+    *,
+    namespace: str | None = None,
+    timeout: float | None = CALL_SECONDS,
+    metadata: Any = None,
+    action: Action | None = None,
+    traceparent: str | None = None,
+    baggage: str | None = None,
+) -> Any:
+    """Call a function and return its result. `timeout` in seconds, counted from the connection; None: no
+    limit.
+
+    Raises FunctionFailed for an error that the function or the engine answered, TimedOut, EngineUnreachable,
+    NotAuthorised.
+    """
+    invocation_id = new_uuid()
+    request = InvokeFunction(
+        function_id=function_id,
+        data=data,
+        invocation_id=invocation_id,
+        action=action,
+        metadata=metadata,
+        namespace=namespace,
+        traceparent=traceparent,
+        baggage=baggage,
+    )
+    with open_blocking(endpoint, endpoint.address.worker_target(), what="engine") as ws:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            ws.send(Opcode.TEXT, encode(request).encode(), deadline)
+            return _await_result(ws, invocation_id, endpoint, deadline)
+        except TimeoutError:
+            raise TimedOut(f"no answer from {function_id} within {timeout:g} s") from None
+        except ConnectionLost as lost:
+            raise _lost(endpoint, lost.reason) from None
+
+
+def send_void(endpoint: Endpoint, request: InvokeFunction, *, timeout: float | None = CALL_SECONDS) -> None:
+    """Send a call that nobody answers, and wait until the engine has read it.
+
+    The engine reads a connection in order, so its answer to a `ping` behind the call says that it has the
+    call. Raises TimedOut, EngineUnreachable, NotAuthorised.
+    """
+    with open_blocking(endpoint, endpoint.address.worker_target(), what="engine") as ws:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            ws.send(Opcode.TEXT, encode(request).encode(), deadline)
+            ws.send(Opcode.TEXT, encode(Ping()).encode(), deadline)
+            while not any(isinstance(message, Pong) for message in _messages(ws, endpoint, deadline)):
+                pass
+        except TimeoutError:
+            raise TimedOut(f"the engine did not take the call within {timeout:g} s") from None
+        except ConnectionLost as lost:
+            raise _lost(endpoint, lost.reason) from None
+
+
+def create_channel(
+    endpoint: Endpoint, buffer_size: int | None = None, *, traceparent: str | None = None
+) -> tuple[ChannelRef, ChannelRef]:
+    """A new channel's writer and reader ref (protocol.md 3.1). Raises as `call`."""
+    data = {} if buffer_size is None else {"buffer_size": buffer_size}
+    return read_created(call(endpoint, "engine::channels::create", data, traceparent=traceparent))
+
+
+def read_created(result: Any) -> tuple[ChannelRef, ChannelRef]:
+    """The refs in the answer of `engine::channels::create`. Raises PeerMisbehaved."""
+    try:
+        return ChannelRef.from_json(result["writer"]), ChannelRef.from_json(result["reader"])
+    except (MalformedRef, LookupError, TypeError):
+        raise PeerMisbehaved("the engine's answer to engine::channels::create holds no refs") from None
+
+
+def _await_result(
+    ws: BlockingWebSocket, invocation_id: str, endpoint: Endpoint, deadline: float | None
+) -> Any:
+    while True:
+        for message in _messages(ws, endpoint, deadline):
+            if isinstance(message, InvocationResult) and message.invocation_id == invocation_id:
+                if message.error is not None:
+                    raise FunctionFailed(message.error.code, message.error.message, message.error.stacktrace)
+                return message.result
+
+
+def _messages(ws: BlockingWebSocket, endpoint: Endpoint, deadline: float | None) -> list[Message]:
+    messages: list[Message] = []
+    for opcode, payload, _ in ws.receive(deadline):
+        if opcode == Opcode.PING:
+            ws.send(Opcode.PONG, payload, deadline)
+        elif opcode == Opcode.CLOSE:
+            raise ConnectionLost("the engine closed the connection")
+        elif opcode == Opcode.TEXT:
+            try:
+                message = decode(bytes(payload))
+            except MalformedMessage:
+                continue  # the engine's next version may say more than we know
+            if isinstance(message, ErrorMessage):
+                raise _refused(endpoint, message)
+            messages.append(message)
+    return messages
+
+
+def _refused(endpoint: Endpoint, message: ErrorMessage) -> NotAuthorised:
+    """The in-band `error` frame after a 101 (protocol.md 1.2)."""
+    return NotAuthorised(
+        f"{endpoint.address.url} refused us: {message.error.message}", hint="set III_TOKEN or --token-file"
+    )
+
+
+def _lost(endpoint: Endpoint, reason: str) -> EngineUnreachable:
+    return EngineUnreachable(f"the engine at {endpoint.address.url} was lost during the call ({reason})")

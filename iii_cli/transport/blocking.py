@@ -1,0 +1,186 @@
+"""One connection, one conversation, no event loop: what `channel create` and a plain `trigger` need.
+
+Starting an event loop costs more than the whole of such a command (house.md 4.2). The frames and the
+handshake are the same as everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, final
+
+from iii_cli.errors import EngineUnreachable, PeerMisbehaved
+from iii_cli.transport.dialing import (
+    ConnectionLost,
+    in_dialing_order,
+    keep_alive,
+    refusal,
+    tls_context,
+    tls_fault,
+    unreachable,
+    word_for,
+)
+from iii_cli.wire.frames import Event, FrameDecoder, encode_frame
+from iii_cli.wire.handshake import HEAD_BYTES_MAX, check_accepted, parse_response, upgrade_request
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from iii_cli.wire.address import Endpoint
+    from iii_cli.wire.frames import Buffer
+
+__all__ = ("BlockingWebSocket", "open_blocking")
+
+
+@final
+class BlockingWebSocket:
+    """An open WebSocket on a blocking socket. A context manager that lets go of it."""
+
+    def __init__(self, raw: socket.socket, decoder: FrameDecoder) -> None:
+        self._raw = raw
+        self._decoder = decoder
+
+    def __enter__(self) -> BlockingWebSocket:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self._raw.close()
+
+    def send(self, opcode: int, payload: Buffer, deadline: float | None) -> None:
+        """One frame. `deadline` is on the monotonic clock, in seconds. Raises TimeoutError,
+        ConnectionLost.
+        """
+        try:
+            self._raw.settimeout(_remaining(deadline))
+            self._raw.sendall(b"".join(encode_frame(opcode, payload, os.urandom(4))))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise ConnectionLost(word_for(error)) from None
+
+    def receive(self, deadline: float | None) -> list[Event]:
+        """The next events, at least one. Raises TimeoutError, ConnectionLost, PeerMisbehaved."""
+        while True:
+            if events := self._decoder.events():
+                return events
+            try:
+                self._raw.settimeout(_remaining(deadline))
+                count = self._raw.recv_into(self._decoder.space())
+            except TimeoutError as error:
+                if error.errno is None:  # ours; with a number it is the kernel's: the host is dead
+                    raise
+                raise ConnectionLost(word_for(error)) from None
+            except OSError as error:
+                raise ConnectionLost(word_for(error)) from None
+            if not count:
+                raise ConnectionLost("the connection ended without a Close frame")
+            self._decoder.received(count)
+
+
+def open_blocking(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebSocket:
+    """As `open_websocket`, blocking: the same limits, the same errors."""
+    give_up = None if endpoint.wait_engine is None else time.monotonic() + endpoint.wait_engine
+    pause = 0.05
+    while True:
+        try:
+            return _open_once(endpoint, target, what=what)
+        except EngineUnreachable:
+            if give_up is None or time.monotonic() + pause > give_up:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 1.0)
+
+
+def _open_once(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebSocket:
+    address = endpoint.address
+    timeout = endpoint.connect_timeout
+    deadline = None if timeout is None else time.monotonic() + timeout
+    raw: socket.socket | None = None
+    try:
+        raw = _connect(endpoint, deadline)
+        nonce = os.urandom(16)
+        raw.sendall(upgrade_request(address.authority, target, nonce, endpoint.request_headers()))
+        head, rest = _receive_head(raw, deadline)
+        response = parse_response(head)
+        if response.status != 101:
+            raise refusal(response.status, address, what)
+        check_accepted(response, nonce)
+    except BaseException as error:
+        if raw is not None:
+            raw.close()
+        if isinstance(error, TimeoutError):
+            raise unreachable(address, f"no answer within {timeout:g} s") from None
+        if isinstance(error, PeerMisbehaved):
+            raise unreachable(address, error.message) from None
+        if isinstance(error, OSError):
+            raise unreachable(address, f"lost during the handshake: {word_for(error)}") from None
+        raise
+    decoder = FrameDecoder(masked=False)
+    decoder.feed(rest)
+    return BlockingWebSocket(raw, decoder)
+
+
+def _connect(endpoint: Endpoint, deadline: float | None) -> socket.socket:
+    address = endpoint.address
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise unreachable(address, f"cannot resolve {address.host}: {word_for(error)}") from None
+    reason = "no address"
+    for family, sockaddr in in_dialing_order(found):
+        raw = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            raw.settimeout(_remaining(deadline))
+            raw.connect(sockaddr)
+            keep_alive(raw)
+            return _secured(raw, endpoint) if address.secure else raw
+        except TimeoutError:
+            raw.close()
+            raise
+        except OSError as error:
+            raw.close()
+            reason = word_for(error)
+        except BaseException:
+            raw.close()
+            raise
+    raise unreachable(address, reason)
+
+
+def _secured(raw: socket.socket, endpoint: Endpoint) -> socket.socket:
+    context = tls_context(endpoint)
+    try:
+        return context.wrap_socket(raw, server_hostname=endpoint.tls.server_name or endpoint.address.host)
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise tls_fault(endpoint.address, error) from None
+
+
+def _receive_head(raw: socket.socket, deadline: float | None) -> tuple[bytes, bytes]:
+    head = b""
+    while b"\r\n\r\n" not in head:
+        raw.settimeout(_remaining(deadline))
+        received = raw.recv(16 << 10)
+        if not received:
+            raise ConnectionResetError("the connection was closed")
+        head += received
+        if len(head) > HEAD_BYTES_MAX:
+            raise PeerMisbehaved("an HTTP head that does not end")
+    end = head.index(b"\r\n\r\n") + 4
+    return head[:end], head[end:]
+
+
+def _remaining(deadline: float | None) -> float | None:
+    """Seconds for the next system call. Raises TimeoutError when there are none left."""
+    if deadline is None:
+        return None
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError
+    return remaining
