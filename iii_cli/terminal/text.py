@@ -1,0 +1,71 @@
+"""Text that came from a worker or the engine, made safe for a person's terminal (design.md section 3).
+
+A description may hold escape sequences that move the cursor, set the clipboard or hide what follows,
+and bidirectional marks that make one command look like another. Light: the standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ("clean", "ellipsis", "escape_json", "width_of")
+
+# Whole sequences first, so that their letters do not stay behind: CSI, then OSC and its kin, then the rest.
+# No part may begin inside another: the time stays proportional to the length, whatever a worker sends.
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x80-\x9f]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+)
+_BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_INVISIBLE = "\u2028\u2029\ufff9-\ufffb\U000e0000-\U000e007f"  # line separators, annotations, tags
+_UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}{_INVISIBLE}]")
+_UNSAFE_IN_JSON = re.compile(f"[\x7f-\x9f{_BIDI}{_INVISIBLE}\ud800-\udfff]")
+_BREAKS = re.compile(r"[\t\n\r\x0b\x0c\x85\u2028\u2029]+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: str, *, keep_newlines: bool = False) -> str:
+    """`text` without control sequences, control characters and bidirectional marks.
+
+    Line breaks and tabs become a space, so that a line stays a line; `keep_newlines` keeps newlines and
+    tabs, for text that may have several lines. Half a surrogate pair becomes U+FFFD: it has no UTF-8.
+    """
+    text = _SEQUENCE.sub("", text)
+    text = text.replace("\r\n", "\n") if keep_newlines else _BREAKS.sub(" ", text)
+    return _SURROGATE.sub("\ufffd", _UNSAFE.sub("", text))
+
+
+def escape_json(text: str) -> str:
+    r"""JSON text with the characters that `clean` removes written as \uXXXX: the value stays the same."""
+    return _UNSAFE_IN_JSON.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def width_of(text: str) -> int:
+    """How many columns of a terminal `text` takes. Text that is not `clean` has no width."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, east_asian_width
+
+    return sum(
+        0 if category(char) in {"Mn", "Me", "Cf"} else 2 if east_asian_width(char) in {"W", "F"} else 1
+        for char in text
+    )
+
+
+def ellipsis(text: str, columns: int) -> str:
+    """`text`, cut to `columns` with a `…` where it is longer."""
+    if width_of(text) <= columns:
+        return text
+    kept, used = 0, 1
+    for char in text:
+        used += width_of(char)
+        if used > columns:
+            break
+        kept += 1
+    return text[:kept].rstrip() + "…" if columns > 0 else ""
