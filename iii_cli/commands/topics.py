@@ -1,0 +1,149 @@
+"""What `iii help TOPIC` prints: plain text, 80 columns, a screen or so each."""
+
+from __future__ import annotations
+
+__all__ = ("TOPICS",)
+
+_EXIT_CODES = """\
+Exit codes of iii. The line on stderr says what failed, where, and what to do next.
+
+    0  done. `read`, `trigger --out`: every byte is here, verified where sealed.
+       `write` without --receipt: every byte and the seal were handed to the
+       engine; the summary says that no reader has confirmed them
+    1  the function failed, or anything else
+    2  usage: what was typed cannot be meant
+    3  the engine is unreachable, or was lost
+    4  not authorised
+    5  the ref or function is unknown, or the ref has expired
+    6  the ref was already used, or nothing arrived
+    7  truncated: the peer vanished, or aborted
+    8  the content differs from what was promised
+    9  the reader left while we were writing, or did not confirm
+   10  a local read or write failed
+   11  the COMMAND given to us failed (--exit-code passes its own on)
+  124  timed out
+  126  COMMAND cannot be run
+  127  COMMAND not found
+128+n  a signal: 130 after Ctrl-C, 143 after SIGTERM, 141 when the pipe we
+       write to was closed (`iii … | head`)
+
+Where several things failed the gravest is reported: a signal, 10, 11, the call
+itself (1, 3, 4, 5, 124), 8, 7, 9, 6.
+
+Trying again makes sense after 3, 9, 124 and a truncated 7, with a new ref where
+one was used. It does not after 2, 4, 5, 6, 8.
+
+    iii channel read @backup -o db.sql || case $? in
+      6) echo "that ref was used before" ;;
+      7) echo "the other side died, db.sql was not touched" ;;
+    esac
+"""
+
+_ENVIRONMENT = """\
+Environment of iii. Flags win over --context NAME, that over these, these over the
+context in use (`iii context use`), that over the defaults.
+
+The same names and meanings as in the iii SDKs:
+  III_URL           the engine (default ws://localhost:49134); wss:// for TLS
+  III_NAMESPACE     the namespace of functions and workers
+  III_TOKEN         sent as `Authorization: Bearer …`
+
+Ours:
+  III_TOKEN_FILE    a file that holds the token; `ps` and logs never see it
+  III_CONTEXT       the context to use: URL, namespace and token under one name
+  III_WRITER        the REF that `channel write` takes when none is given
+  III_READER        the REF that `channel read` takes when none is given
+                    (`eval "$(iii channel create --export)"` sets both)
+  III_REQUIRE_SEAL  1: every read fails (7) on a stream without a seal
+
+Common ones:
+  NO_COLOR, FORCE_COLOR    no colours, or colours even where no terminal is
+  TRACEPARENT              the trace that `trigger --trace` continues
+
+A context's token goes only to that context's URL. A token over plain ws:// to
+another host warns once: use wss://.
+
+`iii engine exec -- COMMAND` sets III_URL for COMMAND and clears III_TOKEN,
+III_NAMESPACE and III_CONTEXT.
+"""
+
+_REFS = """\
+Refs name the two ends of a channel. Each end opens once, for one stream.
+
+A REF on the command line is one of
+  @NAME                saved by `channel create --save NAME` or `ref save NAME`
+  iii:read:ID:KEY      a token, one shell-safe word; iii:write:ID:KEY likewise
+  {"channel_id":…}     the JSON that every SDK prints and takes
+  env:NAME             the environment variable NAME holds one of these
+  file:PATH            the file holds one of these
+  -                    stdin holds one of these, where stdin is free
+
+@NAME takes the end that its place needs: write and tee the writer, read the
+reader. @NAME/writer and @NAME/reader name one end.
+
+    iii channel create --save backup          both ends, saved here
+    iii channel create --save backup --only reader
+                                              … and the reader's token, to hand over
+    iii channel write @backup < db.sql
+    iii channel read "$TOKEN" -o db.sql       on another host
+
+A ref is a secret. Both ends share one key: whoever holds either ref can open
+either end, with no other authentication. @NAME, env: and file: keep it out of
+`ps` and of the shell's history.
+
+A ref expires five minutes after its channel was made, unless both ends are open
+by then. It is spent by use: reading or writing a second time is exit 6. Opening
+fails cleanly (a file missing, a command not found) before the ref is touched, so
+it can be used again. What should last longer than one stream is a function:
+`iii serve NAME -- COMMAND`; its name is the address.
+
+`iii ref ls` shows what is saved, unused or used or expired.
+"""
+
+_SEALS = """\
+Seals: how a reader knows that it has everything.
+
+On the raw protocol a writer that died and one that finished look the same to the
+reader, and a used ref looks like an empty stream. `channel write` therefore seals:
+it sends one text frame before the data and one after it, with the number and the
+digest of all bytes and messages. Byte readers of every SDK skip text frames, so
+they get exactly the data.
+
+What `channel read` (and `trigger --out`) says:
+    sealed, and all is right              exit 0, verified
+    sealed, but the end is missing        exit 7: the writer died or vanished
+    sealed, and the writer aborted        exit 7: aborted by the writer: REASON
+    sealed, and something differs         exit 8
+    not sealed, a clean end               exit 0, and a line that the end could not
+                                          be verified; --require-seal: exit 7
+    nothing at all                        exit 6; --allow-empty accepts it
+With -o FILE the file appears under its name after exit 0, never before.
+
+A seal is only as good as its writer's knowledge:
+    pg_dump db | iii channel write @x       a failing pg_dump looks like the end
+                                            of its data: sealed, exit 0
+    iii channel write @x -- pg_dump db      the failure is seen: the stream is
+                                            aborted, exit 11 here and 7 there
+In the same way `false | iii channel write @x` cannot be told from success, and
+`iii channel write @x -- false` can. `set -o pipefail` only helps the shell that
+writes, never the reader.
+
+    --receipt      write: exit 0 only after the reader has it on disk (fsync and
+                   rename), or its consumer ended with 0; else 9. Only readers of
+                   ours answer
+    --no-seal      write the bare bytes
+    --digest       xxh3_128 (default) or sha256, which equals `sha256sum` of the
+                   data. xxh3_128 finds damage; it is no defence against an attacker
+    --peer-timeout read: 60 s. A sealed writer that has nothing to send says so
+                   every 15 s; silence after that means that it is gone
+
+Text modes into a function (`trigger --in` with --lines or --jsonl) are not sealed
+unless --seal is given: an SDK's message callback would take the seal for data.
+"""
+
+TOPICS: dict[str, str] = {
+    "exit-codes": _EXIT_CODES,
+    "environment": _ENVIRONMENT,
+    "refs": _REFS,
+    "seals": _SEALS,
+}
