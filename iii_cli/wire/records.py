@@ -16,7 +16,7 @@ from binascii import a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, NamedTuple
 
 from iii_cli.errors import ContentDiffers, LocalProblem, UsageProblem
-from iii_cli.wire.frames import ENGINE_MESSAGE_MAX
+from iii_cli.wire.frames import ENGINE_FRAME_MAX
 from iii_cli.wire.printable import printable
 from iii_cli.wire.seal import Mode
 
@@ -37,7 +37,7 @@ __all__ = (
     "messages_to_data",
 )
 
-LONGEST_MESSAGE = ENGINE_MESSAGE_MAX  # bytes
+LONGEST_MESSAGE = ENGINE_FRAME_MAX  # bytes; our writers send a message as one frame
 LONGEST_JSONL = 6 * LONGEST_MESSAGE + 64  # bytes; "\u0041" is the longest way to write a byte of a message
 
 _encode_text = json.JSONEncoder(ensure_ascii=False).encode

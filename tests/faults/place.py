@@ -1,0 +1,101 @@
+"""Where in a stream a misfortune strikes: a byte, found by the frames around it and not by counting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ("Place", "PlaceFinder")
+
+Part = Literal["header", "payload", "end"]
+FrameName = Literal["open", "data", "close", "goodbye"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A byte of a sealed byte stream.
+
+    open and close are the seal's text frames, goodbye is the WebSocket Close. `nth` counts data frames,
+    `fraction` (0 to 1) says how far into the part. `end` is behind the frame's last byte.
+    """
+
+    frame: FrameName
+    part: Part
+    nth: int = 0
+    fraction: float = 0.5
+
+    def __str__(self) -> str:
+        number = f"[{self.nth}]" if self.frame == "data" else ""
+        return f"{self.frame}{number}.{self.part}"
+
+    def offset(self, header: int, payload: int) -> int:
+        """In a frame with so many bytes of header and payload."""
+        if self.part == "header":  # inside, never before its first byte
+            return 1 + int(self.fraction * (header - 1))
+        if self.part == "payload":
+            return header + int(self.fraction * max(payload - 1, 0))
+        return header + payload
+
+
+class PlaceFinder:
+    """Follows the frames of one direction, and says when the place has come."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._kept = b""  # the beginning of a header
+        self._skip = 0  # payload bytes still to come
+        self._left: int | None = None  # bytes before the place, once its frame has begun
+        self._over = False
+        self._seen = {"open": 0, "data": 0}
+
+    def feed(self, data: bytes) -> tuple[bytes, int | None]:
+        """What may pass now, and where the place is in it, once; None while it lies further on.
+
+        The beginning of a header is kept back until the whole header is there.
+        """
+        if self._over:
+            return data, None
+        data, self._kept = self._kept + data, b""
+        at = 0
+        while at < len(data) and self._left is None:
+            if self._skip:
+                step = min(self._skip, len(data) - at)
+                self._skip -= step
+                at += step
+                continue
+            sizes = _sizes(data[at : at + 14])
+            if sizes is None:
+                self._kept = data[at:]
+                return data[:at], None
+            self._begin(data[at] & 0x0F, at, *sizes)
+            self._skip = sum(sizes)
+        if self._left is None:
+            return data, None
+        if self._left > len(data):
+            self._left -= len(data)
+            return data, None
+        self._over = True
+        return data, self._left
+
+    def _begin(self, opcode: int, at: int, header: int, payload: int) -> None:
+        """Is it the frame of the place that begins here?"""
+        name, nth = {2: "data", 8: "goodbye"}.get(opcode, "open"), 0
+        if name == "open" and self._seen["open"]:
+            name = "close"
+        if name in self._seen:
+            nth = self._seen[name]
+            self._seen[name] += 1
+        if name == self._place.frame and nth == (self._place.nth if name == "data" else 0):
+            self._left = at + self._place.offset(header, payload)
+
+
+def _sizes(head: bytes) -> tuple[int, int] | None:
+    """Bytes of the header and of the payload, when the header is complete."""
+    if len(head) < 2:
+        return None
+    short, masked = head[1] & 0x7F, 4 * (head[1] >> 7)
+    extra = {126: 2, 127: 8}.get(short, 0)
+    header = 2 + extra + masked
+    if len(head) < header:
+        return None
+    return header, int.from_bytes(head[2 : 2 + extra], "big") if extra else short
