@@ -139,15 +139,17 @@ class _Connection:
         # what a writer sends goes up, what a reader receives comes down
         self._flows = (_Flow("write", client, engine), _Flow("read", engine, client))
         self._misfortune: Misfortune | None = None
+        self._ending = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        for end in self._sockets:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        with self._ending:
+            for end in self._sockets:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
         self._thread.join(DRAIN)
         for end in self._sockets:
             end.close()
@@ -208,8 +210,9 @@ class _Connection:
                 flow.discard = True
                 flow.target.shutdown(socket.SHUT_WR)
             case "reset":
-                for end in self._sockets:
-                    _reset(end)
+                with self._ending:  # one side may be gone, and the case over, before the other is reset
+                    for end in self._sockets:
+                        _reset(end)
                 raise ConnectionResetError
             case "stall":
                 self._proxy.over.wait(2 * DRAIN)
