@@ -13,7 +13,7 @@ from iii_cli.wire.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ("read_headers", "read_secret_file", "read_token_file", "token_of")
+__all__ = ("read_headers", "read_secret_file", "read_secret_stdin", "read_token_file", "token_of")
 
 SECRET_FILE_BYTES_MAX = 64 << 10  # engines refuse longer headers, and a wrong path must not eat memory
 _NAME_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")  # RFC 9110 5.6.2
@@ -38,7 +38,7 @@ def read_token_file(path: str, source: str, notices: list[str]) -> Secret:
     if path == "-":
         if source != "--token-file":
             raise UsageProblem(f"{source} names a file", hint="only --token-file reads stdin")
-        return token_of(_read_stdin(), "stdin")
+        return token_of(read_secret_stdin(), "stdin")
     return token_of(read_secret_file(path, source, notices), f"{source} {path!r}")
 
 
@@ -95,11 +95,12 @@ def _header(line: str) -> tuple[str, Secret]:
     return name, Secret(value)
 
 
-def _read_stdin() -> str:
+def read_secret_stdin() -> str:
+    """What comes on stdin, to its end. Raises LocalProblem."""
     if sys.stdin is None:
-        raise LocalProblem("cannot read a token from stdin: it is closed")
+        raise LocalProblem("cannot read a secret from stdin: it is closed")
     try:
         return sys.stdin.read(SECRET_FILE_BYTES_MAX)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is closed, or not text"
-        raise LocalProblem(f"cannot read a token from stdin: {reason}") from None
+        raise LocalProblem(f"cannot read a secret from stdin: {reason}") from None
