@@ -143,9 +143,7 @@ class ContextStore:
 
     def remove(self, name: str) -> None:
         """Forget a context, its token and, if it was in use, that. Raises UsageProblem and LocalProblem."""
-        checked_name(name, "context")
-        if self._folder.read(name + SUFFIX) is None:
-            raise unknown_name("context", name, self.names(), "`iii context ls` lists them")
+        self.load(name)
         with self._folder.changing():
             self._folder.remove(name + SUFFIX)
             self._folder.remove(f"{name}.token")

@@ -69,7 +69,7 @@ class PrivateFolder:
             return None
         path = folder / file
         try:
-            with path.open("rb") as stream:
+            with open(path, "rb", opener=_without_waiting) as stream:
                 data = stream.read(FILE_BYTES_MAX + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -144,6 +144,11 @@ class PrivateFolder:
         return True
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """Open without waiting for the other end of what may be a FIFO."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def _reachable(path: Path) -> bool:
     """Is `path` there as far as we may look?"""
     try:
@@ -167,6 +172,8 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise LocalProblem(f"cannot write {str(path)!r}: {error.strerror}") from None
+    except UnicodeEncodeError:
+        raise LocalProblem(f"cannot write {str(path)!r}: a name in it is not valid UTF-8") from None
 
 
 def _hold(lock: int, folder: Path) -> None:

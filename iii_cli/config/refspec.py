@@ -10,7 +10,6 @@ A ref is a secret: no error here repeats what was given where that may be a key.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from iii_cli.config.credentials import read_secret_file, read_secret_stdin
 from iii_cli.config.nearest import nearest
 from iii_cli.errors import RefSpent, UnknownTarget, UsageProblem
 from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
+from iii_cli.wire.strict_json import MalformedJson, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -127,7 +127,7 @@ class _Place:
 
     def _from_file(self, path: str) -> ResolvedRef:
         if not path or _may_hold_key(path):
-            raise UsageProblem("file: needs a path")
+            raise UsageProblem("file: needs a path" + (", and that looks like a ref" if path else ""))
         return self._literal(read_secret_file(path, "the ref in", self.notices), f"the file {path!r}")
 
     def _literal(
@@ -138,18 +138,11 @@ class _Place:
         return ResolvedRef(ref, in_argv=in_argv, from_stdin=from_stdin, notices=tuple(self.notices))
 
     def _saved(self, text: str) -> ResolvedRef:
-        if _may_hold_key(text):
+        if ":" in text or _may_hold_key(text):
             raise UsageProblem("no saved ref has such a name", hint="a token or JSON is given without the @")
         name, slash, end = text.partition("/")
         if slash and end not in _ENDS:
-            raise (
-                self._no_such(text)
-                if _is_path(text)
-                else UsageProblem(
-                    f"no end of that name in {_shown('@' + text)}",
-                    hint=f"write @{name}/reader or @{name}/writer",
-                )
-            )
+            raise self._no_such_end(name) if name in self.store.names() else self._no_such(text)
         if not name:
             raise UsageProblem("`@` needs the name of a saved ref", hint="`iii ref ls` lists them")
         saved = self._load(name)
@@ -196,6 +189,9 @@ class _Place:
                 where="local",
             )
 
+    def _no_such_end(self, name: str) -> UsageProblem:
+        return UsageProblem(f"a channel has two ends: @{name}/reader and @{name}/writer")
+
     def _no_such(self, name: str) -> UnknownTarget:
         """No saved ref of that name. Whoever knows curl writes @ before the name of a file."""
         match = nearest(name, self.store.names())
@@ -212,12 +208,12 @@ def _parsed(text: str, source: str) -> ChannelRef:
     """A token or a ref's JSON. Raises UsageProblem, which does not repeat the text."""
     try:
         if text.startswith("{"):
-            return ChannelRef.from_json(json.loads(text))
+            return ChannelRef.from_json(parse(text))
         if text.startswith("iii:"):
             return ChannelRef.from_token(text)
     except MalformedRef as error:
         raise UsageProblem(f"{source} is malformed: {error}") from None
-    except (ValueError, RecursionError):
+    except MalformedJson:
         raise UsageProblem(f"{source} is not valid JSON") from None
     raise UsageProblem(f"{source} is not a ref", hint=_FORMS)
 
@@ -233,7 +229,7 @@ def _is_there(path: str) -> bool:
 
 def _may_hold_key(text: str) -> bool:
     """Is a token or a ref's JSON in it, so that no error may show it?"""
-    return "iii:" in text or "{" in text
+    return any(part in text for part in ("iii:", "read:", "write:", "{", "access_key"))
 
 
 def _shown(text: str) -> str:

@@ -5,8 +5,6 @@ A channel lives for minutes and each of its ends is taken once, so a saved ref i
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,6 +16,7 @@ from iii_cli.errors import LocalProblem, UnknownTarget, UsageProblem
 from iii_cli.wire.address import EngineAddress, MalformedAddress
 from iii_cli.wire.ref import ChannelRef, Direction
 from iii_cli.wire.secret import Secret
+from iii_cli.wire.strict_json import parse, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -67,7 +66,7 @@ class SavedRef:
         return "unused" if self.age(now) < EXPIRY else "expired"
 
     def end_state(self, direction: Direction, now: float) -> RefState:
-        """The same of one end. The engine sweeps an end away that was not taken in time, whatever the other."""
+        """The same of one end: what was not taken in time is gone, whatever the other end does."""
         if self.used_at(direction) is not None:
             return "used"
         return "unused" if self.age(now) < EXPIRY else "expired"
@@ -174,8 +173,8 @@ class SavedRefs:
         if text is None:
             return None
         try:
-            return _from_json(name, json.loads(text))
-        except (ValueError, RecursionError):  # never its own text, which may hold a key
+            return _from_json(name, parse(text))
+        except ValueError:  # never its own text, which may hold a key
             path = str(self._folder.path / (name + SUFFIX))
             raise LocalProblem(
                 f"{path!r} is damaged or not a saved ref", hint="look at it, then remove it"
@@ -193,7 +192,7 @@ def _to_text(saved: SavedRef) -> str:
         "buffer": saved.buffer,
         "used": {direction.value: at for direction, at in saved.used},
     }
-    return json.dumps(body) + "\n"
+    return render(body) + "\n"
 
 
 def _from_json(name: str, body: Any) -> SavedRef:
@@ -224,7 +223,7 @@ def _from_json(name: str, body: Any) -> SavedRef:
 
 
 def _time(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) not in (int, float) or not 0 <= value < 1e11:  # the year 5138; NaN is not either
         raise ValueError
     return float(value)
 

@@ -69,6 +69,8 @@ class ChannelRef:
         fields: Mapping[str, str] = value
         if not fields["channel_id"] or not fields["access_key"]:
             raise MalformedRef("the ref's channel_id or access_key is empty")
+        if any("\ud800" <= c <= "\udfff" for c in fields["channel_id"] + fields["access_key"]):
+            raise MalformedRef("the ref is not text: it holds half a surrogate pair")  # no URL can carry it
         try:
             direction = Direction(fields["direction"])
         except ValueError:

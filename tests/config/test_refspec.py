@@ -1,0 +1,228 @@
+"""The forms in which a ref is given, and that no error shows one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iii_cli.config.folder import PrivateFolder
+from iii_cli.config.refspec import ResolvedRef, resolve_ref
+from iii_cli.config.saved_refs import EXPIRY, SavedRef, SavedRefs
+from iii_cli.errors import LocalProblem, RefSpent, UnknownTarget, UsageProblem
+from iii_cli.wire.ref import ChannelRef, Direction
+from iii_cli.wire.secret import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+READ, WRITE = Direction.READ, Direction.WRITE
+NOW = 1_800_000_000.0
+KEY = "k3y"
+READER = ChannelRef("c1", Secret(KEY), READ)
+WRITER = READER.facing(WRITE)
+TOKEN = READER.to_token()
+JSON = json.dumps(READER.to_json())
+
+
+class Forms:
+    """A store with one saved ref `x`, and the call with what a test does not care about filled in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = NOW
+        self.store = SavedRefs(PrivateFolder(lambda: folder / "refs"), lambda: self.now)
+        self.store.save(SavedRef("x", "c1", Secret(KEY), "ws://saved:1", NOW))
+
+    def find(self, text: str | None, needed: Direction | None = READ, **more: Any) -> ResolvedRef:
+        more.setdefault("environ", {})
+        return resolve_ref(text, needed, store=self.store, **more)
+
+
+@pytest.fixture
+def forms(tmp_path: Path) -> Forms:
+    return Forms(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "needed", "wanted"),
+    [
+        ("@x", READ, READER),
+        ("@x", WRITE, WRITER),
+        ("@x/reader", READ, READER),
+        ("@x/writer", None, WRITER),
+        ("@x/reader", None, READER),
+    ],
+)
+def test_a_saved_ref_takes_the_end_that_is_named_or_needed(
+    forms: Forms, text: str, needed: Direction | None, wanted: ChannelRef
+) -> None:
+    assert forms.find(text, needed) == ResolvedRef(wanted, "ws://saved:1", "x")
+
+
+@pytest.mark.parametrize(
+    "text", [TOKEN, f" {TOKEN}\n", JSON, json.dumps(READER.to_json() | {"more": 1}, indent=1)]
+)
+@pytest.mark.parametrize("needed", [READ, None])
+def test_a_token_or_its_json(forms: Forms, text: str, needed: Direction | None) -> None:
+    assert forms.find(text, needed) == ResolvedRef(READER, in_argv=True)
+
+
+@pytest.mark.parametrize("content", [TOKEN, f"{TOKEN}\n", f"{JSON}\r\n", f"\n{JSON}"])
+def test_a_place_where_it_is(forms: Forms, tmp_path: Path, content: str) -> None:
+    (tmp_path / "ref").write_text(content)
+    assert forms.find("env:R", environ={"R": content}) == ResolvedRef(READER)
+    assert forms.find(f"file:{tmp_path}/ref") == ResolvedRef(READER)
+    from_stdin = forms.find("-", stdin_free=True, read_stdin=lambda: content)
+    assert from_stdin == ResolvedRef(READER, from_stdin=True)
+
+
+def test_a_file_that_everyone_may_write_is_told(forms: Forms, tmp_path: Path) -> None:
+    (tmp_path / "ref").write_text(TOKEN)
+    (tmp_path / "ref").chmod(0o666)
+    (notice,) = forms.find(f"file:{tmp_path}/ref").notices
+    assert "everyone" in notice
+
+
+def test_the_environment_names_the_default(forms: Forms, tmp_path: Path) -> None:
+    (tmp_path / "ref").write_text(TOKEN)
+    for value in (TOKEN, JSON, "env:R", f"file:{tmp_path}/ref"):
+        found = forms.find(None, environ={"III_READER": value, "R": TOKEN, "III_WRITER": "nonsense"})
+        assert found == ResolvedRef(READER)
+    assert forms.find(None, WRITE, environ={"III_WRITER": "@x"}).saved_name == "x"
+    for environ in ({}, {"III_READER": ""}, {"III_READER": " "}, {"III_WRITER": TOKEN}):
+        with pytest.raises(UsageProblem, match="set III_READER"):
+            forms.find(None, environ=environ)
+    with pytest.raises(UsageProblem, match="III_READER cannot be `-`"):
+        forms.find(None, environ={"III_READER": "-"}, stdin_free=True)
+    with pytest.raises(UsageProblem, match="a ref is missing"):
+        forms.find(None, None, environ={"III_READER": TOKEN})
+
+
+WRONG = [
+    ("@x/writer", READ, "is a writer, and a reader is needed"),
+    ("@x/reader", WRITE, "is a reader, and a writer is needed"),
+    (TOKEN, WRITE, "is a reader, and a writer is needed"),
+    ("env:R", WRITE, "is a reader, and a writer is needed"),
+    ("@x", None, "which end of @x"),
+    ("@x/", READ, "two ends: @x/reader and @x/writer"),
+    ("@x/Reader", READ, "two ends: @x/reader and @x/writer"),
+    ("@y/Reader", READ, "no saved ref 'y/Reader'"),
+    ("@", READ, "needs the name"),
+    ("@/reader", READ, "needs the name"),
+    (f"@{TOKEN}", READ, "without the @"),
+    (f"@{JSON}", READ, "without the @"),
+    ("", READ, "is not a ref"),
+    (KEY, READ, "is not a ref"),
+    (f"c1:{KEY}", READ, "is not a ref"),
+    (f"iii:read:c1:{KEY}:x", READ, "is malformed"),
+    (f"iii:peek:c1:{KEY}", READ, "is malformed"),
+    (f"iii:read::{KEY}", READ, "is malformed"),
+    (f"iii:read:c1\udcff:{KEY}", READ, "is malformed"),
+    (f'{{"channel_id": "c1", "access_key": "{KEY}"}}', READ, "is malformed"),
+    (f'{{"channel_id": "c1", "access_key": "{KEY}"', READ, "not valid JSON"),
+    ('{"a":' * 5000, READ, "not valid JSON"),
+    ("env:", READ, "needs the name of a variable"),
+    (f"env:{TOKEN}", READ, "needs the name of a variable"),
+    ("env:NOT_SET", READ, "'NOT_SET': it is not set"),
+    ("file:", READ, "needs a path"),
+    (f"file:{TOKEN}", READ, "needs a path"),
+    ("-", READ, "stdin carries data"),
+]
+
+
+@pytest.mark.parametrize(("text", "needed", "message"), WRONG)
+def test_what_cannot_be_meant_is_refused_without_a_key(
+    forms: Forms, text: str, needed: Direction | None, message: str
+) -> None:
+    with pytest.raises((UsageProblem, UnknownTarget), match=message) as caught:
+        forms.find(text, needed, environ={"R": TOKEN})
+    assert KEY not in str(caught.value)
+
+
+def test_the_hint_for_an_end_repeats_the_option(forms: Forms) -> None:
+    with pytest.raises(UsageProblem, match=r"write --ref k=@x/reader or --ref k=@x/writer"):
+        forms.find("@x", None, option="--ref k=")
+
+
+def test_a_file_that_is_not_there(forms: Forms) -> None:
+    with pytest.raises(LocalProblem, match="cannot read"):
+        forms.find("file:/nowhere/ref")
+
+
+def test_errors_know_the_habit_of_curl(forms: Forms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownTarget) as caught:
+        forms.find("@links.csv", option="--in reader=")
+    assert str(caught.value) == "no saved ref 'links.csv'; did you mean the file? --in reader=links.csv"
+    with pytest.raises(UnknownTarget, match="did you mean the file"):
+        forms.find("@data/links")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "xx").write_text("a file whose name is near that of a saved ref")
+    with pytest.raises(UnknownTarget, match="did you mean the file"):
+        forms.find("@xx")
+    with pytest.raises(UnknownTarget, match="`iii ref ls`"):
+        forms.find("@somebody")
+
+
+def test_a_mistyped_name_brings_the_nearest(forms: Forms) -> None:
+    forms.store.save(SavedRef("backup", "c2", Secret(KEY), "ws://saved:1", NOW))
+    with pytest.raises(UnknownTarget, match="did you mean @backup") as caught:
+        forms.find("@bakcup/reader")
+    assert caught.value.exit_status == 5
+
+
+def test_a_spent_one_says_so_and_how_to_get_another(forms: Forms) -> None:
+    forms.store.mark_used("x", READER)
+    with pytest.raises(
+        RefSpent, match="reader of saved ref 'x' was used already; `iii channel create --save x`"
+    ):
+        forms.find("@x")
+    assert forms.find("@x", WRITE).ref == WRITER
+    forms.now += EXPIRY
+    with pytest.raises(
+        UnknownTarget, match=r"writer of saved ref 'x' expired.*`iii channel create --save x`"
+    ):
+        forms.find("@x", WRITE)
+
+
+def test_of_a_channel_with_one_end_saved_only_that_one_is_had(forms: Forms) -> None:
+    forms.store.save(SavedRef("given", "c2", Secret(KEY), "ws://saved:1", NOW, ends=(READ,)))
+    assert forms.find("@given", None).ref.direction is READ
+    for text in ("@given", "@given/writer"):
+        with pytest.raises(UsageProblem, match="'given' is a reader, and a writer is needed"):
+            forms.find(text, WRITE)
+
+
+prefixes = st.sampled_from(["", "@", "@x/", "env:", "file:", "file:/dev/", "iii:", "{", " ", "@@", "./"])
+cores = st.sampled_from([TOKEN, JSON, JSON[1:], TOKEN[:-1] + "3y", f"read:c1:{KEY}", "iii:" + KEY])
+tails = st.text(max_size=6)
+
+
+@given(prefix=prefixes, core=cores, tail=tails, needed=st.sampled_from([READ, WRITE, None]))
+def test_however_a_key_is_mistyped_no_error_repeats_it(
+    tmp_path_factory: pytest.TempPathFactory, prefix: str, core: str, tail: str, needed: Direction | None
+) -> None:
+    _refuse_or_find(tmp_path_factory, prefix + core + tail, needed, lambda told: KEY not in told)
+
+
+@given(text=st.text(max_size=30), prefix=prefixes, needed=st.sampled_from([READ, WRITE, None]))
+def test_any_text_is_a_ref_or_one_of_four_errors(
+    tmp_path_factory: pytest.TempPathFactory, text: str, prefix: str, needed: Direction | None
+) -> None:
+    _refuse_or_find(tmp_path_factory, prefix + text, needed, lambda told: "\n" not in told)
+
+
+def _refuse_or_find(
+    tmp_path_factory: pytest.TempPathFactory, text: str, needed: Direction | None, fine: Any
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "no-refs"
+    store = SavedRefs(PrivateFolder(lambda: folder), lambda: NOW)
+    told = ""
+    try:
+        resolve_ref(text, needed, environ={}, store=store)
+    except (UsageProblem, UnknownTarget, LocalProblem) as problem:
+        told = str(problem)
+    assert fine(told)
