@@ -1,0 +1,119 @@
+"""The bridge from a command to an event loop, and what every command begins with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from iii_cli.config.settings import GlobalFlags, Settings, resolve
+from iii_cli.errors import Failure, Interrupted, gravest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import typer
+
+__all__ = ("flags_of", "run", "settings_of", "sole_cause", "tell")
+
+T = TypeVar("T")
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def flags_of(ctx: typer.Context) -> GlobalFlags:
+    """The global options of this command line."""
+    return ctx.obj if isinstance(ctx.obj, GlobalFlags) else GlobalFlags()
+
+
+def settings_of(ctx: typer.Context, *, engine_url: str | None = None) -> Settings:
+    """Settle all settings, once a command, and say what is worth a warning.
+
+    `engine_url` is what a saved ref remembers. Raises UsageProblem and LocalProblem.
+    """
+    from iii_cli.config.contexts import ContextStore
+
+    settings = resolve(flags_of(ctx), os.environ, ContextStore(), engine_url=engine_url)
+    if not settings.quiet:
+        for notice in settings.notices:
+            tell(notice)
+    return settings
+
+
+def tell(text: str) -> None:
+    """One line for a person, on stderr. A stderr that is gone is no reason to fail."""
+    try:
+        sys.stderr.write(f"iii: {text}\n")
+        sys.stderr.flush()
+    except (OSError, AttributeError, ValueError):
+        pass
+
+
+def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run an async command body on a fresh event loop.
+
+    SIGINT, SIGTERM and SIGHUP cancel the body, whose cleanup runs, and end as Interrupted; a second one ends
+    the process at once. Of several failures the gravest is raised (design.md section 5); BrokenPipeError stays
+    itself.
+    """
+    import anyio
+
+    try:
+        return anyio.run(_until_signalled, body, args)
+    except BaseExceptionGroup as group:
+        raise sole_cause(group) from None
+
+
+def sole_cause(error: BaseException) -> BaseException:
+    """The one exception that a group comes down to. A bug among failures is the bug."""
+    leaves = list(_leaves(error))
+    failures = [leaf for leaf in leaves if isinstance(leaf, Failure)]
+    others = [leaf for leaf in leaves if not isinstance(leaf, (Failure, BrokenPipeError))]
+    if others:
+        return others[0]
+    if failures:
+        return gravest(failures)
+    return leaves[0]
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    return [error]
+
+
+async def _until_signalled(body: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
+    import anyio
+
+    stopped: list[int] = []
+    done = False
+    result: list[T] = []
+
+    async def listen(scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(*STOPPING) as signals:
+            task_status.started()
+            async for signum in signals:
+                if stopped:
+                    os._exit(128 + signum)
+                stopped.append(signum)
+                _say_stopped(signum)
+                scope.cancel()
+
+    async with anyio.create_task_group() as listeners:
+        with anyio.CancelScope() as scope:
+            await listeners.start(listen, scope)
+            result.append(await body(*args))
+            done = True
+        listeners.cancel_scope.cancel()
+    if stopped and not done:
+        raise Interrupted(stopped[0])
+    return result[0]
+
+
+def _say_stopped(signum: int) -> None:
+    """At once, because the cleanup may take its two seconds."""
+    if signum == signal.SIGINT:
+        tell("interrupted; ending (once more to stop at once)")
+    else:
+        tell(f"{signal.Signals(signum).name} received; ending")
