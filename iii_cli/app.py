@@ -43,7 +43,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     ctx: typer.Context,
-    url: Annotated[str | None, typer.Option(metavar="URL", help="The engine, ws://HOST:PORT or wss://….")] = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The engine, ws://HOST:PORT or wss://….")
+    ] = None,
     context: Annotated[str | None, typer.Option(metavar="NAME", help="Use a saved context.")] = None,
     namespace: Annotated[
         str | None, typer.Option("-n", "--namespace", metavar="NS", help="Namespace of the functions called.")
@@ -60,7 +62,9 @@ def root(
     token_file: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="Read the bearer token from FILE.")
     ] = None,
-    cacert: Annotated[str | None, typer.Option(metavar="FILE", help="Trust this authority for wss://.")] = None,
+    cacert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Trust this authority for wss://.")
+    ] = None,
     cert: Annotated[str | None, typer.Option(metavar="FILE", help="Client certificate for wss://.")] = None,
     key: Annotated[str | None, typer.Option(metavar="FILE", help="Its key.")] = None,
     server_name: Annotated[
@@ -109,9 +113,7 @@ def _status(arguments: list[str]) -> int:
     click_error, abort = _typer_errors()
     try:
         command = typer.main.get_command(app)
-        outcome: Any = command.main(
-            hoist(command, arguments), prog_name=_program(), standalone_mode=False
-        )
+        outcome: Any = command.main(hoist(command, arguments), prog_name=_program(), standalone_mode=False)
         sys.stdout.flush()
         return outcome if isinstance(outcome, int) else ExitStatus.DONE
     except Failure as failure:

@@ -56,6 +56,7 @@ __all__ = (
     "UsageProblem",
     "Where",
     "gravest",
+    "sole_cause",
 )
 
 Where = Literal["local", "engine", "peer"]
@@ -292,3 +293,19 @@ def gravest(failures: Iterable[Failure]) -> Failure:
         failures,
         key=lambda failure: 0 if isinstance(failure, Interrupted) else _GRAVITY.get(failure.status, 3),
     )
+
+
+def sole_cause(error: BaseException) -> BaseException:
+    """The one exception that a group comes down to: a bug if there is one, else the gravest failure."""
+    leaves = list(_leaves(error))
+    failures = [leaf for leaf in leaves if isinstance(leaf, Failure)]
+    others = [leaf for leaf in leaves if not isinstance(leaf, (Failure, BrokenPipeError))]
+    if others:
+        return others[0]
+    return gravest(failures) if failures else leaves[0]
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    return [error]

@@ -18,10 +18,11 @@ from iii_cli.wire.verdict import Outcome
 from iii_cli.wire.verifying import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from iii_cli.transport.websocket import WebSocket
     from iii_cli.wire.address import Endpoint
+    from iii_cli.wire.figures import Figures
     from iii_cli.wire.frames import Buffer, Event
     from iii_cli.wire.ref import ChannelRef
     from iii_cli.wire.seal import Open
@@ -67,6 +68,7 @@ class ChannelReader(ByteReceiveStream):
         self._clean_close = False
         self._rest = b""
         self.on_message = on_message
+        self.on_open: Callable[[Open], Awaitable[None]] | None = None  # hears of the seal before any data
 
     def __repr__(self) -> str:
         state = self._verdict.outcome.name.lower() if self._verdict else "open" if self._ws else "new"
@@ -86,6 +88,11 @@ class ChannelReader(ByteReceiveStream):
     def beat_seen(self) -> bool:
         """Has the writer said that it is alive while it had nothing to send?"""
         return self._verifier.beat_seen
+
+    @property
+    def figures(self) -> Figures:
+        """What has arrived so far."""
+        return self._verifier.figures
 
     def statistics(self) -> ReaderStatistics:
         """Counted since the start."""
@@ -116,6 +123,9 @@ class ChannelReader(ByteReceiveStream):
                 self._end(ws, close_frame=False)
                 break
             data = self._judge(ws, events)
+            if self.on_open is not None and self._verifier.opened is not None:
+                on_open, self.on_open = self.on_open, None
+                await on_open(self._verifier.opened)
             if data:
                 return data
         return []

@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, final
 
 import anyio
+from anyio import TASK_STATUS_IGNORED
 from anyio.abc import ByteSendStream
 
 from iii_cli.client.probe import PROBE_SECONDS, EndState, probe
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from anyio.abc import TaskStatus
+
     from iii_cli.transport.websocket import WebSocket
     from iii_cli.wire.address import Endpoint
+    from iii_cli.wire.figures import Figures
     from iii_cli.wire.frames import Buffer, Event
     from iii_cli.wire.ref import ChannelRef
     from iii_cli.wire.sealing import Sealer
@@ -78,6 +82,11 @@ class ChannelWriter(ByteSendStream):
         """Does the stream carry a seal?"""
         return self._sealer is not None
 
+    @property
+    def figures(self) -> Figures | None:
+        """What the seal promises so far; None without a seal."""
+        return None if self._sealer is None else self._sealer.figures
+
     def statistics(self) -> WriterStatistics:
         """Counted since the start."""
         unsent = self._ws.unsent_bytes if self._ws else 0
@@ -120,6 +129,22 @@ class ChannelWriter(ByteSendStream):
             self._bytes += len(chunk)
             self._frames += 1
             await self._flush(ws)
+
+    async def push_whole(self, data: bytes) -> None:
+        """Send `data` as one binary frame, for readers to whom frame borders mean something. Raises as
+        `push`.
+
+        Frames of more than 1 MiB end a Python SDK reader, those of more than 16 MiB the connection.
+        """
+        ws = await self._ready()
+        if ws.unsent_bytes:
+            await self._flush(ws)
+        if self._sealer is not None:
+            self._sealer.chunk(data)
+        ws.post(Opcode.BINARY, data)
+        self._bytes += len(data)
+        self._frames += 1
+        await self._flush(ws)
 
     async def push_message(self, text: Buffer) -> None:
         """Send one text message, UTF-8. The engine takes at most 16 MiB. Raises as `push`."""
@@ -191,14 +216,15 @@ class ChannelWriter(ByteSendStream):
         ws.socket.close()
         self._over.set()
 
-    async def attend(self) -> None:
+    async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run beside the writing: notice at once that the other side ended, beat while the source is silent.
 
         Returns when the stream has ended by `finish` or `abort`. Raises what ended it otherwise, as `push`.
         """
+        ws = await self._ready()
         self._attended = True
+        task_status.started()
         try:
-            ws = await self._ready()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._beat, ws)
                 await self._watch(ws)

@@ -8,14 +8,14 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
-from iii_cli.errors import Failure, Interrupted, gravest
+from iii_cli.errors import Interrupted, sole_cause
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     import typer
 
-__all__ = ("flags_of", "run", "settings_of", "sole_cause", "tell")
+__all__ = ("flags_of", "run", "settings_of", "tell")
 
 T = TypeVar("T")
 
@@ -54,8 +54,8 @@ def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run an async command body on a fresh event loop.
 
     SIGINT, SIGTERM and SIGHUP cancel the body, whose cleanup runs, and end as Interrupted; a second one ends
-    the process at once. Of several failures the gravest is raised (design.md section 5); BrokenPipeError stays
-    itself.
+    the process at once. Of several failures the gravest is raised (design.md section 5); BrokenPipeError
+    stays itself.
     """
     import anyio
 
@@ -63,24 +63,6 @@ def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:
         return anyio.run(_until_signalled, body, args)
     except BaseExceptionGroup as group:
         raise sole_cause(group) from None
-
-
-def sole_cause(error: BaseException) -> BaseException:
-    """The one exception that a group comes down to. A bug among failures is the bug."""
-    leaves = list(_leaves(error))
-    failures = [leaf for leaf in leaves if isinstance(leaf, Failure)]
-    others = [leaf for leaf in leaves if not isinstance(leaf, (Failure, BrokenPipeError))]
-    if others:
-        return others[0]
-    if failures:
-        return gravest(failures)
-    return leaves[0]
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for part in error.exceptions for leaf in _leaves(part)]
-    return [error]
 
 
 async def _until_signalled(body: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:

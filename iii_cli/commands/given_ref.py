@@ -1,0 +1,43 @@
+"""The REF of a command: found, warned about, and turned to the engine that it belongs to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from iii_cli.commands.running import settings_of, tell
+from iii_cli.config.refspec import resolve_ref
+from iii_cli.config.saved_refs import SavedRefs
+
+if TYPE_CHECKING:
+    import typer
+
+    from iii_cli.config.refspec import ResolvedRef
+    from iii_cli.config.settings import Settings
+    from iii_cli.wire.ref import Direction
+
+__all__ = ("find_ref", "mark_used")
+
+
+def find_ref(
+    ctx: typer.Context, text: str | None, needed: Direction, *, stdin_free: bool
+) -> tuple[ResolvedRef, Settings]:
+    """The ref that `text` (or III_WRITER, III_READER) names, and the settings of its engine.
+
+    Raises UsageProblem, UnknownTarget, RefSpent, LocalProblem; no end is opened.
+    """
+    given = resolve_ref(text, needed, environ=os.environ, store=SavedRefs(), stdin_free=stdin_free)
+    settings = settings_of(ctx, engine_url=given.engine_url)
+    if not settings.quiet:
+        for notice in given.notices:
+            tell(notice)
+        if given.in_argv and sys.stderr.isatty():
+            tell("others can see that ref in `ps`; `iii ref save NAME -`, env:NAME and file:PATH keep it out")
+    return given, settings
+
+
+def mark_used(given: ResolvedRef) -> None:
+    """Note that the end was opened: a saved ref is spent by use."""
+    if given.saved_name is not None:
+        SavedRefs().mark_used(given.saved_name, given.ref)
