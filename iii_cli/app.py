@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from iii_cli.commands import channel, functions
+from iii_cli.commands.channel import channel_app
+from iii_cli.commands.functions import functions_app
 from iii_cli.commands.global_options import hoist
 from iii_cli.commands.running import tell
 from iii_cli.config.settings import GlobalFlags, color_choice
@@ -28,8 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(channel.channel_app, name="channel")
-app.add_typer(functions.functions_app, name="functions")
+app.add_typer(channel_app, name="channel")
+app.add_typer(functions_app, name="functions")
 
 
 def _version(wanted: bool) -> None:
@@ -119,6 +120,8 @@ def _status(arguments: list[str]) -> int:
     except Failure as failure:
         return _report(failure)
     except click_error as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return _help_for_nothing(error, bare=not arguments)
         return _report(UsageProblem(_usage_text(error)))
     except (KeyboardInterrupt, abort):
         return 128 + signal.SIGINT
@@ -131,6 +134,12 @@ def _status(arguments: list[str]) -> int:
 def _typer_errors() -> tuple[type[Exception], type[BaseException]]:
     """typer carries its own click since 0.26; its exceptions are not importable from anywhere public."""
     return typer.BadParameter.__mro__[2], typer.Abort
+
+
+def _help_for_nothing(error: Any, *, bare: bool) -> int:
+    """`iii` alone asks for help; `iii channel` is a command that lacks its second word."""
+    (sys.stdout if bare else sys.stderr).write(f"{error.ctx.get_help()}\n")
+    return ExitStatus.DONE if bare else ExitStatus.USAGE
 
 
 def _program() -> str:
@@ -169,7 +178,7 @@ def _internal(error: Exception) -> int:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
-    tell(f"a bug in iii: {type(error).__name__}{place}; III_TRACEBACK=1 shows where")
+    tell(f"this is a bug in iii: {type(error).__name__}{place}; III_TRACEBACK=1 shows where")
     return ExitStatus.FAILED
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from iii_cli.commands.running import settings_of
 from iii_cli.commands.tail import TailCommand, tail_of
-from iii_cli.errors import UsageProblem
-from iii_cli.wire.ref import Direction
 
 __all__ = ("channel_app",)
 
 channel_app = typer.Typer(no_args_is_help=True, help="Make channels, write into them and read from them.")
 
 Ref = Annotated[str | None, typer.Argument(metavar="[REF]", help="@NAME, a token, env:NAME, file:PATH or -.")]
-Timeout = Annotated[str | None, typer.Option(metavar="TIME", help="Limit for the whole of it: 500ms, 30s, 5m.")]
+Timeout = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Limit for the whole of it: 500ms, 30s, 5m.")
+]
 Stall = Annotated[str | None, typer.Option(metavar="TIME", help="End when nothing moved for so long.")]
 ExitCode = Annotated[bool, typer.Option("--exit-code", help="Pass COMMAND's own exit code on.")]
 Lines = Annotated[bool, typer.Option("--lines", help="A line is a text message.")]
@@ -27,12 +26,20 @@ Jsonl = Annotated[bool, typer.Option("--jsonl", help='A line is a frame, {"text"
 @channel_app.command()
 def create(
     ctx: typer.Context,
-    buffer: Annotated[int | None, typer.Option(metavar="N", help="Messages that the engine holds. [64]")] = None,
+    buffer: Annotated[
+        int | None, typer.Option(metavar="N", help="Messages that the engine holds. [64]")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the engine's own object.")] = False,
-    export: Annotated[bool, typer.Option("--export", help="Print lines for eval: III_WRITER, III_READER.")] = False,
-    only: Annotated[str | None, typer.Option(metavar="END", help="Print one token: writer or reader.")] = None,
+    export: Annotated[
+        bool, typer.Option("--export", help="Print lines for eval: III_WRITER, III_READER.")
+    ] = False,
+    only: Annotated[
+        str | None, typer.Option(metavar="END", help="Print one token: writer or reader.")
+    ] = None,
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Save both ends as @NAME.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a saved name that is not used yet.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a saved name that is not used yet.")
+    ] = False,
 ) -> None:
     """Make a channel and print the refs of its two ends.
 
@@ -43,7 +50,8 @@ def create(
     from iii_cli.commands.channel_create import CreateOrder, create_channel_ends
 
     create_channel_ends(
-        settings_of(ctx), CreateOrder(buffer=buffer, json=json, export=export, only=only, save=save, force=force)
+        settings_of(ctx),
+        CreateOrder(buffer=buffer, json=json, export=export, only=only, save=save, force=force),
     )
 
 
@@ -56,7 +64,9 @@ def write(
     jsonl: Jsonl = False,
     no_seal: Annotated[bool, typer.Option("--no-seal", help="Send the bare bytes.")] = False,
     digest: Annotated[str, typer.Option(metavar="NAME", help="xxh3_128 or sha256.")] = "xxh3_128",
-    size: Annotated[str | None, typer.Option(metavar="BYTES", help="Tell the reader how much will come.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Tell the reader how much will come.")
+    ] = None,
     receipt: Annotated[
         bool, typer.Option("--receipt", help="Wait until the reader confirms that it has the data.")
     ] = False,
@@ -105,7 +115,8 @@ def read(
     ctx: typer.Context,
     ref: Ref = None,
     output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FILE|-", help="Instead of stdout; appears when whole.")
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE|-", help="Instead of stdout; appears when whole."),
     ] = None,
     no_clobber: Annotated[bool, typer.Option("--no-clobber", help="Refuse a FILE that exists.")] = False,
     keep_partial: Annotated[bool, typer.Option("--keep-partial", help="Keep FILE.part on failure.")] = False,
@@ -123,7 +134,8 @@ def read(
         bool, typer.Option("--deliver-partial", help="COMMAND sees a truncated stream's end too.")
     ] = False,
     peer_timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Silence after a beat before the writer counts as gone. [60s]")
+        str | None,
+        typer.Option(metavar="TIME", help="Silence after a beat before the writer counts as gone. [60s]"),
     ] = None,
     timeout: Timeout = None,
     stall_timeout: Stall = None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     import typer
 
     from iii_cli.config.refspec import ResolvedRef
-    from iii_cli.wire.address import Endpoint
 
 __all__ = ("WriteOptions", "limits_of", "mode_of", "write_channel")
 

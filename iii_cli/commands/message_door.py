@@ -23,7 +23,7 @@ class MessageDoor:
         self._file: IO[bytes] | None = None
         if self._where not in ("stderr", "drop"):
             try:
-                self._file = open(self._where, "wb")
+                self._file = open(self._where, "wb")  # noqa: SIM115 - closed by __exit__
             except OSError as error:
                 raise LocalProblem(f"cannot write to {self._where}: {error.strerror}") from None
 

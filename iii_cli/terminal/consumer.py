@@ -19,8 +19,8 @@ __all__ = ("ConsumerSink",)
 class ConsumerSink(Sink):
     """Writes into a child's stdin, and closes it only for a good end.
 
-    `discard` does nothing on purpose: a closed stdin would look to the child like the end of the data. Whoever
-    runs the child stops it first (`Child.terminate`).
+    `discard` does nothing on purpose: a closed stdin would look to the child like the end of the data.
+    Whoever runs the child stops it first (`Child.terminate`).
     """
 
     durable = True  # what was consumed by a COMMAND that ended with 0 is where it should be

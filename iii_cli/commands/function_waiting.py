@@ -1,0 +1,54 @@
+"""What `iii functions wait` does."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from iii_cli.client.call import call
+from iii_cli.config.quantities import seconds
+from iii_cli.errors import EngineUnreachable, TimedOut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iii_cli.config.settings import Settings
+
+__all__ = ("wait_for_functions",)
+
+LOOK_SECONDS = 0.1  # between looks; the engine tells no one of a function without announcing a worker
+
+
+def wait_for_functions(settings: Settings, names: Sequence[str], timeout: str) -> None:
+    """Return when the engine knows all the names. Raises TimedOut, which says what is missing."""
+    limit = seconds(timeout, "--timeout")
+    deadline = None if limit is None else time.monotonic() + limit
+    missing = list(dict.fromkeys(names))
+    engine_down: EngineUnreachable | None = None
+    while True:
+        try:
+            missing = _missing(settings, missing, deadline)
+            engine_down = None
+        except EngineUnreachable as error:
+            engine_down = error
+        except TimedOut:
+            pass
+        if not missing:
+            return
+        if deadline is not None and time.monotonic() + LOOK_SECONDS > deadline:
+            break
+        time.sleep(LOOK_SECONDS)
+    why = f" ({engine_down.message})" if engine_down else ""
+    raise TimedOut(f"not there within {timeout}: {', '.join(missing)}{why}")
+
+
+def _missing(settings: Settings, names: list[str], deadline: float | None) -> list[str]:
+    remaining = 10.0 if deadline is None else max(deadline - time.monotonic(), 0.1)
+    endpoint = replace(settings.endpoint, wait_engine=None)
+    answer = call(endpoint, "engine::functions::list", {"include_internal": True}, timeout=remaining)
+    namespace = settings.namespace or "default"
+    known = {
+        row["function_id"] for row in answer["functions"] if row.get("namespace", "default") == namespace
+    }
+    return [name for name in names if name not in known]
