@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from iii_cli.commands.channel import channel_app
+from iii_cli.commands.context import context_app
 from iii_cli.commands.functions import functions_app
 from iii_cli.commands.global_options import hoist
+from iii_cli.commands.help import help_command
+from iii_cli.commands.ref import ref_app
 from iii_cli.commands.running import tell
 from iii_cli.config.settings import GlobalFlags, color_choice
 from iii_cli.errors import ExitStatus, Failure, FunctionFailed, Interrupted, UsageProblem
@@ -30,7 +33,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(channel_app, name="channel")
+app.add_typer(context_app, name="context")
 app.add_typer(functions_app, name="functions")
+app.add_typer(ref_app, name="ref")
+app.command(name="help")(help_command)
 
 
 def _version(wanted: bool) -> None:
