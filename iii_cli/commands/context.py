@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from iii_cli.commands.rows import print_rows
+from iii_cli.commands.running import flags_of, tell
 from iii_cli.config.contexts import Context, ContextStore, checked_token_source
 from iii_cli.config.credentials import read_secret_stdin, token_of
 from iii_cli.config.settings import GlobalFlags
@@ -49,7 +50,7 @@ def add(
       iii context add local ws://localhost:49134 --use
       iii context add prod wss://engine.example --namespace orders --token env:PROD_TOKEN
     """
-    flags, store = _flags(ctx), ContextStore()
+    flags, store = flags_of(ctx), ContextStore()
     source, secret = _token(flags, token)
     context = Context(name, _address(url, flags), _namespace(flags), source, _tls(flags))
     store.save(context, token=secret, force=force)
@@ -79,7 +80,7 @@ def ls(ctx: typer.Context, as_json: AsJson = False) -> None:
     else:
         print_rows(("", "NAME", "URL", "NAMESPACE", "TOKEN"), [_row(context, chosen) for context in found])
     for other in problems[1:]:
-        _tell(_flags(ctx), str(other))
+        _tell(flags_of(ctx), str(other))
     if problems:
         raise problems[0]
 
@@ -101,7 +102,7 @@ def use(
         raise UsageProblem("name a context, or --none", hint="`iii context ls` lists them")
     ContextStore().use(name)
     if name is not None:
-        _tell_of_rivals(_flags(ctx))
+        _tell_of_rivals(flags_of(ctx))
 
 
 @context_app.command()
@@ -144,13 +145,9 @@ def rm(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
         store.remove(name)
 
 
-def _flags(ctx: typer.Context) -> GlobalFlags:
-    return ctx.obj if isinstance(ctx.obj, GlobalFlags) else GlobalFlags()
-
-
 def _tell(flags: GlobalFlags, notice: str) -> None:
     if not flags.quiet:
-        typer.echo(f"iii: {notice}", err=True)
+        tell(notice)
 
 
 def _tell_of_rivals(flags: GlobalFlags) -> None:

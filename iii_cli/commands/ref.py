@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from iii_cli.commands.rows import print_rows
+from iii_cli.commands.running import flags_of, tell
 from iii_cli.config.contexts import ContextStore
 from iii_cli.config.quantities import format_duration
 from iii_cli.config.refspec import resolve_ref
 from iii_cli.config.saved_refs import BOTH_ENDS, SavedRef, SavedRefs
-from iii_cli.config.settings import GlobalFlags, resolve
+from iii_cli.config.settings import GlobalFlags, engine_address
 from iii_cli.errors import UsageProblem
 from iii_cli.wire.address import EngineAddress
 from iii_cli.wire.ref import Direction
@@ -46,19 +47,17 @@ def save(
       pbpaste | iii ref save backup -
       iii ref save backup file:/run/secrets/ref --url wss://engine.example
     """
-    flags, store = _flags(ctx), SavedRefs()
+    flags, store = flags_of(ctx), SavedRefs()
     store.check_free(_bare(name), force=force)
-    if flags.token_file == "-" and ref == "-":
-        raise UsageProblem("stdin cannot be both the token and the ref")
     given = resolve_ref(ref, None, environ=os.environ, store=store, stdin_free=True)
-    settings = resolve(flags, os.environ, ContextStore(), engine_url=given.engine_url)
+    engine = engine_address(flags, os.environ, ContextStore(), engine_url=given.engine_url)
     known = store.load(given.saved_name) if given.saved_name else None
     store.save(
         SavedRef(
             name=_bare(name),
             channel_id=given.ref.channel_id,
             access_key=given.ref.access_key,
-            engine_url=settings.endpoint.address.full_url,
+            engine_url=engine.full_url,
             created_at=known.created_at if known else store.now(),
             ends=(given.ref.direction,),
             buffer=known.buffer if known else None,
@@ -89,7 +88,7 @@ def ls(ctx: typer.Context, as_json: AsJson = False) -> None:
         header = ("NAME", "STATE", "WRITER", "READER", "AGE", "ENGINE")
         print_rows(header, [_row(saved, now) for saved in found])
     for problem in problems[1:]:
-        _tell(_flags(ctx), str(problem))
+        _tell(flags_of(ctx), str(problem))
     if problems:
         raise problems[0]
 
@@ -123,7 +122,7 @@ def show(
             sys.stdout.write(f"{direction.noun}\t{saved.ref(direction).to_token()}\n")
     if (state := saved.state(store.now())) != "unused":
         how = "was used already" if state == "used" else "has expired"
-        _tell(_flags(ctx), f"this ref {how}; `iii channel create --save {saved.name}` makes a new one")
+        _tell(flags_of(ctx), f"this ref {how}; `iii channel create --save {saved.name}` makes a new one")
 
 
 @ref_app.command()
@@ -138,13 +137,9 @@ def rm(names: Annotated[list[str], typer.Argument(metavar="NAME...", help="With 
     SavedRefs().remove([_bare(name) for name in names])
 
 
-def _flags(ctx: typer.Context) -> GlobalFlags:
-    return ctx.obj if isinstance(ctx.obj, GlobalFlags) else GlobalFlags()
-
-
 def _tell(flags: GlobalFlags, notice: str) -> None:
     if not flags.quiet:
-        typer.echo(f"iii: {notice}", err=True)
+        tell(notice)
 
 
 def _bare(name: str) -> str:

@@ -47,7 +47,7 @@ class Context:
         if kind == "file":
             return read_token_file(place, source, notices)
         if not environ.get(place):
-            raise UsageProblem(f"{source} is in ${place}, which is not set")
+            raise UsageProblem(f"{source} is in ${place}, which is not set", hint="set it")
         return token_of(environ[place], f"${place}")
 
     def fields(self) -> dict[str, str]:

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from iii_cli.config.contexts import Context
     from iii_cli.wire.secret import Secret
 
-__all__ = ("ColorChoice", "ContextLookup", "GlobalFlags", "Settings", "color_choice", "resolve")
+__all__ = (
+    "ColorChoice",
+    "ContextLookup",
+    "GlobalFlags",
+    "Settings",
+    "color_choice",
+    "engine_address",
+    "resolve",
+)
 
 ColorChoice = Literal["auto", "always", "never"]
 
@@ -97,6 +105,17 @@ def resolve(
     who we are. Raises UsageProblem for what cannot be meant and LocalProblem for files that cannot be read.
     """
     return _Resolution(flags, environ, contexts, engine_url).settings()
+
+
+def engine_address(
+    flags: GlobalFlags,
+    environ: Mapping[str, str],
+    contexts: ContextLookup,
+    *,
+    engine_url: str | None = None,
+) -> EngineAddress:
+    """Only which engine, as `resolve` settles it, for a command that does not connect. Reads no token."""
+    return _Resolution(flags, environ, contexts, engine_url).address
 
 
 def color_choice(flag: str | None, environ: Mapping[str, str]) -> ColorChoice:

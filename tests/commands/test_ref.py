@@ -10,9 +10,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from iii_cli.commands.ref import ref_app
+from iii_cli.config.contexts import Context, ContextStore
 from iii_cli.config.saved_refs import SavedRef, SavedRefs
 from iii_cli.config.settings import GlobalFlags
 from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem
+from iii_cli.wire.address import EngineAddress
 from iii_cli.wire.ref import ChannelRef, Direction
 from iii_cli.wire.secret import Secret
 
@@ -106,9 +108,11 @@ def test_each_mistake_has_its_error(
     assert store.names() == ["x"]
 
 
-def test_stdin_cannot_be_two_things() -> None:
-    flags = GlobalFlags(token_file="-")
-    assert "both" in str(failure(run("save", "a", "-", stdin=READER.to_token(), flags=flags)))
+def test_saving_needs_no_token_of_the_engine() -> None:
+    ContextStore().save(Context("prod", EngineAddress.parse("wss://prod"), token_source="env:NOT_SET"))
+    ContextStore().use("prod")
+    assert run("save", "a", "-", stdin=READER.to_token(), flags=GlobalFlags(token_file="-")).exit_code == 0
+    assert SavedRefs().load("a").engine_url == "wss://prod:443"
 
 
 def test_ls_for_programs_is_rows_of_tabs_without_keys(store: SavedRefs) -> None:
