@@ -17,7 +17,10 @@
     ├── CommandNotRunnable    126
     ├── CommandNotFound       127
     ├── TimedOut              124
+    ├── NameTaken               1    another worker has the name
     ├── FunctionFailed          1    the function answered with an error
+    │   ├── FunctionNotFound    5    the engine knows no such function
+    │   └── FunctionForbidden   4    the engine does not let us call it
     ├── Interrupted         128+n    a signal
     └── PeerMisbehaved          1    the engine broke the protocol
 
@@ -41,8 +44,11 @@ __all__ = (
     "ExitStatus",
     "Failure",
     "FunctionFailed",
+    "FunctionForbidden",
+    "FunctionNotFound",
     "Interrupted",
     "LocalProblem",
+    "NameTaken",
     "NotAuthorised",
     "NotConfirmed",
     "NothingArrived",
@@ -224,11 +230,17 @@ class TimedOut(Failure):
     status = ExitStatus.TIMED_OUT
 
 
+class NameTaken(Failure):
+    """Another worker has the name of our worker, or of a function that we want to serve."""
+
+    where = "engine"
+
+
 class FunctionFailed(Failure):
     """The function, or the engine on its behalf, answered with an error body (protocol.md 2.5)."""
 
     status = ExitStatus.FAILED
-    where = "peer"
+    where: Where = "peer"
 
     def __init__(self, code: str, message: str, stacktrace: str | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -240,15 +252,40 @@ class FunctionFailed(Failure):
     def from_body(cls, body: Mapping[str, Any]) -> FunctionFailed:
         """The error that an `invocationresult` carries. Tolerates a body without the required strings."""
         stacktrace = body.get("stacktrace")
-        return cls(
+        return cls.of(
             str(body.get("code", "unknown")),
             str(body.get("message", "")),
             None if stacktrace is None else str(stacktrace),
         )
 
+    @staticmethod
+    def of(code: str, message: str, stacktrace: str | None = None) -> FunctionFailed:
+        """The class that ends the process as the code deserves (design.md section 5)."""
+        return _BY_CODE.get(code, FunctionFailed)(code, message, stacktrace)
+
     def body(self) -> dict[str, Any]:
         """As the engine's own CLI prints it, keys in its order."""
         return {"code": self.code, "message": self.remote_message, "stacktrace": self.stacktrace}
+
+
+class FunctionNotFound(FunctionFailed):
+    """The engine knows no such function in that namespace."""
+
+    status = ExitStatus.UNKNOWN
+    where = "engine"
+
+
+class FunctionForbidden(FunctionFailed):
+    """The engine does not let us call it, or does not say whether it is there (protocol.md 6.3)."""
+
+    status = ExitStatus.NOT_AUTHORISED
+    where = "engine"
+
+
+_BY_CODE: dict[str, type[FunctionFailed]] = {
+    "function_not_found": FunctionNotFound,
+    "FORBIDDEN": FunctionForbidden,
+}
 
 
 class Interrupted(Failure):

@@ -117,7 +117,9 @@ def _await_result(
         for message in _messages(ws, endpoint, deadline):
             if isinstance(message, InvocationResult) and message.invocation_id == invocation_id:
                 if message.error is not None:
-                    raise FunctionFailed(message.error.code, message.error.message, message.error.stacktrace)
+                    raise FunctionFailed.of(
+                        message.error.code, message.error.message, message.error.stacktrace
+                    )
                 return message.result
 
 

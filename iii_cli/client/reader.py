@@ -75,6 +75,11 @@ class ChannelReader(ByteReceiveStream):
         return f"<ChannelReader {state}, {self._verifier.byte_count} bytes>"
 
     @property
+    def ref(self) -> ChannelRef:
+        """The ref of this end, a secret."""
+        return self._ref
+
+    @property
     def opened(self) -> Open | None:
         """The seal's open frame, once it has come: mode, digest, size, receipt."""
         return self._verifier.opened

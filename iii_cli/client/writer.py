@@ -78,6 +78,16 @@ class ChannelWriter(ByteSendStream):
         return f"<ChannelWriter {self._state.name.lower()}, {self._bytes} bytes>"
 
     @property
+    def ref(self) -> ChannelRef:
+        """The ref of this end, a secret."""
+        return self._ref
+
+    @property
+    def ended(self) -> bool:
+        """Was the stream finished or aborted?"""
+        return self._state is _State.ENDED
+
+    @property
     def sealed(self) -> bool:
         """Does the stream carry a seal?"""
         return self._sealer is not None
