@@ -356,6 +356,8 @@ class ChannelWriter(ByteSendStream):
         if not self._over.is_set():
             self._fault = fault
             self._over.set()
+            if fault is not None and self._ws is not None:
+                self._ws.socket.close()
 
     def _let_go(self) -> None:
         self._state = _State.ENDED
