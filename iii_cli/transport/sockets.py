@@ -122,6 +122,15 @@ class Socket:
                 self._budget_bytes -= sent
                 return sent
 
+    def send_now(self, buffers: Sequence[Buffer]) -> int | None:
+        """Like `send_some`, but None instead of waiting."""
+        try:
+            return self._send_now(buffers)
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return None
+        except OSError as error:
+            raise ConnectionLost(word_for(error)) from None
+
     def _send_now(self, buffers: Sequence[Buffer]) -> int:
         if not self._tls:
             return self._raw.sendmsg(buffers)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ("WebSocket", "open_websocket", "receive_head")
 
 
+JOIN_BYTES = 4 << 10  # a payload up to this is cheaper to copy behind its header than to send beside it
+
+
 @final
 class WebSocket:
     """An open WebSocket: frames in, frames out, and no opinion about what they mean.
@@ -32,19 +35,15 @@ class WebSocket:
     half-sent frame can be finished or the connection dropped, but never interleaved.
     """
 
-    __slots__ = ("_decoder", "_lock", "_masking", "_unsent", "socket")
+    __slots__ = ("_decoder", "_lock", "_masking", "_unsent", "socket", "unsent_bytes")
 
     def __init__(self, socket: Socket, decoder: FrameDecoder, *, masking: bool) -> None:
         self.socket = socket
         self._decoder = decoder
         self._masking = masking
         self._unsent: deque[memoryview] = deque()
+        self.unsent_bytes = 0  # that were posted and that the socket has not taken yet
         self._lock = anyio.Lock(fast_acquire=True)
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Bytes that were posted and that the socket has not taken yet."""
-        return sum(len(view) for view in self._unsent)
 
     async def receive(self) -> list[Event]:
         """The next events, at least one. Binary pieces are valid until the next call.
@@ -77,12 +76,21 @@ class WebSocket:
     def post(self, opcode: int, payload: Buffer) -> None:
         """Queue one whole frame for `flush`. The payload is copied only where it must be masked."""
         key = os.urandom(4) if self._masking else None
-        self._unsent.extend(memoryview(part) for part in encode_frame(opcode, payload, key) if len(part))
+        head, body = encode_frame(opcode, payload, key)
+        if len(body) <= JOIN_BYTES:
+            self._queue(b"".join((head, body)))
+        else:
+            self._queue(head)
+            self._queue(body)
 
     def post_many(self, opcode: int, payloads: Sequence[Buffer]) -> None:
         """Queue many small frames as one buffer for `flush`."""
         keys = os.urandom(4 * len(payloads)) if self._masking else None
-        self._unsent.append(memoryview(encode_frames(opcode, payloads, keys)))
+        self._queue(encode_frames(opcode, payloads, keys))
+
+    def _queue(self, data: Buffer) -> None:
+        self._unsent.append(memoryview(data))
+        self.unsent_bytes += len(data)
 
     async def flush(self) -> None:
         """Send everything that is queued. Several tasks may call it; each returns when the queue is empty.
@@ -92,14 +100,33 @@ class WebSocket:
         unsent = self._unsent
         async with self._lock:
             while unsent:
-                sent = await self.socket.send_some(list(islice(unsent, IOV_MAX)))
-                while sent:
-                    first = unsent[0]
-                    if sent < len(first):
-                        unsent[0] = first[sent:]
-                        break
-                    sent -= len(first)
-                    unsent.popleft()
+                self._was_sent(await self.socket.send_some(list(islice(unsent, IOV_MAX))))
+
+    def flush_now(self) -> bool:
+        """Send what the socket takes without waiting. False: there is more, and a `flush` must send it.
+
+        Raises ConnectionLost.
+        """
+        if self._lock.locked():
+            return False
+        unsent = self._unsent
+        while unsent:
+            sent = self.socket.send_now(list(islice(unsent, IOV_MAX)))
+            if sent is None:
+                return False
+            self._was_sent(sent)
+        return True
+
+    def _was_sent(self, count: int) -> None:
+        self.unsent_bytes -= count
+        unsent = self._unsent
+        while count:
+            first = unsent[0]
+            if count < len(first):
+                unsent[0] = first[count:]
+                break
+            count -= len(first)
+            unsent.popleft()
 
     async def send(self, opcode: int, payload: Buffer) -> None:
         """Post and flush."""

@@ -1,0 +1,200 @@
+"""The embedded engine on real sockets (design.md section 6)."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import anyio
+from anyio import TASK_STATUS_IGNORED
+
+from iii_cli.engine.bell import Bell
+from iii_cli.engine.channel_socket import serve_channel_end
+from iii_cli.engine.core import Core
+from iii_cli.engine.front import ForChannel, ForTelemetry, ForWorker, purpose_of
+from iii_cli.engine.listening import accept_all, listen, url_of
+from iii_cli.engine.settings import SECOND, Settings
+from iii_cli.engine.state import keep_quiet
+from iii_cli.engine.worker_socket import Switchboard, serve_telemetry
+from iii_cli.errors import PeerMisbehaved
+from iii_cli.transport.dialing import ConnectionLost
+from iii_cli.transport.sockets import Socket
+from iii_cli.transport.websocket import WebSocket, receive_head
+from iii_cli.wire.frames import ENGINE_FRAME_MAX, ENGINE_MESSAGE_MAX, FrameDecoder
+from iii_cli.wire.handshake import BadRequest, accept_response, parse_request, plain_response
+
+if TYPE_CHECKING:
+    import socket
+
+    from anyio.abc import TaskGroup, TaskStatus
+
+    from iii_cli.engine.front import Purpose
+    from iii_cli.engine.state import Notice
+
+__all__ = ("DEFAULT_HOST", "DEFAULT_PORT", "SHUTDOWN_TIMEOUT", "EngineServer", "serve_engine")
+
+DEFAULT_HOST = "localhost"  # loopback only: a channel's key is all that protects it
+DEFAULT_PORT = 49134
+HANDSHAKE_TIMEOUT = 10.0  # seconds for a request head; then the connection is closed without a word
+SHUTDOWN_TIMEOUT = 0.5  # seconds that channels outlive the workers when the engine stops
+TICK_MAX = 0.5  # seconds: how late a new deadline may be noticed
+
+
+async def serve_engine(
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    settings: Settings | None = None,
+    notice: Notice = keep_quiet,
+    shutdown_timeout: float = SHUTDOWN_TIMEOUT,
+    task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
+) -> None:
+    """Be an engine until cancelled. `task_status.started` gets the URL once it is listening.
+
+    Cancelling drops the workers at once, without a Close frame, and the channels `shutdown_timeout` seconds
+    later, or sooner where all have come to their end. Raises LocalProblem where it cannot listen.
+    """
+    server = EngineServer(settings=settings, notice=notice)
+    await server.serve(host, port, shutdown_timeout=shutdown_timeout, task_status=task_status)
+
+
+class EngineServer:
+    """The core, its clock and its sockets."""
+
+    def __init__(self, *, settings: Settings | None = None, notice: Notice = keep_quiet) -> None:
+        self._offset = time.time_ns() - time.monotonic_ns()
+        self._notice = notice
+        self.core = Core(lambda: str(uuid4()), settings=settings, notice=notice)
+        self._switchboard = Switchboard(self.core, self.now)
+        self._connections = 0
+        self._channel_scopes: set[anyio.CancelScope] = set()
+        self._channel_over = Bell()
+
+    def now(self) -> int:
+        """Nanoseconds since the epoch, never backwards."""
+        return time.monotonic_ns() + self._offset
+
+    def statistics(self) -> dict[str, int]:
+        """How much of everything there is, for tests and the log."""
+        return {
+            "connections": self._connections,
+            "workers": len(self._switchboard),
+            "channel_ends": len(self._channel_scopes),
+            "channels": len(self.core.channels),
+            "buffered_bytes": self.core.channels.buffered_bytes,
+        }
+
+    async def serve(
+        self,
+        host: str,
+        port: int,
+        *,
+        shutdown_timeout: float = SHUTDOWN_TIMEOUT,
+        task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
+    ) -> None:
+        """See `serve_engine`."""
+        listeners = listen(host, port)
+        try:
+            async with anyio.create_task_group() as tasks:
+                try:
+                    for listener in listeners:
+                        tasks.start_soon(accept_all, listener, lambda raw: self._welcome(raw, tasks))
+                    url = url_of(host, listeners[0])
+                    self._notice("listening", url=url)
+                    task_status.started(url)
+                    await self._keep_time()
+                finally:
+                    await self._stop(shutdown_timeout)
+        finally:
+            for listener in listeners:
+                listener.close()
+
+    async def _keep_time(self) -> None:
+        while True:
+            deadline = self.core.next_deadline()
+            wait = TICK_MAX if deadline is None else (deadline - self.now()) / SECOND
+            if wait > 0:
+                await anyio.sleep(min(wait, TICK_MAX))
+            if deadline is not None and self.now() >= deadline:
+                self._switchboard.deliver(self.core.tick(self.now()))
+
+    async def _stop(self, shutdown_timeout: float) -> None:
+        """The workers were cancelled with everything else; the channels shield themselves until now."""
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(shutdown_timeout):
+                while self._channel_scopes:
+                    await self._channel_over.wait()
+            for scope in self._channel_scopes:
+                scope.cancel()
+        self._notice("stopped")
+
+    def _welcome(self, raw: socket.socket, tasks: TaskGroup) -> None:
+        if self._connections >= self.core.settings.max_connections:
+            self._notice("connection refused", reason="too many connections")
+            raw.close()
+            return
+        self._connections += 1
+        tasks.start_soon(self._serve_connection, Socket(raw))
+
+    async def _serve_connection(self, socket: Socket) -> None:
+        """One connection, from the request to the end. What goes wrong with it is its own affair."""
+        try:
+            with anyio.move_on_after(HANDSHAKE_TIMEOUT) as handshake:
+                accepted = await self._shake_hands(socket)
+            if handshake.cancelled_caught or accepted is None:
+                return
+            purpose, websocket = accepted
+            await self._serve_purpose(purpose, websocket)
+        except ConnectionLost:
+            pass
+        except Exception as error:  # a bug of ours must not end everybody else's connections
+            self._notice("internal error", error=repr(error), where=traceback.format_exc(limit=-3))
+        finally:
+            self._connections -= 1
+            socket.close()
+
+    async def _shake_hands(self, socket: Socket) -> tuple[Purpose, WebSocket] | None:
+        try:
+            head, rest = await receive_head(socket)
+            request = parse_request(head)
+            purpose = purpose_of(request, self.core.channels)
+        except BadRequest as refusal:
+            await socket.send_all(plain_response(refusal.status, refusal.body))
+            return None
+        except PeerMisbehaved:
+            await socket.send_all(plain_response(431))
+            return None
+        await socket.send_all(accept_response(request.headers["sec-websocket-key"], formatdate(usegmt=True)))
+        decoder = FrameDecoder(masked=True, frame_max=ENGINE_FRAME_MAX, message_max=ENGINE_MESSAGE_MAX)
+        if rest:
+            decoder.feed(rest)
+        return purpose, WebSocket(socket, decoder, masking=False)
+
+    async def _serve_purpose(self, purpose: Purpose, websocket: WebSocket) -> None:
+        match purpose:
+            case ForWorker():
+                await self._switchboard.serve(websocket, websocket.socket.peer_host())
+            case ForTelemetry():
+                await serve_telemetry(websocket, self._take_telemetry)
+            case ForChannel():
+                await self._serve_channel_end(purpose, websocket)
+
+    def _take_telemetry(self, frame: bytes) -> None:
+        self.core.received_telemetry(frame, self.now())
+
+    async def _serve_channel_end(self, purpose: ForChannel, websocket: WebSocket) -> None:
+        details: dict[str, Any] = {"channel": purpose.channel_id, "end": purpose.direction.noun}
+        self._notice("channel end opened", **details)
+        with anyio.CancelScope(shield=True) as scope:
+            self._channel_scopes.add(scope)
+            try:
+                how = await serve_channel_end(
+                    websocket, purpose.channel_id, purpose.direction, self.core.channels, self.now
+                )
+            finally:
+                self._channel_scopes.discard(scope)
+                self._channel_over.ring()
+            self._notice("channel end over", **details, how="taken before" if how is None else how.value)

@@ -1,0 +1,160 @@
+"""Worker sockets: frames into the core, deliveries out of it (protocol.md 1.1-1.8)."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+import anyio
+
+from iii_cli.engine.bell import Bell
+from iii_cli.engine.delivery import Close, Drop, Send
+from iii_cli.errors import PeerMisbehaved
+from iii_cli.transport.dialing import ConnectionLost
+from iii_cli.wire.frames import Opcode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from iii_cli.engine.core import Core
+    from iii_cli.engine.delivery import Delivery
+    from iii_cli.transport.websocket import WebSocket
+
+__all__ = ("Switchboard", "serve_telemetry")
+
+FAREWELL = 1.0  # seconds that a refused worker has to take leave
+
+_TEXT, _BINARY, _CLOSE, _PING, _PONG = (
+    Opcode.TEXT,
+    Opcode.BINARY,
+    Opcode.CLOSE,
+    Opcode.PING,
+    Opcode.PONG,
+)
+
+
+class _Line:
+    """One worker's socket as the switchboard sees it."""
+
+    __slots__ = ("bell", "closing", "scope", "websocket")
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self.websocket = websocket
+        self.bell = Bell()  # there is more to send than the socket took
+        self.closing = False  # a Close frame is the last thing in its queue
+        self.scope = anyio.CancelScope()
+
+
+class Switchboard:
+    """All worker sockets, and the core that decides what passes between them."""
+
+    def __init__(self, core: Core, now: Callable[[], int]) -> None:
+        self._core = core
+        self._now = now
+        self._lines: dict[int, _Line] = {}
+        self._numbers = count(1)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    async def serve(self, websocket: WebSocket, ip: str) -> None:
+        """Be the engine on one worker socket, until it is over.
+
+        Cancelling drops the worker without a Close frame.
+        """
+        number = next(self._numbers)
+        line = self._lines[number] = _Line(websocket)
+        try:
+            with line.scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._send, line)
+                    self.deliver(self._core.connected(number, ip, self._now()))
+                    await self._receive(number, line)
+                    tasks.cancel_scope.cancel()
+        finally:
+            del self._lines[number]
+            self.deliver(self._core.disconnected(number, self._now()))
+            websocket.socket.close()
+
+    def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        """Do what the core decided. What a socket does not take at once is sent by its own task."""
+        touched: set[_Line] = set()
+        for delivery in deliveries:
+            line = self._lines.get(delivery.connection)
+            if line is None or line.closing:
+                continue
+            if type(delivery) is Send:
+                line.websocket.post(_TEXT, delivery.text.encode())
+                touched.add(line)
+            elif type(delivery) is Close:
+                line.closing = True
+                line.websocket.post(_CLOSE, b"")
+                touched.add(line)
+            elif type(delivery) is Drop:
+                line.scope.cancel()
+        for line in touched:
+            self._flush(line)
+
+    def _flush(self, line: _Line) -> None:
+        try:
+            if not line.websocket.flush_now():
+                line.bell.ring()
+                if line.websocket.unsent_bytes > self._core.settings.max_outgoing_bytes:
+                    line.scope.cancel()  # it does not read what it asked for
+        except ConnectionLost:
+            line.scope.cancel()
+
+    async def _send(self, line: _Line) -> None:
+        try:
+            while True:
+                await line.bell.wait()
+                await line.websocket.flush()
+        except ConnectionLost:
+            line.scope.cancel()
+
+    async def _receive(self, number: int, line: _Line) -> None:
+        try:
+            while not line.closing:
+                if await self._receive_some(number, line):
+                    return
+            with anyio.move_on_after(FAREWELL):
+                await line.websocket.flush()
+                while not any(opcode == _CLOSE for opcode, _, _ in await line.websocket.receive()):
+                    pass
+        except (ConnectionLost, PeerMisbehaved):
+            pass  # 1.9 is about messages; a broken frame ends the connection without a word
+
+    async def _receive_some(self, number: int, line: _Line) -> bool:
+        """Handle what has arrived. True: the worker closed."""
+        websocket = line.websocket
+        for opcode, payload, _ in await websocket.receive():
+            if opcode == _TEXT:
+                self.deliver(self._core.received(number, str(payload, "utf-8"), self._now()))
+            elif opcode == _BINARY:
+                self.deliver(self._core.received(number, bytes(payload), self._now()))
+            elif opcode == _PING:
+                websocket.post(_PONG, payload)
+                self._flush(line)
+            elif opcode == _CLOSE:
+                if not line.closing:
+                    await websocket.send(_CLOSE, payload)
+                return True
+            if line.closing:
+                return False
+        return False
+
+
+async def serve_telemetry(websocket: WebSocket, take: Callable[[bytes], None]) -> None:
+    """1.6, `/otel`: telemetry is taken, pings are answered, everything else is ignored."""
+    try:
+        while True:
+            for opcode, payload, _ in await websocket.receive():
+                if opcode == _BINARY:
+                    take(bytes(payload))
+                elif opcode == _PING:
+                    await websocket.send(_PONG, payload)
+                elif opcode == _CLOSE:
+                    await websocket.send(_CLOSE, payload)
+                    return
+    except (ConnectionLost, PeerMisbehaved):
+        pass
