@@ -1,15 +1,13 @@
 """Bytes that go out: stdout, a descriptor, the input of a command (house.md 4.4).
 
-The same rules as for sources: no thread in the data path, no O_NONBLOCK on a description that the shell
-shares, and every write an attempt that cannot block. A stalled pipe makes the writer wait, never the loop.
+No thread in the data path, and every write an attempt that cannot block: see Outlet. A stalled pipe makes
+the writer wait, never the loop.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import select
-import socket
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -17,17 +15,17 @@ import anyio
 import anyio.to_thread
 
 from iii_cli.errors import LocalProblem
-from iii_cli.terminal.descriptors import Kind, grow_pipe, kind_of, own_description, writable
+from iii_cli.terminal.descriptors import Kind
+from iii_cli.terminal.outlet import Outlet
 from iii_cli.terminal.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 __all__ = ("Buffer", "DescriptorSink", "Sink", "StdoutSink", "cannot_write", "flush_to_disk")
 
 Buffer = bytes | bytearray | memoryview
 
-PIPE_BUF = 4096  # what a writable pipe takes without blocking (pipe(7))
 JOIN_BYTES = 64 << 10  # below this one copy is cheaper than one more system call
 SLOW_SYNC_BYTES = 8 << 20  # a flush of more than this may take seconds, which the loop cannot spare
 
@@ -86,27 +84,27 @@ class DescriptorSink(Sink):
         self.name = name
         self._fd = fd
         self._owned = owned
-        self._own: int | None = None
-        self._socket: socket.socket | None = None
         self._turns = Turns()
-        self._kind = self._checked_kind()
-        self._attempt = self._choose()
+        try:
+            self._outlet = Outlet(fd)
+        except OSError:
+            raise LocalProblem(f"cannot write to {name}: it is closed") from None
 
     @property
     def durable(self) -> bool:
-        return self._kind in {Kind.FILE, Kind.BLOCK}
+        return self._outlet.kind in {Kind.FILE, Kind.BLOCK}
 
     @property
     def is_terminal(self) -> bool:
         """Does a person read this?"""
-        return self._kind is Kind.TERMINAL
+        return self._outlet.kind is Kind.TERMINAL
 
     async def write(self, chunk: Buffer) -> None:
         rest = memoryview(chunk).cast("B")
         while rest:
             await self._turns.give()
             try:
-                count = self._attempt(rest)
+                count = self._outlet.offer(rest)
             except BlockingIOError:
                 await self._wait()
             except (BrokenPipeError, ConnectionResetError) as error:
@@ -136,55 +134,18 @@ class DescriptorSink(Sink):
             return  # the data is given up anyway
 
     def _close(self) -> None:
-        if self._socket is not None:
-            self._socket.detach()
-            self._socket = None
-        if self._own is not None:
-            own, self._own = self._own, None
-            os.close(own)
-        if self._owned:
-            self._owned = False
-            os.close(self._fd)
+        try:
+            self._outlet.close()
+        finally:
+            if self._owned:
+                self._owned = False
+                os.close(self._fd)
 
     async def _wait(self) -> None:
         try:
-            await anyio.wait_writable(self._fd if self._own is None else self._own)
+            await anyio.wait_writable(self._outlet.ready_fd)
         except OSError as error:
             raise cannot_write(self.name, error) from None
-
-    def _checked_kind(self) -> Kind:
-        try:
-            if writable(self._fd):
-                return kind_of(self._fd)
-        except OSError:
-            pass
-        raise LocalProblem(f"cannot write to {self.name}: it is closed")
-
-    def _choose(self) -> Callable[[memoryview], int]:
-        if self._kind in {Kind.FILE, Kind.BLOCK}:
-            return self._write
-        if self._kind is Kind.SOCKET:
-            self._socket = socket.socket(fileno=self._fd)
-            return self._send
-        if self._kind is Kind.PIPE:
-            grow_pipe(self._fd)
-        if self._kind in {Kind.PIPE, Kind.TERMINAL}:
-            self._own = own_description(self._fd, os.O_WRONLY)
-        return self._polled_write if self._own is None else self._write
-
-    def _write(self, rest: memoryview) -> int:
-        return os.write(self._fd if self._own is None else self._own, rest)
-
-    def _send(self, rest: memoryview) -> int:
-        assert self._socket is not None
-        return self._socket.send(rest, socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0))
-
-    def _polled_write(self, rest: memoryview) -> int:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
-        if not poll.poll(0):
-            raise BlockingIOError
-        return os.write(self._fd, rest[:PIPE_BUF])
 
 
 class StdoutSink(DescriptorSink):

@@ -34,7 +34,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With a description of our own, and without one (macOS, another user's pipe)."""
     if request.param == "shared":
-        monkeypatch.setattr("iii_cli.terminal.sinks.own_description", lambda _fd, _flags: None)
+        monkeypatch.setattr("iii_cli.terminal.outlet.own_description", lambda _fd, _flags: None)
     return str(request.param)
 
 

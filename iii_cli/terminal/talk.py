@@ -1,0 +1,106 @@
+"""The single door for what is said on stderr: lines for people, or JSON events for programs.
+
+`--progress json` makes every line an object with `event`: progress, notice, error, and last of all done.
+Light: every command may have to say something before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+from iii_cli.errors import Failure, FunctionFailed
+from iii_cli.terminal.stderr import Stderr
+from iii_cli.terminal.text import clean, escape_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ("Talk", "talk")
+
+ERASE_LINE = "\r\x1b[K"
+
+
+@final
+class Talk:
+    """Nothing here raises, and nothing waits for a reader of stderr for longer than a second.
+
+    `facts` are the fields of the last event: bytes, digest, verified, seconds.
+    """
+
+    def __init__(self, stderr: Stderr | None = None) -> None:
+        self.stderr = Stderr() if stderr is None else stderr
+        self.quiet = False
+        self.as_json = False
+        self.facts: dict[str, Any] = {}
+        self._drawing = ""
+
+    def configure(self, *, quiet: bool | None = None, as_json: bool | None = None) -> None:
+        """`-q` and `--progress json`. What is None stays as it is."""
+        self.quiet = self.quiet if quiet is None else quiet
+        self.as_json = self.as_json if as_json is None else as_json
+
+    def notice(self, text: str) -> None:
+        """One line for a person, unless it wants quiet. The text may be a stranger's: it is cleaned."""
+        if not self.quiet:
+            self.tell(text)
+
+    def tell(self, text: str) -> None:
+        """One line for a person that even `-q` does not silence."""
+        text = clean(text)
+        if self.as_json:
+            self.event("notice", {"message": text})
+        else:
+            self._line(f"iii: {text}")
+
+    def problem(self, failure: Failure) -> None:
+        """What went wrong: one line. A failed function as the engine's own CLI shows it (protocol.md 8.2)."""
+        if self.as_json:
+            self.event("error", _error_fields(failure))
+        elif isinstance(failure, FunctionFailed):
+            import json
+
+            body = escape_json(json.dumps(failure.body(), indent=2, ensure_ascii=False))
+            self._line(f"Error: {body}")
+        else:
+            self._line(f"iii: {clean(str(failure))}")
+
+    def event(self, name: str, fields: Mapping[str, Any]) -> None:
+        """One JSON object on one line. Only where `as_json` was asked for."""
+        import json
+
+        document = json.dumps({"event": name, **fields}, ensure_ascii=False, separators=(",", ":"))
+        self._line(escape_json(document))
+
+    def done(self, exit_status: int) -> None:
+        """Say the last thing: in JSON mode the last event, else what is left of the backlog."""
+        self.draw("")
+        if self.as_json:
+            nothing = dict.fromkeys(("bytes", "digest", "verified", "seconds"))
+            self.event("done", {"exit": int(exit_status), **nothing, **self.facts})
+        self.stderr.drain()
+
+    def draw(self, line: str) -> None:
+        """Keep `line` as the last line of the terminal, in place of the one before; `""` takes it away.
+
+        Skipped while the terminal is behind: the next drawing will do.
+        """
+        if (line or self._drawing) and (not line or self.stderr.is_idle):
+            self.stderr.write(f"{ERASE_LINE}{line}")
+            self._drawing = line
+
+    def _line(self, text: str) -> None:
+        before, after = (ERASE_LINE, self._drawing) if self._drawing else ("", "")
+        self.stderr.write(f"{before}{text}\n{after}")
+
+
+talk = Talk()
+"""The one of this process."""
+
+
+def _error_fields(failure: Failure) -> dict[str, Any]:
+    return {
+        "message": clean(failure.message),
+        "hint": None if failure.hint is None else clean(failure.hint),
+        "where": failure.where,
+        "exit": int(failure.exit_status),
+    }
