@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.messages import Action, Message
 
-__all__ = ("call", "create_channel", "read_created", "send_void")
+__all__ = ("CALL_SECONDS", "call", "create_channel", "read_created", "send_void")
 
 CALL_SECONDS = 30.0  # every SDK's default, and the engine CLI's
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.messages import Message
 
-__all__ = ("Identity", "Link", "unique_name")
+__all__ = ("DEAD_SECONDS", "PING_SECONDS", "Identity", "Link", "unique_name")
 
 PING_SECONDS = 20.0  # how often we ask whether the engine is there; the SDKs' figure (protocol.md 1.5)
 DEAD_SECONDS = 60.0  # without any frame from it: three pings unanswered

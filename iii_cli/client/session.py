@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Handler: TypeAlias = Callable[..., Awaitable[Any]]
 
-__all__ = ("CALLER_KEY", "Call", "Calls", "Functions", "Registration", "split_caller")
+__all__ = ("CALLER_KEY", "Call", "Calls", "Functions", "Handler", "Registration", "split_caller")
 
 CALLER_KEY = "_caller_worker_id"  # the engine puts it into every payload that is an object (protocol.md 2.3)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.ref import ChannelRef
     from iii_cli.wire.sealing import Sealer
 
-__all__ = ("ChannelWriter", "WriterStatistics")
+__all__ = ("ABORT_SECONDS", "ChannelWriter", "WriterStatistics")
 
 ABORT_SECONDS = 2.0  # how long an abort is tried against a reader that does not read (design.md section 4)
 

@@ -14,7 +14,7 @@ from iii_cli.terminal.text import clean, escape_json
 if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
 
-__all__ = ("describe_function", "list_functions", "print_json")
+__all__ = ("describe_function", "list_functions", "print_json", "skeleton")
 
 
 def list_functions(settings: Settings, filters: dict[str, Any], *, json: bool, ids: bool) -> None:

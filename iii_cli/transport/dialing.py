@@ -24,6 +24,7 @@ __all__ = (
     "keep_alive",
     "refusal",
     "tls_context",
+    "tls_fault",
     "unreachable",
     "word_for",
 )
