@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
     from iii_cli.wire.paths import KeyPath
 
-__all__ = ("Invocation", "TriggerOptions", "embed", "prepare", "target_settings")
+__all__ = ("Invocation", "TriggerOptions", "embed", "key_of", "prepare", "target_settings")
 
 CALL_SECONDS = 30.0  # without streams, as every SDK and the engine's CLI
 FORMATS = ("pretty", "jsonl", "raw")
