@@ -11,6 +11,7 @@ import typer
 
 from iii_cli.commands.channel import channel_app
 from iii_cli.commands.context import context_app
+from iii_cli.commands.engine import engine_app
 from iii_cli.commands.functions import functions_app
 from iii_cli.commands.global_options import hoist
 from iii_cli.commands.help import help_command
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(channel_app, name="channel")
 app.add_typer(context_app, name="context")
+app.add_typer(engine_app, name="engine")
 app.add_typer(functions_app, name="functions")
 app.add_typer(ref_app, name="ref")
 app.command(name="help")(help_command)

@@ -99,6 +99,10 @@ class Child:
         self.close()
         return self.exit_code
 
+    def signal(self, signum: int) -> None:
+        """Pass a signal on to the whole group. Says nothing where nobody is left to hear it."""
+        self._signal(signum)
+
     def kill(self) -> None:
         """SIGKILL to the whole group, at once and without waiting: for the second Ctrl-C."""
         self._signal(signal.SIGKILL)

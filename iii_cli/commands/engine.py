@@ -1,0 +1,74 @@
+"""`iii engine run | exec`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from iii_cli.commands.running import flags_of
+from iii_cli.commands.tail import TailCommand, tail_of
+
+__all__ = ("engine_app",)
+
+engine_app = typer.Typer(no_args_is_help=True, help="Run the embedded engine: for development, tests and CI.")
+
+Log = Annotated[str, typer.Option(metavar="FORM", help="What the engine says on stderr: text, json or off.")]
+MaxChannels = Annotated[
+    int | None, typer.Option("--max-channels", metavar="N", help="Channels open at once. [10000]")
+]
+MaxBufferBytes = Annotated[
+    str | None,
+    typer.Option("--max-buffer-bytes", metavar="SIZE", help="What one channel may hold back. [64M]"),
+]
+
+
+@engine_app.command(name="run")
+def run_command(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Where to listen.")] = "localhost",
+    port: Annotated[int, typer.Option(metavar="PORT", help="0 takes a free one.")] = 49134,
+    print_url: Annotated[
+        bool, typer.Option("--print-url", help="Print the URL on stdout once it is listening.")
+    ] = False,
+    log: Log = "text",
+    max_channels: MaxChannels = None,
+    max_buffer_bytes: MaxBufferBytes = None,
+    shutdown_timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long open channels may go on when it stops. [500ms]"),
+    ] = None,
+) -> int:
+    """Run an engine until it is stopped. It forgets everything then.
+
+    \b
+    Examples:
+      iii engine run
+      iii engine run --port 0 --print-url --log off
+    """
+    from iii_cli.commands.engine_running import RunOptions, engine_settings, run_engine
+
+    settings = engine_settings(max_channels, max_buffer_bytes)
+    quiet = flags_of(ctx).quiet
+    return run_engine(RunOptions(host, port, print_url, log, shutdown_timeout, settings, quiet))
+
+
+@engine_app.command(name="exec", cls=TailCommand)
+def exec_command(
+    ctx: typer.Context,
+    log: Log = "off",
+    max_channels: MaxChannels = None,
+    max_buffer_bytes: MaxBufferBytes = None,
+) -> int:
+    """Run COMMAND beside an engine of its own, on a free port, and end as COMMAND ends.
+
+    COMMAND finds the engine by III_URL; III_TOKEN, III_NAMESPACE and III_CONTEXT are cleared for it.
+
+    \b
+    Examples:
+      iii engine exec -- pytest
+      iii engine exec -- sh -c 'python worker.py & iii functions wait hello && iii trigger hello'
+    """
+    from iii_cli.commands.engine_running import engine_settings, exec_with_engine
+
+    return exec_with_engine(tail_of(ctx), log, engine_settings(max_channels, max_buffer_bytes))
