@@ -67,7 +67,7 @@ def test_exec_gives_its_command_an_engine_and_nothing_of_another_one(start: Any)
 
 
 def test_exec_forwards_signals_and_leaves_nothing_running(start: Any) -> None:
-    script = "sleep 60 & echo $!; trap 'exit 3' TERM; wait"
+    script = "trap 'exit 3' TERM; sleep 60 & echo $!; wait"
     process = start("engine", "exec", "--", "sh", "-c", script)
     background = int(process.stdout.readline())
     process.send_signal(signal.SIGTERM)
