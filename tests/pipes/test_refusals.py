@@ -1,0 +1,154 @@
+"""What cannot work ends with its exit code and one line; an end that was never opened is still good."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.pipes.program import Program, running_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOWHERE = "ws://127.0.0.1:9"
+
+
+def refused(done: subprocess.CompletedProcess[bytes], status: int, *words: str) -> None:
+    """The exit code, nothing on stdout, one line on stderr, and the words in it."""
+    text = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (status, b""), text
+    assert text.count("\n") == 1, text
+    assert text.startswith("iii: ")
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "said"),
+    [
+        (2, ("channel", "read", "rubbish"), "not a ref"),
+        (2, ("channel", "read", "iii:write:a:b"), "writer"),
+        (2, ("channel", "write", "iii:read:a:b"), "reader"),
+        (5, ("channel", "read", "iii:read:nope:nope"), "no such channel"),
+        (5, ("channel", "write", "iii:write:nope:nope"), "no such channel"),
+        (5, ("channel", "read", "@nope"), "no saved ref"),
+        (2, ("channel", "create", "--buffer", "0x"), "--buffer"),
+        (2, ("channel", "create", "--nope"), "No such option"),
+        (2, ("nope",), "No such command"),
+        (2, ("trigger", "f", "--json", "{"), "--json"),
+        (3, ("channel", "create", "--url", NOWHERE), "iii engine run"),
+        (3, ("channel", "read", "iii:read:a:b", "--url", NOWHERE), "connection refused"),
+        (2, ("channel", "create", "--url", "http://x"), "ws://"),
+    ],
+)
+def test_one_line_and_its_exit_code(iii: Program, status: int, words: tuple[str, ...], said: str) -> None:
+    refused(iii.run(*words), status, said)
+
+
+def test_a_root_option_may_stand_behind_the_subcommand(iii: Program) -> None:
+    refused(
+        iii.run("channel", "create", "--connect-timeout", "2s", "--url", NOWHERE), 3, "connection refused"
+    )
+
+
+def test_a_refused_command_leaves_the_ref_unused(iii: Program, tmp_path: Path) -> None:
+    iii.ok("channel", "create", "--save", "x")
+    refused(iii.run("channel", "write", "@x", "nofile"), 10, "nofile")
+    refused(iii.run("channel", "write", "@x", "--digest", "md5"), 2, "--digest")
+    refused(iii.run("channel", "write", "@x", "--", "nosuchcommand"), 127, "nosuchcommand")
+    refused(iii.run("channel", "write", "@x", "--", str(tmp_path)), 126)
+    refused(iii.run("channel", "read", "@x", "-o", "/nodir/f"), 10, "/nodir")
+    refused(iii.run("channel", "read", "@x", "--", "nosuchcommand"), 127, "nosuchcommand")
+    refused(iii.run("channel", "read", "@x/writer"), 2, "writer")
+    reading = iii.start("channel", "read", "@x")
+    iii.ok("channel", "write", "@x", stdin=b"still good")
+    assert reading.communicate(timeout=20)[0] == b"still good"
+
+
+def test_a_used_ref_is_said_to_be_used(iii: Program, tmp_path: Path) -> None:
+    writer, reader = iii.channel()
+    reading = iii.start("channel", "read", reader)
+    iii.ok("channel", "write", writer, stdin=b"x")
+    reading.communicate(timeout=20)
+    refused(iii.run("channel", "read", reader, "-o", str(tmp_path / "out")), 6, "already used")
+    assert not (tmp_path / "out").exists()
+    refused(iii.run("channel", "write", writer, stdin=b"x"), 6, "already taken")
+
+
+def test_a_full_disk(iii: Program) -> None:
+    writer, reader = iii.channel()
+    with open("/dev/full", "wb") as full:
+        reading = iii.start("channel", "read", reader, stdout=full)
+    iii.run("channel", "write", writer, stdin=b"x" * 100_000)
+    assert reading.communicate(timeout=20)[1].count(b"\n") == 1
+    assert reading.returncode == 10
+
+
+def test_an_engine_that_is_killed_half_way(tmp_path: Path) -> None:
+    with running_engine() as (url, engine):
+        iii = Program(tmp_path, url)
+        writer, reader = iii.channel()
+        reading = iii.start("channel", "read", reader)
+        writing = iii.start("channel", "write", writer, stdin=subprocess.PIPE)
+        assert writing.stdin is not None
+        assert reading.stdout is not None
+        writing.stdin.write(b"half")
+        writing.stdin.flush()
+        assert reading.stdout.read(4) == b"half"
+        engine.kill()
+        engine.wait()
+        for process in (reading, writing):
+            _, err = process.communicate(timeout=20)
+            assert (process.returncode, err.count(b"\n")) == (3, 1), err
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_aborts_the_stream(iii: Program, signum: int) -> None:
+    writer, reader = iii.channel()
+    reading = iii.start("channel", "read", reader)
+    writing = iii.start("channel", "write", writer, stdin=subprocess.PIPE)
+    assert writing.stdin is not None
+    assert reading.stdout is not None
+    writing.stdin.write(b"half")
+    writing.stdin.flush()
+    assert reading.stdout.read(4) == b"half"
+    writing.send_signal(signum)
+    writing.wait(10)
+    _, err = reading.communicate(timeout=20)
+    assert writing.returncode == 128 + signum
+    assert (reading.returncode, b"aborted by the writer: interrupted" in err) == (7, True), err
+    writing.stdin.close()
+    assert writing.stderr is not None
+    writing.stderr.close()
+    assert writing.stdout is not None
+    writing.stdout.close()
+
+
+def test_head_ends_quietly(iii: Program) -> None:
+    done = iii.shell(
+        """
+        iii channel create --save x
+        head -c 5M /dev/zero | iii channel write @x 2> writer.err & writer=$!
+        iii channel read @x | head -c 10 | od -An -tx1
+        echo ${PIPESTATUS[@]}
+        wait $writer; echo $?
+        """
+    )
+    assert done.stdout.decode().split("\n")[1:] == ["141 0 0", "9", ""]
+    assert done.stderr == b""
+    done = iii.shell("iii functions ls --all | head -1 >/dev/null; echo ${PIPESTATUS[0]}")
+    assert done.stdout in (b"0\n", b"141\n")
+    assert done.stderr == b""
+
+
+def test_a_stalled_pipe_does_not_stop_the_clock(iii: Program) -> None:
+    """The reader's own stdout is full; its --timeout fires all the same."""
+    writer, reader = iii.channel()
+    writing = iii.start("channel", "write", writer, "/dev/zero", "--timeout", "10s")
+    reading = iii.start("channel", "read", reader, "--timeout", "1s")
+    assert reading.wait(8) == 124
+    assert writing.wait(10) == 9
+    for process in (reading, writing):
+        process.communicate()
