@@ -138,6 +138,9 @@ def _status(arguments: list[str]) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         return ExitStatus.PIPE_CLOSED
+    except SystemExit as leaving:
+        # typer's own word for a write into a closed stdout is 1, which says nothing to a script.
+        return ExitStatus.PIPE_CLOSED if leaving.code == 1 else int(leaving.code or 0)
     except Exception as error:
         return _internal(error)
 

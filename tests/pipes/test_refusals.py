@@ -130,7 +130,7 @@ def test_head_ends_quietly(iii: Program) -> None:
     done = iii.shell(
         """
         iii channel create --save x
-        head -c 5M /dev/zero | iii channel write @x 2> writer.err & writer=$!
+        head -c 200M /dev/zero | iii channel write @x 2> writer.err & writer=$!
         iii channel read @x | head -c 10 | od -An -tx1
         echo ${PIPESTATUS[@]}
         wait $writer; echo $?
