@@ -26,7 +26,7 @@ from iii_cli.transport.dialing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from iii_cli.wire.address import Endpoint, EngineAddress
     from iii_cli.wire.frames import Buffer
@@ -45,12 +45,13 @@ COALESCE_BYTES = 64 << 10  # TLS has no gathering send: this much is joined for 
 class Socket:
     """One connected, non-blocking socket. One task may receive while another sends."""
 
-    __slots__ = ("_budget_bytes", "_budget_calls", "_closed", "_raw", "_tls")
+    __slots__ = ("_budget_bytes", "_budget_calls", "_closed", "_raw", "_tls", "_waiting")
 
     def __init__(self, raw: socket.socket) -> None:
         self._raw = raw
         self._tls = isinstance(raw, ssl.SSLSocket)
         self._closed = False
+        self._waiting = 0
         self._budget_bytes = CHECKPOINT_BYTES
         self._budget_calls = CHECKPOINT_CALLS
 
@@ -157,29 +158,44 @@ class Socket:
         self._budget_bytes -= upcoming
 
     async def _wait_readable(self) -> None:
-        self._budget_calls, self._budget_bytes = CHECKPOINT_CALLS, CHECKPOINT_BYTES
-        try:
-            await anyio.wait_readable(self._raw)
-        except anyio.ClosedResourceError:
-            raise ConnectionLost("closed by this side") from None
+        await self._wait(anyio.wait_readable)
 
     async def _wait_writable(self) -> None:
+        await self._wait(anyio.wait_writable)
+
+    async def _wait(self, until_ready: Callable[[socket.socket], Awaitable[None]]) -> None:
         self._budget_calls, self._budget_bytes = CHECKPOINT_CALLS, CHECKPOINT_BYTES
+        self._check_open()
+        self._waiting += 1
         try:
-            await anyio.wait_writable(self._raw)
-        except anyio.ClosedResourceError:
-            raise ConnectionLost("closed by this side") from None
+            await until_ready(self._raw)
+        finally:
+            self._waiting -= 1
+            if self._closed:
+                self._release()
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectionLost("closed by this side")
 
     def close(self) -> None:
-        """Let go: what was sent is still delivered, what was not received is lost. Never waits."""
+        """Let go: what was sent is still delivered, what was not received is lost. Never waits.
+
+        The descriptor lives until no task waits for it any more. Closed under a waiter, its number would go
+        to the next socket, and the waiter's clean-up would take that one's registration with the event loop.
+        """
         if self._closed:
             return
         self._closed = True
-        if self._raw.fileno() >= 0:
-            anyio.notify_closing(self._raw)
+        if self._waiting:
             with suppress(OSError):
-                if self._tls:  # the close_notify that a TLS peer wants, where it fits into the buffer
-                    self._raw.setblocking(False)
+                socket.socket.shutdown(self._raw, socket.SHUT_RDWR)  # wakes the waiters
+        self._release()
+
+    def _release(self) -> None:
+        if not self._waiting:
+            with suppress(OSError):
                 self._raw.close()
 
     def abort(self) -> None:
