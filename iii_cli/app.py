@@ -11,6 +11,7 @@ import typer
 
 from iii_cli.commands.channel import channel_app
 from iii_cli.commands.context import context_app
+from iii_cli.commands.demo import demo_command
 from iii_cli.commands.engine import engine_app
 from iii_cli.commands.functions import functions_app
 from iii_cli.commands.global_options import hoist
@@ -39,6 +40,7 @@ app.add_typer(context_app, name="context")
 app.add_typer(engine_app, name="engine")
 app.add_typer(functions_app, name="functions")
 app.add_typer(ref_app, name="ref")
+app.command(name="demo")(demo_command)
 app.command(name="help")(help_command)
 app.command(name="trigger", context_settings=TRIGGER_CONTEXT)(trigger_command)
 app.command(name="t", hidden=True, context_settings=TRIGGER_CONTEXT)(trigger_command)
