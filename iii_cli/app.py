@@ -18,6 +18,8 @@ from iii_cli.commands.global_options import hoist
 from iii_cli.commands.help import help_command
 from iii_cli.commands.ref import ref_app
 from iii_cli.commands.running import tell
+from iii_cli.commands.serve import serve_command
+from iii_cli.commands.tail import TailCommand
 from iii_cli.commands.trigger import TRIGGER_CONTEXT, trigger_command
 from iii_cli.config.settings import GlobalFlags, color_choice
 from iii_cli.errors import ExitStatus, Failure, FunctionFailed, Interrupted, UsageProblem
@@ -41,6 +43,7 @@ app.add_typer(engine_app, name="engine")
 app.add_typer(functions_app, name="functions")
 app.add_typer(ref_app, name="ref")
 app.command(name="demo")(demo_command)
+app.command(name="serve", cls=TailCommand)(serve_command)
 app.command(name="help")(help_command)
 app.command(name="trigger", context_settings=TRIGGER_CONTEXT)(trigger_command)
 app.command(name="t", hidden=True, context_settings=TRIGGER_CONTEXT)(trigger_command)

@@ -45,6 +45,7 @@ class Answering:
         self._seal = seal
         self._limit = limit
         self._scopes: set[anyio.CancelScope] = set()
+        self._fewer = anyio.Event()
         self.running = 0  # accepted, and not yet done with its clean-up
         self.answered = 0
         self.refused = 0
@@ -87,6 +88,13 @@ class Answering:
             finally:
                 self._scopes.discard(scope)
                 self.running -= 1
+                self._fewer.set()
+
+    async def idle(self) -> None:
+        """Wait until no call is being answered."""
+        while self.running:
+            self._fewer = anyio.Event()
+            await self._fewer.wait()
 
     async def refuse(self, link: Link, message: InvokeFunction) -> None:
         """Say that there are too many. Raises EngineUnreachable."""
@@ -124,7 +132,7 @@ class Answering:
         reset = _current.set(_Running(call, ends))
         left = "the function failed"
         try:
-            payload = ends.enliven(data)
+            payload = ends.enliven(data) if registration.live else data
             result = (
                 registration.handler(payload, call)
                 if registration.wants_call

@@ -40,7 +40,8 @@ class WriteOrder:
     """One stream to be written.
 
     `conclude` runs after the last byte and before the stream is ended: it raises where the producer failed,
-    so that the stream is aborted instead. `moved` hears of every payload byte.
+    so that the stream is aborted instead. `moved` hears of every payload byte. `words` finds the code and
+    reason of an abort, for whoever knows more of the cause than that the writing was cancelled.
     """
 
     writer: ChannelWriter
@@ -50,6 +51,7 @@ class WriteOrder:
     moved: Callable[[int], None] = lambda count: None
     conclude: Callable[[], Awaitable[None]] | None = None
     receipt: AwaitedReceipt | None = None
+    words: Callable[[BaseException], tuple[int, str]] = field(default_factory=lambda: abort_words)
 
 
 async def write_stream(order: WriteOrder) -> None:
@@ -63,7 +65,7 @@ async def write_stream(order: WriteOrder) -> None:
         await within(order.limits, lambda: _progress(writer), lambda: _write(order), "the stream")
     except BaseException as error:
         cause = sole_cause(error)
-        await writer.abort(*abort_words(cause))
+        await writer.abort(*order.words(cause))
         if order.receipt is not None and isinstance(cause, PeerLeft):
             cause = await order.receipt.reason_or(cause)
         if cause is error:

@@ -47,6 +47,7 @@ class Registration:
     message: RegisterFunction
     handler: Handler
     wants_call: bool
+    live: bool = True
     keep_ends: bool = False
     taken: NameTaken | None = None
 
@@ -64,13 +65,15 @@ class Functions:
         """The function that answers to `function_id`."""
         return self._registered.get(function_id)
 
-    def add(self, message: RegisterFunction, handler: Handler, *, keep_ends: bool) -> Registration:
+    def add(
+        self, message: RegisterFunction, handler: Handler, *, live: bool, keep_ends: bool
+    ) -> Registration:
         """Keep a function. Raises ValueError for an id that is empty or already ours."""
         if not message.id.strip():
             raise ValueError("a function needs an id")
         if message.id in self._registered:
             raise ValueError(f"{message.id} is registered already")
-        registration = Registration(message, handler, _takes_two(handler), keep_ends)
+        registration = Registration(message, handler, _takes_two(handler), live, keep_ends)
         self._registered[message.id] = registration
         return registration
 

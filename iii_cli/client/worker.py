@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 
@@ -43,6 +43,7 @@ CALLS_MAX = 256  # answered at once; what comes beyond is refused, so that a flo
 
 HandlerT = TypeVar("HandlerT", bound="Handler")
 USUAL_PACE = Pace()
+SETTLE_SECONDS = 2.0
 _NOTHING: dict[str, Any] = {}
 
 
@@ -132,6 +133,7 @@ class Worker:
         request_format: Any = None,
         response_format: Any = None,
         metadata: Any = None,
+        live: bool = True,
         keep_ends: bool = False,
     ) -> Callable[[HandlerT], HandlerT]:
         """Serve the decorated function as `function_id`.
@@ -143,14 +145,15 @@ class Worker:
 
         The ends live as long as the call. A writer that was not finished by then is aborted, so its reader
         does not take half a stream for a whole one; `keep_ends` leaves the ends to whoever the handler gave
-        them to. The schemas are JSON Schema. Raises ValueError for an id that is empty or already ours, and
-        for what is not JSON.
+        them to. Without `live` refs stay as they came. The schemas are JSON Schema.
+
+        Raises ValueError for an id that is empty or already ours, and for what is not JSON.
         """
 
         def register(handler: HandlerT) -> HandlerT:
             message = RegisterFunction(function_id, description, request_format, response_format, metadata)
             encode(message)
-            self._functions.add(message, handler, keep_ends=keep_ends)
+            self._functions.add(message, handler, live=live, keep_ends=keep_ends)
             self._connection.announce_soon()
             return handler
 
@@ -178,6 +181,18 @@ class Worker:
         it is not won back.
         """
         raise await self._connection.trouble()
+
+    async def wait_idle(self) -> None:
+        """Wait until no call is being answered any more, and the engine has read every answer."""
+        await self._answering.idle()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until the engine has read what was sent before, for two seconds at most."""
+        link = self._connection.link
+        if link is not None:
+            with anyio.move_on_after(SETTLE_SECONDS), suppress(EngineUnreachable):
+                await link.barrier()
 
     # calls of ours
 
@@ -268,6 +283,7 @@ async def open_worker(worker: Worker) -> AsyncIterator[Worker]:
         async with anyio.create_task_group() as tasks:
             await tasks.start(worker.run)
             yield worker
+            await worker.settle()  # a socket that is closed with unread input takes unread output with it
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         sole = unwrapped(group)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import typer
 
-__all__ = ("flags_of", "run", "settings_of", "tell")
+__all__ = ("STOPPING", "flags_of", "run", "settings_of", "tell")
 
 T = TypeVar("T")
 

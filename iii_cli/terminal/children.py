@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ("DEVNULL", "PIPE", "Child", "kill_children", "spawn")
+__all__ = ("DEVNULL", "PIPE", "Child", "is_child", "kill_children", "spawn")
 
 DEVNULL, PIPE = subprocess.DEVNULL, subprocess.PIPE
 
@@ -244,6 +244,11 @@ def spawn(
         if "stdout" in ours
         else None,
     )
+
+
+def is_child(pid: int) -> bool:
+    """Was this process started here, and is its exit code still to be taken?"""
+    return any(child.pid == pid for child in _living)
 
 
 def kill_children() -> None:

@@ -1,0 +1,183 @@
+"""What `iii serve` does with its options."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import anyio  # noqa: TID253 - loaded only when `serve` runs
+
+from iii_cli import __version__
+from iii_cli.client.answering import BUSY
+from iii_cli.client.filter import Filter
+from iii_cli.client.link import Identity, unique_name
+from iii_cli.client.worker import Worker, open_worker
+from iii_cli.commands.running import STOPPING
+from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
+from iii_cli.terminal.children import kill_children
+from iii_cli.terminal.orphans import bury_orphans, is_first_process
+from iii_cli.terminal.talk import talk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from iii_cli.client.filter import FilterOptions
+    from iii_cli.commands.filter_command import FilterCommand
+    from iii_cli.config.settings import Settings
+
+__all__ = ("ServeOrder", "serve_function")
+
+STANDBY_SECONDS = 1.0  # between two attempts at a name that another worker has
+OWNER_SECONDS = 2.0  # for the owner's name, without which the error says its id alone
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOrder:
+    """What to serve. `shutdown_timeout` in seconds; None: wait for every call."""
+
+    settings: Settings
+    name: str
+    command: FilterCommand
+    options: FilterOptions
+    description: str
+    request_format: Any
+    response_format: Any
+    once: bool
+    standby: bool
+    shutdown_timeout: float | None
+
+
+async def serve_function(order: ServeOrder) -> None:
+    """Serve until a signal, or with `once` until the first call has been answered.
+
+    A first signal lets the calls that run end; a second one ends everything at once. Returns after SIGTERM
+    and SIGHUP when every call has ended by itself. Raises Interrupted otherwise, and NameTaken.
+    """
+    service = _Service(order)
+    with anyio.open_signal_receiver(*STOPPING) as signals:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(service.listen, signals)
+            if is_first_process():
+                tasks.start_soon(bury_orphans)
+            await service.run()
+            tasks.cancel_scope.cancel()
+
+
+@final
+class _Service:
+    """One function, from its registration to the end."""
+
+    def __init__(self, order: ServeOrder) -> None:
+        settings = order.settings
+        self._order = order
+        self._filter = Filter(settings.endpoint, order.options, order.command)
+        self._worker = Worker(
+            settings.endpoint,
+            Identity(unique_name(), __version__, settings.namespace),
+            max_calls=order.options.max_parallel + order.options.max_waiting + 16,  # to be refused politely
+            on_lost=lambda failure: talk.notice(f"{failure.message}; trying again"),
+            on_back=lambda: talk.notice(f"serving {order.name} again"),
+        )
+        self._stopping = anyio.Event()
+        self._connecting = anyio.CancelScope()
+        self._signum: int | None = None
+        self._taken = False  # the one call of --once has come
+        self._failure: Failure | None = None  # of that call
+
+    async def listen(self, signals: AsyncIterator[signal.Signals]) -> None:
+        """Hear the signals."""
+        async for signum in signals:
+            if self._signum is not None:
+                kill_children()
+                os._exit(128 + signum)
+            self._signum = signum
+            count = self._worker.statistics().answering
+            waits = f"waiting for {count} call{'' if count == 1 else 's'}" if count else "ending"
+            talk.notice(f"{signum.name} received; {waits}{' (once more to stop at once)' if count else ''}")
+            self._connecting.cancel()
+            self._stopping.set()
+
+    async def run(self) -> None:
+        """Connect, serve, drain."""
+        order = self._order
+        register = self._worker.function(
+            order.name,
+            description=order.description,
+            request_format=order.request_format,
+            response_format=order.response_format,
+            live=False,
+        )
+        register(self._answer_once if order.once else self._filter)
+        with anyio.CancelScope() as self._connecting:
+            async with open_worker(self._worker):
+                self._connecting = anyio.CancelScope()  # from here on the end is not that abrupt
+                await self._serve()
+        if self._signum is not None and (self._signum == signal.SIGINT or not self._drained):
+            raise Interrupted(self._signum)
+        if self._failure is not None:
+            raise self._failure
+
+    _drained = False
+
+    async def _serve(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._keep_registered)
+            await self._stopping.wait()
+            await self._drain()
+            tasks.cancel_scope.cancel()
+
+    async def _keep_registered(self) -> None:
+        waiting = False
+        while True:
+            try:
+                await self._worker.wait_registered()
+                waiting = False
+                talk.notice(f"serving {self._order.name}")
+                await self._worker.serve()
+            except NameTaken as taken:
+                if not self._order.standby:
+                    raise await self._with_owner(taken) from None
+                if not waiting:
+                    waiting = True
+                    talk.notice(f"{await self._with_owner(taken)}; standing by")
+                await anyio.sleep(STANDBY_SECONDS * random.uniform(0.7, 1.3))
+            except EngineUnreachable:
+                continue  # lost while registering; the worker wins the connection back
+
+    async def _with_owner(self, taken: NameTaken) -> NameTaken:
+        """The engine says only the owner's id, which means little to people."""
+        question = {"function_id": self._order.name, "namespace": self._order.settings.namespace or "default"}
+        with suppress(Failure):
+            info = await self._worker.trigger("engine::functions::info", question, timeout=OWNER_SECONDS)
+            if isinstance(info, dict) and isinstance(info.get("worker_name"), str):
+                return NameTaken(f"{taken.message} ({info['worker_name']})", hint=taken.hint)
+        return taken
+
+    async def _answer_once(self, payload: Any) -> Any:
+        if self._taken:
+            raise FunctionFailed(BUSY, f"{self._order.name} is served for one call only, and that has come")
+        self._taken = True
+        await self._worker.unregister(self._order.name)
+        try:
+            return await self._filter(payload)
+        except FunctionFailed as failure:
+            cause = failure.__cause__
+            self._failure = cause if isinstance(cause, Failure) else failure
+            raise
+        finally:
+            self._stopping.set()
+
+    async def _drain(self) -> None:
+        """Take no new calls, and let those that run end: for so long, then they are cancelled."""
+        with suppress(EngineUnreachable):
+            await self._worker.unregister(self._order.name)
+        with anyio.move_on_after(self._order.shutdown_timeout):
+            await self._worker.wait_idle()
+            self._drained = True
+        if not self._drained:
+            count = self._worker.statistics().answering
+            talk.notice(f"stopping {count} call{'' if count == 1 else 's'} that did not end in time")
