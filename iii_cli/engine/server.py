@@ -28,6 +28,7 @@ from iii_cli.wire.handshake import BadRequest, accept_response, parse_request, p
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from anyio.abc import TaskGroup, TaskStatus
 
@@ -62,20 +63,22 @@ async def serve_engine(
 
 
 class EngineServer:
-    """The core, its clock and its sockets."""
+    """The core, its clock and its sockets. `now` is for tests that cannot wait for six minutes."""
 
-    def __init__(self, *, settings: Settings | None = None, notice: Notice = keep_quiet) -> None:
-        self._offset = time.time_ns() - time.monotonic_ns()
+    def __init__(
+        self,
+        *,
+        settings: Settings | None = None,
+        notice: Notice = keep_quiet,
+        now: Callable[[], int] | None = None,
+    ) -> None:
+        self.now = now or _steady_clock()
         self._notice = notice
         self.core = Core(lambda: str(uuid4()), settings=settings, notice=notice)
         self._switchboard = Switchboard(self.core, self.now)
         self._connections = 0
         self._channel_scopes: set[anyio.CancelScope] = set()
         self._channel_over = Bell()
-
-    def now(self) -> int:
-        """Nanoseconds since the epoch, never backwards."""
-        return time.monotonic_ns() + self._offset
 
     def statistics(self) -> dict[str, int]:
         """How much of everything there is, for tests and the log."""
@@ -112,14 +115,18 @@ class EngineServer:
             for listener in listeners:
                 listener.close()
 
+    def tick(self) -> None:
+        """Do what is due by now. Called by the server itself, half a second late at most."""
+        deadline = self.core.next_deadline()
+        if deadline is not None and self.now() >= deadline:
+            self._switchboard.deliver(self.core.tick(self.now()))
+
     async def _keep_time(self) -> None:
         while True:
             deadline = self.core.next_deadline()
             wait = TICK_MAX if deadline is None else (deadline - self.now()) / SECOND
-            if wait > 0:
-                await anyio.sleep(min(wait, TICK_MAX))
-            if deadline is not None and self.now() >= deadline:
-                self._switchboard.deliver(self.core.tick(self.now()))
+            await anyio.sleep(min(max(wait, 0), TICK_MAX))
+            self.tick()
 
     async def _stop(self, shutdown_timeout: float) -> None:
         """The workers were cancelled with everything else; the channels shield themselves until now."""
@@ -198,3 +205,9 @@ class EngineServer:
                 self._channel_scopes.discard(scope)
                 self._channel_over.ring()
             self._notice("channel end over", **details, how="taken before" if how is None else how.value)
+
+
+def _steady_clock() -> Callable[[], int]:
+    """Nanoseconds since the epoch, never backwards."""
+    offset = time.time_ns() - time.monotonic_ns()
+    return lambda: time.monotonic_ns() + offset

@@ -1,0 +1,395 @@
+"""Conversations on the worker socket (protocol.md sections 1 and 2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.conformance.rows import covers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.conformance.stage import Party, Stage
+
+__all__ = ("SCRIPTS",)
+
+PARENT = "00-aaf7651916cd43dd8448eb211c80319c-c7ad6b7169203331-01"
+NOT_FOUND = "function_not_found"
+
+
+async def _exists(caller: Party, function_id: str, namespace: str | None = None) -> bool:
+    """Is it there? Asked of the list, which calls nothing."""
+    rows = (await caller.call("engine::functions::list", {"prefix": function_id}))["functions"]
+    return any(row["namespace"] == (namespace or "default") for row in rows)
+
+
+@covers("1.4 keyed", "1.4 default")
+async def functions_are_keyed_by_namespace_and_id(stage: Stage) -> None:
+    f, ns = stage.name("f"), stage.name("ns")
+    here, there = await stage.worker(), await stage.worker(namespace=ns)
+    await here.register(f)
+    await there.register(f)
+    await here.quiet()
+    call_id = await there.invoke(f, {}, namespace=ns)
+    await there.hear("invokefunction", invocation_id=call_id, function_id=f, data=...)
+    call_id = await there.invoke(f, [1])
+    await here.hear("invokefunction", invocation_id=call_id, function_id=f, data=[1])
+    await there.quiet()
+
+
+@covers("1.4 buffered")
+async def registrations_wait_for_the_announce(stage: Stage) -> None:
+    f, ns = stage.name("f"), stage.name("ns")
+    worker, caller = await stage.worker(announced=False), await stage.worker()
+    await worker.say("registerfunction", id=f)
+    await worker.quiet()
+    assert not await _exists(caller, f)
+    await worker.announce(namespace=ns)
+    assert await _exists(caller, f, ns)
+    assert not await _exists(caller, f)
+
+
+@covers("1.4 grace")
+async def without_an_announce_they_land_in_default(stage: Stage) -> None:
+    f, g = stage.name("f"), stage.name("g")
+    worker, caller = await stage.worker(announced=False), await stage.worker()
+    await worker.say("registerfunction", id=f)
+    await worker.quiet()
+    assert not await _exists(caller, f)
+    await stage.wait(5.6)
+    assert await _exists(caller, f)
+    await worker.announce(namespace=stage.name("late"))
+    await worker.register(g)
+    await worker.quiet()
+    assert await _exists(caller, g)
+
+
+@covers("1.4 at once", "2.5 itself")
+async def after_the_announce_registrations_hold_at_once(stage: Stage) -> None:
+    f = stage.name("f")
+    worker = await stage.worker()
+    await worker.register(f)
+    call_id = await worker.invoke(f, 1)
+    call = await worker.hear("invokefunction", invocation_id=call_id, function_id=f, data=1)
+    await worker.answer(call, result=[2])
+    await worker.hear("invocationresult", invocation_id=call_id, function_id=f, result=[2])
+
+
+@covers("1.4 named", "1.4 built-ins")
+async def built_ins_live_in_default(stage: Stage) -> None:
+    caller = await stage.worker(namespace=stage.name("ns"))
+    assert "functions" in await caller.call("engine::functions::list", {}, namespace="default")
+    ns = stage.name("other")
+    code, text = await caller.error("engine::functions::list", {}, namespace=ns)
+    assert (code, text) == (
+        NOT_FOUND,
+        (
+            f"Function engine::functions::list not found in namespace {ns}. "
+            "It is registered in namespace(s): default."
+        ),
+    )
+
+
+@covers("1.4 engine ids", "1.4 own ids")
+async def engine_ids_are_for_the_default_namespace(stage: Stage) -> None:
+    f, ns = f"engine::{stage.name('f')}", stage.name("ns")
+    away, home = await stage.worker(namespace=ns), await stage.worker()
+    await away.register(f)
+    await away.hear(
+        "registrationrejected",
+        code="FUNCTION_NAMESPACE_CONFLICT",
+        namespace=ns,
+        function_id=f,
+        owner_worker_id="",
+    )
+    await home.register(f)
+    await home.quiet()
+    call_id = await away.invoke(f)
+    await home.hear("invokefunction", invocation_id=call_id, function_id=f, data=None)
+
+
+MALFORMED: tuple[tuple[str, str | bytes], ...] = (
+    ("1.9 json", "nonsense"),
+    ("1.9 json", "{"),
+    ("1.9 json", "[]"),
+    ("1.9 json", b"\xff\xfe"),
+    ("1.9 type", '{"type":"nope"}'),
+    ("1.9 type", "{}"),
+    ("1.9 type", '{"type":7}'),
+    ("1.9 required", '{"type":"registerfunction"}'),
+    ("1.9 required", '{"type":"invokefunction","function_id":"engine::functions::list"}'),
+    ("1.9 required", '{"type":"registertrigger","id":"a","trigger_type":"t","function_id":"f"}'),
+    ("1.9 uuid", '{"type":"invokefunction","invocation_id":"x","function_id":"f","data":{}}'),
+    ("1.9 uuid", '{"type":"invokefunction","invocation_id":7,"function_id":"f","data":{}}'),
+    ("1.9 blank", ""),
+    ("1.9 blank", " \n\t "),
+    ("1.9 blank", b""),
+)
+
+
+@covers("1.9 json", "1.9 type", "1.9 required", "1.9 uuid", "1.9 blank")
+async def malformed_frames_are_dropped_and_nobody_is_told(stage: Stage) -> None:
+    worker = await stage.worker()
+    for _, frame in MALFORMED:
+        await worker.say_raw(frame)
+    await worker.quiet()
+
+
+@covers("1.9 uuid")
+async def a_result_with_an_error_that_is_a_string_is_dropped(stage: Stage) -> None:
+    f = stage.name("f")
+    worker, caller = await stage.worker(), await stage.worker()
+    await worker.register(f)
+    await worker.quiet()
+    call_id = await caller.invoke(f)
+    call = await worker.hear("invokefunction", invocation_id=call_id, function_id=f, data=None)
+    await worker.answer(call, error="just text")
+    await caller.quiet()
+
+
+@covers("1.9 extra")
+async def unknown_fields_are_ignored(stage: Stage) -> None:
+    f = stage.name("f")
+    worker = await stage.worker(features=["observe.v1"], future=1)
+    await worker.say("registerfunction", id=f, observe={}, future=[1])
+    call_id = await worker.invoke(f, 1, caller={}, observe_depth=1)
+    await worker.hear("invokefunction", invocation_id=call_id, function_id=f, data=1)
+
+
+@covers("2.5 not found")
+async def an_unknown_function_names_where_it_exists(stage: Stage) -> None:
+    f, one, two = stage.name("f"), stage.name("a"), stage.name("b")
+    caller = await stage.worker()
+    assert await caller.error(f) == (NOT_FOUND, f"Function {f} not found in namespace default.")
+    for ns in (two, one):
+        worker = await stage.worker(namespace=ns)
+        await worker.register(f)
+        await worker.quiet()
+    assert await caller.error(f) == (
+        NOT_FOUND,
+        f"Function {f} not found in namespace default. It is registered in namespace(s): {one}, {two}.",
+    )
+
+
+@covers("2.5 passed on")
+async def an_error_of_the_executor_reaches_the_caller(stage: Stage) -> None:
+    f = stage.name("f")
+    worker, caller = await stage.worker(), await stage.worker()
+    await worker.register(f)
+    await worker.quiet()
+    for error in (
+        {"code": "invocation_failed", "message": "bad header", "stacktrace": "line 1\nline 2"},
+        {"code": "function_not_invokable", "message": ""},
+    ):
+        call_id = await caller.invoke(f)
+        call = await worker.hear("invokefunction", invocation_id=call_id, function_id=f, data=None)
+        await worker.answer(call, error=error, result={"ignored": True})
+        await caller.hear("invocationresult", invocation_id=call_id, function_id=f, error=error)
+
+
+@covers("2.5 stopped")
+async def the_executors_end_is_told(stage: Stage) -> None:
+    f = stage.name("f")
+    worker, caller = await stage.worker(), await stage.worker()
+    await worker.register(f)
+    await worker.quiet()
+    call_id = await caller.invoke(f)
+    await worker.hear("invokefunction", invocation_id=call_id, function_id=f, data=None)
+    await worker.leave()
+    error = {"code": "invocation_stopped", "message": "Invocation stopped"}
+    await caller.hear("invocationresult", invocation_id=call_id, function_id=f, error=error)
+    assert not await _exists(caller, f)
+
+
+@covers("2.5 caller dies")
+async def the_callers_end_is_not_told(stage: Stage) -> None:
+    f = stage.name("f")
+    worker, caller = await stage.worker(), await stage.worker()
+    await worker.register(f)
+    await worker.quiet()
+    await caller.invoke(f)
+    call = await worker.hear("invokefunction", invocation_id=..., function_id=f, data=None)
+    await caller.leave()
+    await worker.quiet()
+    await worker.answer(call, result=1)
+    await worker.quiet()
+
+
+@covers("2.5 no timeout")
+async def the_engine_never_times_a_call_out(stage: Stage) -> None:
+    f = stage.name("f")
+    worker, caller = await stage.worker(), await stage.worker()
+    await worker.register(f)
+    await worker.quiet()
+    call_id = await caller.invoke(f)
+    call = await worker.hear("invokefunction", invocation_id=call_id, function_id=f, data=None)
+    await stage.wait(35 if stage.is_foreign else 3600)
+    await caller.quiet()
+    await worker.answer(call, result="late")
+    await caller.hear("invocationresult", invocation_id=call_id, function_id=f, result="late")
+
+
+@covers("2.5 input")
+async def built_ins_are_strict_about_their_input(stage: Stage) -> None:
+    caller = await stage.worker()
+    create = "engine::channels::create"
+    wrong: list[Any] = [None, "text", 7, {"buffer_size": -1}, {"buffer_size": 1.5}, {"buffer_size": "64"}]
+    right: list[Any] = [{}, [], {"buffer_size": None}, {"buffer_size": 0}, {"buffer_size": 10**6}, {"x": 1}]
+    for data in wrong:
+        answer = (
+            await caller.outcome(create, data) if data is not None else await _call_with_null(caller, create)
+        )
+        assert answer["error"]["code"] == "deserialization_error", data
+        assert answer["error"]["message"].startswith(f"Failed to deserialize input for {create}: ")
+    for data in right:
+        assert (await caller.call(create, data))["reader"]["direction"] == "read", data
+
+
+async def _call_with_null(caller: Party, function_id: str) -> dict[str, dict[str, str]]:
+    await caller.invoke(function_id, None)
+    return await caller.next()
+
+
+@covers("2.5 enqueue")
+async def without_a_queue_worker_nothing_is_queued(stage: Stage) -> None:
+    caller = await stage.worker()
+    action = {"type": "enqueue", "queue": "q"}
+    assert (await caller.error(stage.name("f"), {}, action=action))[0] == "enqueue_error"
+
+
+@covers("2.5 namespace")
+async def a_blank_namespace_is_no_namespace(stage: Stage) -> None:
+    caller = await stage.worker()
+    assert (await caller.error(stage.name("f"), {}, namespace="  "))[0] == "INVALID_NAMESPACE"
+
+
+@covers("2.5 arguments", "2.5 not found there")
+async def info_functions_refuse_what_they_cannot_answer(stage: Stage) -> None:
+    caller = await stage.worker()
+    f = stage.name("f")
+    assert (await caller.error("engine::functions::info", {}))[0] == "INVALID_ARGUMENTS"
+    both = {"function_id": f, "function_ids": [f]}
+    assert (await caller.error("engine::functions::info", both))[0] == "INVALID_ARGUMENTS"
+    assert await caller.error("engine::functions::info", {"function_id": f}) == (
+        "NOT_FOUND",
+        f"Function '{f}' is not registered.",
+    )
+    assert await caller.error("engine::workers::info", {"name": f}) == (
+        "NOT_FOUND",
+        f"Worker '{f}' is not connected.",
+    )
+
+
+@covers("2.5 trigger")
+async def a_provider_refuses_a_trigger(stage: Stage) -> None:
+    kind, trigger, f = stage.name("kind"), stage.name("trigger"), stage.name("f")
+    provider, worker = await stage.worker(), await stage.worker()
+    await provider.say("registertriggertype", id=kind, description="d")
+    await provider.quiet()
+    await worker.say("registertrigger", id=trigger, trigger_type=kind, function_id=f, config={"a": 1})
+    binding = await provider.next()
+    assert (binding["type"], binding["id"], binding["config"]) == ("registertrigger", trigger, {"a": 1})
+    error = {"code": "trigger_registration_failed", "message": "taken"}
+    ids = {"id": trigger, "trigger_type": kind, "function_id": f}
+    await provider.say("triggerregistrationresult", **ids, error=error)
+    await worker.hear("triggerregistrationresult", **ids, error=error)
+
+
+@covers("1.4 keyed")
+async def the_first_owner_of_a_function_wins(stage: Stage) -> None:
+    f = stage.name("f")
+    owner, loser = await stage.worker(), await stage.worker()
+    await owner.register(f)
+    await owner.quiet()
+    await loser.register(f)
+    await loser.hear(
+        "registrationrejected",
+        code="FUNCTION_NAMESPACE_CONFLICT",
+        namespace="default",
+        function_id=f,
+        owner_worker_id=owner.id,
+    )
+    await owner.leave()
+    assert not await _exists(loser, f)
+    await loser.register(f)
+    await loser.quiet()
+    assert await _exists(loser, f)
+
+
+@covers("1.4 keyed")
+async def a_live_name_is_taken(stage: Stage) -> None:
+    name = stage.name("w")
+    owner, other = await stage.worker(name=name), await stage.worker(announced=False)
+    await other.invoke("engine::workers::register", {"name": name})
+    await other.hear(
+        "registrationrejected",
+        code="WORKER_NAMESPACE_CONFLICT",
+        namespace="default",
+        worker_name=name,
+        owner_worker_id=owner.id,
+    )
+    assert await other.ended() == "close"
+    await owner.quiet()
+
+
+@covers("2.5 caller dies")
+async def a_reattach_evicts_the_connection_before(stage: Stage) -> None:
+    name, f = stage.name("w"), stage.name("f")
+    old, new = await stage.worker(name=name), await stage.worker(announced=False)
+    await old.register(f)
+    await old.quiet()
+    await new.say("reattach", previous_worker_id=old.id, reattach_token=old.token)
+    assert await old.ended() == "drop"
+    await new.announce(name)
+    assert not await _exists(new, f)
+
+
+@covers("2.5 passed on")
+async def a_call_reaches_the_executor_with_everything_beside_it(stage: Stage) -> None:
+    f = stage.name("f")
+    worker, caller = await stage.worker(), await stage.worker()
+    await worker.register(f)
+    await worker.quiet()
+    call_id = await caller.invoke(f, {"w": 1}, metadata={"m": 1}, traceparent=PARENT, baggage="k=v")
+    call = await worker.hear(
+        "invokefunction",
+        invocation_id=call_id,
+        function_id=f,
+        data={"w": 1, "_caller_worker_id": caller.id},
+        metadata={"m": 1},
+        traceparent=...,
+        baggage=f"iii.function.id={f},k=v",
+    )
+    assert call["traceparent"].split("-")[1] == PARENT.split("-")[1]
+    await worker.answer(call, result=None)
+    await caller.hear("invocationresult", invocation_id=call_id, function_id=f, traceparent=..., baggage=...)
+
+
+@covers("2.5 stopped")
+async def nobody_hears_of_a_void_call(stage: Stage) -> None:
+    f = stage.name("f")
+    worker, caller = await stage.worker(), await stage.worker()
+    await worker.register(f)
+    await worker.quiet()
+    await caller.say("invokefunction", function_id=f, data=1, action={"type": "void"})
+    call = await worker.hear("invokefunction", invocation_id=..., function_id=f, data=1)
+    await worker.answer(call, result=1)
+    await caller.say("invokefunction", function_id=stage.name("nope"), data=1, action={"type": "void"})
+    await caller.quiet()
+
+
+@covers("1.9 json")
+async def binary_frames_are_telemetry_or_messages(stage: Stage) -> None:
+    worker = await stage.worker()
+    for frame in (b"OTLP{}", b"MTRC{", b"LOGS nonsense", b"OTLP", b"OT"):
+        await worker.say_raw(frame)
+    await worker.say_raw(b'{"type":"ping"}')
+    await worker.hear("pong")
+    await worker.quiet()
+
+
+SCRIPTS: tuple[Callable[[Stage], Awaitable[None]], ...] = tuple(
+    value
+    for name, value in list(globals().items())
+    if not name.startswith("_") and getattr(value, "__module__", None) == __name__ and callable(value)
+)
