@@ -1,120 +1,23 @@
-"""The front door: the command tree, and the one place that prints an error and exits."""
+"""The front door, and the one place that prints an error and exits.
+
+Light: the command tree and typer are imported when there is something to parse.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
-
-from iii_cli.commands.channel import channel_app
-from iii_cli.commands.context import context_app
-from iii_cli.commands.demo import demo_command
-from iii_cli.commands.engine import engine_app
-from iii_cli.commands.functions import functions_app
-from iii_cli.commands.global_options import hoist
-from iii_cli.commands.help import help_command
-from iii_cli.commands.ref import ref_app
-from iii_cli.commands.running import tell
-from iii_cli.commands.serve import serve_command
-from iii_cli.commands.tail import TailCommand
-from iii_cli.commands.trigger import TRIGGER_CONTEXT, trigger_command
-from iii_cli.config.settings import GlobalFlags, color_choice
+from iii_cli import __version__
 from iii_cli.errors import ExitStatus, Failure, FunctionFailed, Interrupted, UsageProblem
 from iii_cli.terminal.descriptors import reserve_descriptors
 
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ("app", "main")
-
-app = typer.Typer(
-    name="iii",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(channel_app, name="channel")
-app.add_typer(context_app, name="context")
-app.add_typer(engine_app, name="engine")
-app.add_typer(functions_app, name="functions")
-app.add_typer(ref_app, name="ref")
-app.command(name="demo")(demo_command)
-app.command(name="serve", cls=TailCommand)(serve_command)
-app.command(name="help")(help_command)
-app.command(name="trigger", context_settings=TRIGGER_CONTEXT)(trigger_command)
-app.command(name="t", hidden=True, context_settings=TRIGGER_CONTEXT)(trigger_command)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from iii_cli import __version__
-
-        typer.echo(f"iii {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    ctx: typer.Context,
-    url: Annotated[
-        str | None, typer.Option(metavar="URL", help="The engine, ws://HOST:PORT or wss://….")
-    ] = None,
-    context: Annotated[str | None, typer.Option(metavar="NAME", help="Use a saved context.")] = None,
-    namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", metavar="NS", help="Namespace of the functions called.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say more about what happens.")] = False,
-    color: Annotated[str | None, typer.Option(metavar="WHEN", help="auto, always or never.")] = None,
-    connect_timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="For the connection to the engine. [10s]")
-    ] = None,
-    wait_engine: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Retry a refused connection for so long.")
-    ] = None,
-    token_file: Annotated[
-        str | None, typer.Option(metavar="FILE|-", help="Read the bearer token from FILE.")
-    ] = None,
-    cacert: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Trust this authority for wss://.")
-    ] = None,
-    cert: Annotated[str | None, typer.Option(metavar="FILE", help="Client certificate for wss://.")] = None,
-    key: Annotated[str | None, typer.Option(metavar="FILE", help="Its key.")] = None,
-    server_name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The name expected in the engine's certificate.")
-    ] = None,
-    header: Annotated[
-        list[str] | None, typer.Option(metavar="K=V|@FILE", help="Send a header, or those of FILE.")
-    ] = None,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Pipe data between iii workers, from the shell.
-
-    Global options may stand before or after the command, up to `--`.
-    """
-    color_choice(color, os.environ)
-    ctx.obj = GlobalFlags(
-        url=url,
-        context=context,
-        namespace=namespace,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-        connect_timeout=connect_timeout,
-        wait_engine=wait_engine,
-        token_file=token_file,
-        cacert=cacert,
-        cert=cert,
-        key=key,
-        server_name=server_name,
-        headers=tuple(header or ()),
-    )
+__all__ = ("main",)
 
 
 def main() -> NoReturn:
@@ -127,19 +30,11 @@ def main() -> NoReturn:
 
 def _status(arguments: list[str]) -> int:
     """Run one command line and say how the process ends."""
-    click_error, abort = _typer_errors()
     try:
-        command = typer.main.get_command(app)
-        outcome: Any = command.main(hoist(command, arguments), prog_name=_program(), standalone_mode=False)
-        sys.stdout.flush()
-        return outcome if isinstance(outcome, int) else ExitStatus.DONE
+        return _run(arguments)
     except Failure as failure:
         return _report(failure)
-    except click_error as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            return _help_for_nothing(error, bare=not arguments)
-        return _report(UsageProblem(_usage_text(error)))
-    except (KeyboardInterrupt, abort):
+    except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         return ExitStatus.PIPE_CLOSED
@@ -150,9 +45,28 @@ def _status(arguments: list[str]) -> int:
         return _internal(error)
 
 
-def _typer_errors() -> tuple[type[Exception], type[BaseException]]:
-    """typer carries its own click since 0.26; its exceptions are not importable from anywhere public."""
-    return typer.BadParameter.__mro__[2], typer.Abort
+def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        sys.stdout.write(f"iii {__version__}\n")
+        return ExitStatus.DONE
+    import typer
+
+    from iii_cli.commands.global_options import hoist
+    from iii_cli.commands.root import app
+
+    # typer carries its own click since 0.26; its exceptions are not importable from anywhere public.
+    click_error: Any = typer.BadParameter.__mro__[2]
+    command = typer.main.get_command(app)
+    try:
+        outcome: Any = command.main(hoist(command, arguments), prog_name=_program(), standalone_mode=False)
+        sys.stdout.flush()
+    except click_error as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return _help_for_nothing(error, bare=not arguments)
+        raise UsageProblem(_usage_text(error)) from None
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    return outcome if isinstance(outcome, int) else ExitStatus.DONE
 
 
 def _help_for_nothing(error: Any, *, bare: bool) -> int:
@@ -180,6 +94,7 @@ def _report(failure: Failure) -> int:
 
         print_function_failure(failure)
     else:
+        from iii_cli.commands.running import tell
         from iii_cli.terminal.text import clean
 
         tell(clean(str(failure)))
@@ -188,6 +103,8 @@ def _report(failure: Failure) -> int:
 
 def _internal(error: Exception) -> int:
     """A bug of ours: one line, without the message of the exception, which may hold a secret."""
+    from iii_cli.commands.running import tell
+
     if os.environ.get("III_TRACEBACK"):
         import traceback
 

@@ -6,9 +6,12 @@ from typing import Annotated
 
 import typer
 
-__all__ = ("demo_command",)
+__all__ = ("demo_app",)
+
+demo_app = typer.Typer()
 
 
+@demo_app.command(name="demo")
 def demo_command(
     file: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="What to send. [a real file it finds]")

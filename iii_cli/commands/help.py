@@ -11,9 +11,12 @@ import typer
 from iii_cli.commands.topics import TOPICS
 from iii_cli.errors import UsageProblem
 
-__all__ = ("help_command",)
+__all__ = ("help_app", "help_command")
+
+help_app = typer.Typer()
 
 
+@help_app.command(name="help")
 def help_command(
     context: typer.Context,
     words: Annotated[

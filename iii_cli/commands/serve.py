@@ -8,16 +8,19 @@ from typing import Annotated, Any, Literal
 import typer
 
 from iii_cli.commands.running import run, settings_of
-from iii_cli.commands.tail import tail_of
+from iii_cli.commands.tail import TailCommand, tail_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
 
-__all__ = ("serve_command",)
+__all__ = ("serve_app",)
+
+serve_app = typer.Typer()
 
 GRACE = "5s"
 SHUTDOWN = "10s"
 
 
+@serve_app.command(name="serve", cls=TailCommand)
 def serve_command(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The function's id, such as text::gzip.")],

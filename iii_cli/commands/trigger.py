@@ -8,13 +8,16 @@ import typer
 
 from iii_cli.commands.trigger_order import TriggerOptions
 
-__all__ = ("TRIGGER_CONTEXT", "trigger_command")
+__all__ = ("trigger_app",)
 
-TRIGGER_CONTEXT: dict[str, list[str]] = {
-    "help_option_names": []
-}  # `--help` is an option of ours: it knows the function
+trigger_app = typer.Typer()
+
+# `--help` is an option of ours: it knows the function
+CONTEXT: dict[str, list[str]] = {"help_option_names": []}
 
 
+@trigger_app.command(name="t", hidden=True, context_settings=CONTEXT)
+@trigger_app.command(name="trigger", context_settings=CONTEXT)
 def trigger_command(
     ctx: typer.Context,
     function: Annotated[str | None, typer.Argument(metavar="FUNCTION", help="Its id.")] = None,

@@ -1,0 +1,116 @@
+"""The root of the command tree: the global options, and where each command is found."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from iii_cli.commands.tree import LazyGroup, Leaf, build
+from iii_cli.config.settings import GlobalFlags, color_choice
+
+__all__ = ("TREE", "app")
+
+TREE = {
+    "channel": Leaf("channel:channel_app", "Make channels, write into them and read from them."),
+    "trigger": Leaf("trigger:trigger_app", "Call a function and print its result as JSON; nothing for null."),
+    "t": Leaf("trigger:trigger_app", ""),
+    "serve": Leaf("serve:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."),
+    "functions": Leaf("functions:functions_app", "See which functions there are, and wait for them."),
+    "ref": Leaf("ref:ref_app", "Keep the refs of channels by name."),
+    "context": Leaf("context:context_app", "Keep engines by name and choose one."),
+    "engine": Leaf("engine:engine_app", "Run the embedded engine: for development, tests and CI."),
+    "demo": Leaf(
+        "demo:demo_app", "Stream a file through a served Unix filter and back, and compare what came out."
+    ),
+    "help": Leaf("help:help_app", "Explain exit-codes, environment, refs or seals, or a command."),
+}
+
+
+class _Root(LazyGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.grow(
+            {word: partial(build, word, leaf) for word, leaf in TREE.items()},
+            {word: leaf.line for word, leaf in TREE.items()},
+        )
+
+
+app = typer.Typer(
+    name="iii",
+    cls=_Root,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from iii_cli import __version__
+
+        typer.echo(f"iii {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The engine, ws://HOST:PORT or wss://….")
+    ] = None,
+    context: Annotated[str | None, typer.Option(metavar="NAME", help="Use a saved context.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option("-n", "--namespace", metavar="NS", help="Namespace of the functions called.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say more about what happens.")] = False,
+    color: Annotated[str | None, typer.Option(metavar="WHEN", help="auto, always or never.")] = None,
+    connect_timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="For the connection to the engine. [10s]")
+    ] = None,
+    wait_engine: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Retry a refused connection for so long.")
+    ] = None,
+    token_file: Annotated[
+        str | None, typer.Option(metavar="FILE|-", help="Read the bearer token from FILE.")
+    ] = None,
+    cacert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Trust this authority for wss://.")
+    ] = None,
+    cert: Annotated[str | None, typer.Option(metavar="FILE", help="Client certificate for wss://.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="FILE", help="Its key.")] = None,
+    server_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name expected in the engine's certificate.")
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="K=V|@FILE", help="Send a header, or those of FILE.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Pipe data between iii workers, from the shell.
+
+    Global options may stand before or after the command, up to `--`.
+    """
+    color_choice(color, os.environ)
+    ctx.obj = GlobalFlags(
+        url=url,
+        context=context,
+        namespace=namespace,
+        quiet=quiet,
+        verbose=verbose,
+        color=color,
+        connect_timeout=connect_timeout,
+        wait_engine=wait_engine,
+        token_file=token_file,
+        cacert=cacert,
+        cert=cert,
+        key=key,
+        server_name=server_name,
+        headers=tuple(header or ()),
+    )

@@ -1,0 +1,87 @@
+"""The front door stays light: a budget by modules, not milliseconds (house.md 4.2)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Each of these costs as much as a start of Python, or nearly.
+HEAVY = {
+    "anyio",
+    "asyncio",
+    "iii",
+    "importlib.metadata",
+    "platformdirs",
+    "rich",
+    "ssl",
+    "trio",
+    "websockets",
+    "xxhash",
+}
+TYPER_AND_PARSERS = {"typer", "json", "inspect", "socket"}
+
+REPORT = """
+import sys
+sys.argv[0] = "iii"
+try:
+    from iii_cli.app import main
+    main()
+finally:
+    sys.__stderr__.write("\\n" + " ".join(sys.modules))
+"""
+NOBODY = ("--url", "ws://127.0.0.1:9")  # discard: nothing listens there
+
+
+def loaded_by(*arguments: str, **environ: str) -> set[str]:
+    """The modules that one command line loads."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("III_")}
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT, *arguments],
+        env=environment | environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_the_version_is_told_without_a_parser() -> None:
+    assert loaded_by("--version") & (HEAVY | TYPER_AND_PARSERS) == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("channel", "--help"),
+        ("channel", "frobnicate"),
+        ("channel", "create", "--frobnicate"),
+        ("channel", "create", *NOBODY),
+        ("trigger", "a::b", "x=1", *NOBODY),
+        ("help", "exit-codes"),
+    ],
+    ids=" ".join,
+)
+def test_help_errors_and_one_call_load_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    assert loaded_by(*arguments) & HEAVY == set()
+
+
+@pytest.mark.parametrize("words", ["iii ch", "iii channel cr", "iii channel write --di"])
+def test_completion_loads_nothing_heavy(words: str) -> None:
+    count = str(len(words.split()) - 1)
+    environ = {"_III_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": count}
+    assert loaded_by(**environ) & HEAVY == set()
+
+
+def test_a_command_loads_no_other() -> None:
+    loaded = {
+        name for name in loaded_by("channel", "create", *NOBODY) if name.startswith("iii_cli.commands.")
+    }
+    assert loaded <= {
+        f"iii_cli.commands.{name}"
+        for name in ("channel", "channel_create", "global_options", "root", "running", "tail", "tree")
+    }
