@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import zlib
@@ -28,6 +29,7 @@ FILTER = ("gzip", "-1")
 STEP_SECONDS = 60.0  # a step that hangs is a failure of the demo, not of the newcomer's patience
 STOP_SECONDS = 5.0
 CHUNK = 1 << 20
+HIDDEN = ("-q", "--log", "off")  # keeps the demo's own page clean; nobody needs to type it
 
 
 def run_demo(file: str | None) -> None:
@@ -65,7 +67,8 @@ class _Demo:
     def start_engine(self) -> None:
         """An engine of our own, on a port that is free."""
         _say("1. An engine. The real one is called `iii` too; for newcomers, tests and CI this one does:")
-        engine = self.start("engine", "run", "--port", "0", "--print-url", stdout=subprocess.PIPE)
+        words = ("engine", "run", "--port", "0", "--print-url", "--log", "off", "-q")
+        engine = self.start(*words, stdout=subprocess.PIPE)
         assert engine.stdout is not None
         url = engine.stdout.readline().decode().strip()
         if not url:
@@ -76,7 +79,7 @@ class _Demo:
     def serve_filter(self) -> None:
         """A worker in a second process: any Unix filter is a function."""
         _say("2. A worker: any Unix filter is a streaming function.")
-        self.start("serve", FUNCTION, "--", *FILTER, "-q")
+        self.start("-q", "serve", FUNCTION, "--", *FILTER)
         self.finish(self.start("functions", "wait", FUNCTION, "--timeout", "30s"), "functions wait")
         _say("")
 
@@ -104,7 +107,7 @@ class _Demo:
 
     def start(self, *words: str, stdout: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
         """Start one of our commands, printed as a person would type it. It is stopped at the end."""
-        shown = [word for word in words if word != "-q"]
+        shown = [word for word in words if word not in HIDDEN]
         _say(f"     $ iii {shlex.join(shown)}".replace(str(self.folder), "."))
         process = subprocess.Popen(
             _command(words), env=self.environ, stdin=subprocess.DEVNULL, stdout=stdout or subprocess.DEVNULL
@@ -139,9 +142,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _real_file(name: str | None) -> Path:
-    """FILE, or one that every machine has: the Python that runs this, or the largest library beside it."""
+    """FILE, or one that every machine has: the Python that runs this, or its library where it is in one."""
     if name is None:
-        return Path(os.path.realpath(sys.executable))
+        library = Path(sysconfig.get_config_var("LIBDIR") or "", sysconfig.get_config_var("INSTSONAME") or "")
+        found = [path for path in (Path(os.path.realpath(sys.executable)), library) if path.is_file()]
+        return max(found, key=lambda path: path.stat().st_size)
     path = Path(name)
     try:
         with path.open("rb") as probe:
