@@ -5,19 +5,23 @@ Light: the command tree and typer are imported when there is something to parse.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from iii_cli import __version__
-from iii_cli.errors import ExitStatus, Failure, FunctionFailed, Interrupted, UsageProblem
+from iii_cli.errors import ExitStatus, Failure, Interrupted, LocalProblem, UsageProblem
 from iii_cli.terminal.descriptors import reserve_descriptors
 
 if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ("main",)
+
+# What a print of help or of a version can run into; every other system call is translated where it is made.
+OUTPUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main() -> NoReturn:
@@ -41,6 +45,10 @@ def _status(arguments: list[str]) -> int:
     except SystemExit as leaving:
         # typer's own word for a write into a closed stdout is 1, which says nothing to a script.
         return ExitStatus.PIPE_CLOSED if leaving.code == 1 else int(leaving.code or 0)
+    except OSError as error:
+        if error.errno not in OUTPUT_FAULTS:
+            return _internal(error)
+        return _report(LocalProblem(f"cannot write to standard output: {os.strerror(error.errno).lower()}"))
     except Exception as error:
         return _internal(error)
 
@@ -48,6 +56,7 @@ def _status(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         sys.stdout.write(f"iii {__version__}\n")
+        _flush()
         return ExitStatus.DONE
     import typer
 
@@ -59,7 +68,7 @@ def _run(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         outcome: Any = command.main(hoist(command, arguments), prog_name=_program(), standalone_mode=False)
-        sys.stdout.flush()
+        _flush()
     except click_error as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             return _help_for_nothing(error, bare=not arguments)
@@ -89,21 +98,15 @@ def _usage_text(error: Any) -> str:
 def _report(failure: Failure) -> int:
     if isinstance(failure, Interrupted):
         return failure.exit_status
-    if isinstance(failure, FunctionFailed):
-        from iii_cli.commands.outcome import print_function_failure
+    from iii_cli.terminal.talk import talk
 
-        print_function_failure(failure)
-    else:
-        from iii_cli.commands.running import tell
-        from iii_cli.terminal.text import clean
-
-        tell(clean(str(failure)))
+    talk.problem(failure)
     return failure.exit_status
 
 
 def _internal(error: Exception) -> int:
     """A bug of ours: one line, without the message of the exception, which may hold a secret."""
-    from iii_cli.commands.running import tell
+    from iii_cli.terminal.talk import talk
 
     if os.environ.get("III_TRACEBACK"):
         import traceback
@@ -114,7 +117,7 @@ def _internal(error: Exception) -> int:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
-    tell(f"this is a bug in iii: {type(error).__name__}{place}; III_TRACEBACK=1 shows where")
+    talk.tell(f"this is a bug in iii: {type(error).__name__}{place}; III_TRACEBACK=1 shows where")
     return ExitStatus.FAILED
 
 
@@ -123,11 +126,24 @@ def _stop(signum: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted(signum)
 
 
+def _flush() -> None:
+    """What is still on its way to stdout. Raises BrokenPipeError, and LocalProblem: a full disk is heard of."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is closed"
+        raise LocalProblem(f"cannot write to standard output: {reason.lower()}") from None
+
+
 def _leave(status: int) -> NoReturn:
     """Exit without the interpreter's noise about a stdout that nobody reads."""
+    if talked := sys.modules.get("iii_cli.terminal.talk"):
+        talked.talk.done(status)
     try:
-        sys.stdout.flush()
-    except (OSError, AttributeError, ValueError):
-        status = status or ExitStatus.PIPE_CLOSED
+        _flush()
+    except (BrokenPipeError, LocalProblem):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(int(status))

@@ -127,7 +127,10 @@ def read(
         str | None, typer.Option(metavar="WHERE", help="Text messages beside bytes: stderr, drop or FILE.")
     ] = None,
     require_seal: Annotated[
-        bool, typer.Option("--require-seal", help="A stream that cannot be verified fails.")
+        bool,
+        typer.Option(
+            "--require-seal", envvar="III_REQUIRE_SEAL", help="A stream that cannot be verified fails."
+        ),
     ] = False,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Nothing at all is no failure.")] = False,
     deliver_partial: Annotated[

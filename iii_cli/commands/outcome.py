@@ -15,19 +15,9 @@ from iii_cli.terminal.text import clean, escape_json
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from iii_cli.errors import FunctionFailed
-
-__all__ = ("FORMATS", "print_document", "print_function_failure", "rendered", "write_text")
+__all__ = ("FORMATS", "print_document", "rendered", "write_text")
 
 FORMATS = ("pretty", "jsonl", "raw")
-
-
-def print_function_failure(failure: FunctionFailed) -> None:
-    """`Error: ` and the body as indented JSON, on stderr."""
-    text = json.dumps(failure.body(), indent=2, ensure_ascii=False)
-    if sys.stderr.isatty():
-        text = clean(text, keep_newlines=True)
-    sys.stderr.write(f"Error: {text}\n")
 
 
 def print_document(value: Any, form: str = "pretty", stream: TextIO | None = None) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from iii_cli.commands.tree import LazyGroup, Leaf, build
 from iii_cli.config.settings import GlobalFlags, color_choice
+from iii_cli.terminal.talk import talk
 
 __all__ = ("TREE", "app")
 
@@ -98,6 +99,7 @@ def root(
     Global options may stand before or after the command, up to `--`.
     """
     color_choice(color, os.environ)
+    talk.configure(quiet=quiet)
     ctx.obj = GlobalFlags(
         url=url,
         context=context,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
 from iii_cli.errors import Interrupted, sole_cause
+from iii_cli.terminal.talk import talk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,19 +35,14 @@ def settings_of(ctx: typer.Context, *, engine_url: str | None = None) -> Setting
     from iii_cli.config.contexts import ContextStore
 
     settings = resolve(flags_of(ctx), os.environ, ContextStore(), engine_url=engine_url)
-    if not settings.quiet:
-        for notice in settings.notices:
-            tell(notice)
+    for notice in settings.notices:
+        tell(notice)
     return settings
 
 
 def tell(text: str) -> None:
-    """One line for a person, on stderr. A stderr that is gone is no reason to fail."""
-    try:
-        sys.stderr.write(f"iii: {text}\n")
-        sys.stderr.flush()
-    except (OSError, AttributeError, ValueError):
-        pass
+    """One line for a person, on stderr, unless `-q` was given."""
+    talk.notice(text)
 
 
 def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:

@@ -57,6 +57,7 @@ Ours:
   III_REQUIRE_SEAL  1: every read fails (7) on a stream without a seal
 
 Common ones:
+  III_TRACEBACK      1: a bug in iii shows its traceback, which may hold secrets
   NO_COLOR, FORCE_COLOR    no colours, or colours even where no terminal is
   TRACEPARENT              the trace that `trigger --trace` continues
 
