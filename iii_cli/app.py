@@ -127,7 +127,9 @@ def _stop(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _flush() -> None:
-    """What is still on its way to stdout. Raises BrokenPipeError, and LocalProblem: a full disk is heard of."""
+    """What is still on its way to stdout. Raises BrokenPipeError, and LocalProblem: a full disk is heard
+    of.
+    """
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
