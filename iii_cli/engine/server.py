@@ -25,6 +25,7 @@ from iii_cli.transport.sockets import Socket
 from iii_cli.transport.websocket import WebSocket, receive_head
 from iii_cli.wire.frames import ENGINE_FRAME_MAX, ENGINE_MESSAGE_MAX, FrameDecoder
 from iii_cli.wire.handshake import BadRequest, accept_response, parse_request, plain_response
+from iii_cli.wire.masking import prepare
 
 if TYPE_CHECKING:
     import socket
@@ -99,6 +100,7 @@ class EngineServer:
         task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
     ) -> None:
         """See `serve_engine`."""
+        prepare()
         listeners = listen(host, port)
         try:
             async with anyio.create_task_group() as tasks:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Switchboard", "serve_telemetry")
 
+FLUSH_EVERY = 8  # messages: a send for each costs more, and a send for all lets the others wait in turn
 FAREWELL = 1.0  # seconds that a refused worker has to take leave
 
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = (
@@ -52,6 +53,8 @@ class Switchboard:
         self._core = core
         self._now = now
         self._lines: dict[int, _Line] = {}
+        self._touched: set[_Line] = set()  # lines with something queued that was not tried to be sent yet
+        self._queued = 0  # messages since the last flush
         self._numbers = count(1)
 
     def __len__(self) -> int:
@@ -78,31 +81,37 @@ class Switchboard:
 
     def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Do what the core decided. What a socket does not take at once is sent by its own task."""
-        touched: set[_Line] = set()
+        self._queue(deliveries)
+        self._flush()
+
+    def _queue(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             line = self._lines.get(delivery.connection)
             if line is None or line.closing:
                 continue
             if type(delivery) is Send:
                 line.websocket.post(_TEXT, delivery.text.encode())
-                touched.add(line)
+                self._queued += 1
+                self._touched.add(line)
             elif type(delivery) is Close:
                 line.closing = True
                 line.websocket.post(_CLOSE, b"")
-                touched.add(line)
+                self._touched.add(line)
             elif type(delivery) is Drop:
                 line.scope.cancel()
-        for line in touched:
-            self._flush(line)
 
-    def _flush(self, line: _Line) -> None:
-        try:
-            if not line.websocket.flush_now():
-                line.bell.ring()
-                if line.websocket.unsent_bytes > self._core.settings.max_outgoing_bytes:
-                    line.scope.cancel()  # it does not read what it asked for
-        except ConnectionLost:
-            line.scope.cancel()
+    def _flush(self) -> None:
+        """One send for each line, however many messages it got."""
+        self._queued = 0
+        while self._touched:
+            line = self._touched.pop()
+            try:
+                if not line.websocket.flush_now():
+                    line.bell.ring()
+                    if line.websocket.unsent_bytes > self._core.settings.max_outgoing_bytes:
+                        line.scope.cancel()  # it does not read what it asked for
+            except ConnectionLost:
+                line.scope.cancel()
 
     async def _send(self, line: _Line) -> None:
         try:
@@ -127,20 +136,27 @@ class Switchboard:
     async def _receive_some(self, number: int, line: _Line) -> bool:
         """Handle what has arrived. True: the worker closed."""
         websocket = line.websocket
-        for opcode, payload, _ in await websocket.receive():
-            if opcode == _TEXT:
-                self.deliver(self._core.received(number, str(payload, "utf-8"), self._now()))
-            elif opcode == _BINARY:
-                self.deliver(self._core.received(number, bytes(payload), self._now()))
-            elif opcode == _PING:
-                websocket.post(_PONG, payload)
-                self._flush(line)
-            elif opcode == _CLOSE:
-                if not line.closing:
-                    await websocket.send(_CLOSE, payload)
-                return True
-            if line.closing:
-                return False
+        events = await websocket.receive()
+        now = self._now()
+        try:
+            for opcode, payload, _ in events:
+                if opcode == _TEXT:
+                    self._queue(self._core.received(number, str(payload, "utf-8"), now))
+                elif opcode == _BINARY:
+                    self._queue(self._core.received(number, bytes(payload), now))
+                elif opcode == _PING:
+                    websocket.post(_PONG, payload)
+                    self._touched.add(line)
+                elif opcode == _CLOSE:
+                    if not line.closing:
+                        await websocket.send(_CLOSE, payload)
+                    return True
+                if line.closing:
+                    return False
+                if self._queued >= FLUSH_EVERY:
+                    self._flush()
+        finally:
+            self._flush()
         return False
 
 

@@ -12,8 +12,9 @@ import anyio
 from iii_cli.errors import EngineUnreachable, PeerMisbehaved
 from iii_cli.transport.dialing import ConnectionLost, refusal, unreachable
 from iii_cli.transport.sockets import IOV_MAX, Socket, dial
-from iii_cli.wire.frames import Event, FrameDecoder, encode_frame, encode_frames
+from iii_cli.wire.frames import Event, FrameDecoder, encode_frames, frame_header
 from iii_cli.wire.handshake import HEAD_BYTES_MAX, Response, check_accepted, parse_response, upgrade_request
+from iii_cli.wire.masking import mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,9 +77,10 @@ class WebSocket:
     def post(self, opcode: int, payload: Buffer) -> None:
         """Queue one whole frame for `flush`. The payload is copied only where it must be masked."""
         key = os.urandom(4) if self._masking else None
-        head, body = encode_frame(opcode, payload, key)
+        head = frame_header(opcode, len(payload), key)
+        body = payload if key is None else mask(payload, key)
         if len(body) <= JOIN_BYTES:
-            self._queue(b"".join((head, body)))
+            self._queue(head + body)
         else:
             self._queue(head)
             self._queue(body)

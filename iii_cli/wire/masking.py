@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("mask",)
+__all__ = ("mask", "prepare")
 
 # Importing websockets costs more than everything else that a one-line command does, so payloads up to this
 # size are masked by the integers of Python until something larger comes by.
@@ -27,6 +27,11 @@ def mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
         return b""
     pad = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(data, "little") ^ int.from_bytes(pad, "little")).to_bytes(size, "little")
+
+
+def prepare() -> None:
+    """Load the fast way now: a server masks all its life, and gains from the first frame on."""
+    _load()
 
 
 def _load() -> Callable[[bytes | bytearray | memoryview, bytes], bytes]:

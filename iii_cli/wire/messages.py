@@ -8,6 +8,7 @@ are the table that it goes by: a field without a default is required.
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
 
 from iii_cli.wire.fields import (
@@ -242,16 +243,14 @@ def decode(text: str | bytes) -> Message:
     shape = _BY_TYPE.get(kind) if isinstance(kind, str) else None
     if shape is None:
         raise MalformedMessage("no such type of message")
-    values = []
-    for name, read, default, nullable in shape.fields:
-        value = document.get(name)
-        if value is not None:
-            value = read(name, value)
-        elif default is not MISSING:
-            value = default
-        elif not nullable or name not in document:
-            raise MalformedMessage(f"{kind}: `{name}` is missing")
-        values.append(value)
+    values = list(shape.defaults)
+    for name, value in document.items():
+        field = shape.by_name.get(name)
+        if field is not None and (value is not None or field.nullable):
+            values[field.at] = None if value is None else field.read(name, value)
+    if MISSING in values:
+        name = shape.names[values.index(MISSING)]
+        raise MalformedMessage(f"{kind}: `{name}` is missing")
     message: Message = shape.make(*values)
     return message
 
@@ -263,12 +262,11 @@ def encode(message: Message) -> str:
     """
     shape = _BY_CLASS[type(message)]
     document: dict[str, Any] = {"type": shape.kind}
-    for name, _, default, _ in shape.fields:
-        value = getattr(message, name)
+    for name, value, default in zip(shape.names, shape.values(message), shape.defaults, strict=True):
         if value is None:
             if default is MISSING:
                 document[name] = None
-        elif isinstance(value, _STRUCTURED):
+        elif type(value) in _STRUCTURED:
             document[name] = value.to_json()
         else:
             document[name] = value
@@ -276,27 +274,36 @@ def encode(message: Message) -> str:
 
 
 class _Field(NamedTuple):
-    name: str
+    at: int
     read: Callable[[str, Any], Any]
-    default: Any  # MISSING: required
-    nullable: bool
+    nullable: bool  # required, but null is a value
 
 
 class _Shape(NamedTuple):
     kind: str
     make: Callable[..., Any]
-    fields: tuple[_Field, ...]
+    names: tuple[str, ...]
+    defaults: tuple[Any, ...]  # MISSING: required
+    by_name: dict[str, _Field]
+    values: Callable[[Any], tuple[Any, ...]]
 
 
 def _shape_of(message_class: type) -> _Shape:
-    kind = message_class.__name__.removesuffix("Message").lower()
-    rows = [
-        _Field(field.name, reader_of(str(field.type)), field.default, field.type == "Any")
-        for field in fields(message_class)
-    ]
-    return _Shape(kind, message_class, tuple(rows))
+    rows = fields(message_class)
+    names = tuple(row.name for row in rows)
+    return _Shape(
+        message_class.__name__.removesuffix("Message").lower(),
+        message_class,
+        names,
+        tuple(row.default for row in rows),
+        {
+            row.name: _Field(index, reader_of(str(row.type)), row.type == "Any" and row.default is MISSING)
+            for index, row in enumerate(rows)
+        },
+        attrgetter(*names) if len(names) > 1 else lambda message: tuple(getattr(message, n) for n in names),
+    )
 
 
-_STRUCTURED = (ErrorBody, Void, Enqueue)
+_STRUCTURED = frozenset({ErrorBody, Void, Enqueue})
 _BY_CLASS = {message_class: _shape_of(message_class) for message_class in get_args(Message)}
 _BY_TYPE = {shape.kind: shape for shape in _BY_CLASS.values()}

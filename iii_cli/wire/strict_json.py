@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import json.encoder
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("NESTING_MAX", "MalformedJson", "parse", "render")
 
@@ -27,7 +31,9 @@ def parse(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        value = _DECODER.decode(text)
+        value, end = _DECODER.raw_decode(text) if text[:1] in ("{", "[") else (None, -1)
+        if end != len(text):  # white space around it, a bare value, or something behind it
+            value = _DECODER.decode(text)
         if _SURROGATE_ESCAPE.search(text):
             render(value).encode()
     except (ValueError, RecursionError) as error:
@@ -42,7 +48,7 @@ def render(value: Any) -> str:
 
     Raises ValueError for NaN and infinities, and TypeError for what is not a JSON value.
     """
-    return _ENCODER.encode(value)
+    return _render(value)
 
 
 def _brief(error: Exception) -> str:
@@ -84,3 +90,15 @@ def _finite(digits: str) -> float:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _renderer() -> Callable[[Any], str]:
+    """JSONEncoder builds its C encoder anew for every text, which takes longer than a small message does."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _ENCODER.encode
+    chunks = make(None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_render = _renderer()
