@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -42,10 +43,13 @@ class Desk:
         return self.said()
 
     def said(self) -> str:
-        try:
-            return os.read(self.reading, 1 << 16).decode()
-        except BlockingIOError:
-            return ""
+        """All of it: a terminal hands on what was written when it comes to it, so the end is marked."""
+        os.write(self.writing, b"\0")
+        said = b""
+        while not said.endswith(b"\0"):
+            select.select([self.reading], [], [])
+            said += os.read(self.reading, 1 << 16)
+        return said[:-1].decode()
 
     def close(self) -> None:
         os.close(self.reading)
