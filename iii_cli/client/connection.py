@@ -10,7 +10,6 @@ cancelled, because nobody can hear their result any more (the engine has told th
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
 import anyio
@@ -20,6 +19,7 @@ from iii_cli.client.link import DEAD_SECONDS, PING_SECONDS, Link
 from iii_cli.client.session import Calls, Functions
 from iii_cli.errors import EngineUnreachable, Failure
 from iii_cli.wire.messages import InvocationResult, InvokeFunction, RegistrationRejected, UnregisterFunction
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 __all__ = ("Connection", "Pace")
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Value):
     """How a connection is watched and won back, in seconds (protocol.md 1.5)."""
 
     ping_every: float = PING_SECONDS
@@ -183,7 +182,7 @@ class Connection:
             await anyio.sleep(self._pace.pause(attempt))
             attempt += 1
             try:
-                return await self._open(replace(self._endpoint, wait_engine=None), previous)
+                return await self._open(self._endpoint.replace(wait_engine=None), previous)
             except Failure as failure:
                 if type(failure) is not type(lost):
                     lost = failure

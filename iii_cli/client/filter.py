@@ -13,7 +13,6 @@ What matters for the data:
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import anyio
@@ -21,6 +20,7 @@ import anyio
 from iii_cli.client.answering import BUSY
 from iii_cli.client.filter_run import FilterRun
 from iii_cli.errors import FunctionFailed, sole_cause
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 __all__ = ("Filter", "FilterOptions")
 
 
-@dataclass(frozen=True, slots=True)
-class FilterOptions:
+class FilterOptions(Value):
     """`stdin`: from a ref, the payload as JSON, or nothing. `stdout`: to a ref, or into the result."""
 
     stdin: Literal["ref", "json", "none"] = "ref"

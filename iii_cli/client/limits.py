@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
 from iii_cli.errors import TimedOut
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,8 +18,7 @@ __all__ = ("Limits", "within")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """In seconds; None: no limit."""
 
     whole: float | None = None

@@ -6,7 +6,6 @@ import os
 import platform
 import socket
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import anyio
@@ -36,6 +35,7 @@ from iii_cli.wire.messages import (
     decode,
     encode,
 )
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +55,7 @@ def unique_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(2).hex()}"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Value):
     """Who we say we are. `namespace` None is the engine's `default`."""
 
     name: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ async def probe(endpoint: Endpoint, ref: ChannelRef) -> EndState:
 
     It disturbs nothing that is in use; an end that nobody had taken is used up.
     """
-    quick = replace(endpoint, wait_engine=None, connect_timeout=PROBE_SECONDS)
+    quick = endpoint.replace(wait_engine=None, connect_timeout=PROBE_SECONDS)
     try:
         ws = await open_websocket(quick, endpoint.address.channel_target(ref), what="channel")
     except UnknownTarget:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 
 from iii_cli.errors import FunctionFailed, NameTaken
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,8 +29,7 @@ __all__ = ("CALLER_KEY", "Call", "Calls", "Functions", "Handler", "Registration"
 CALLER_KEY = "_caller_worker_id"  # the engine puts it into every payload that is an object (protocol.md 2.3)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Value):
     """What a handler may know of a call beside its payload."""
 
     function_id: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 
 import anyio
@@ -24,6 +23,7 @@ from iii_cli.wire.messages import (
     Void,
     encode,
 )
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -58,8 +58,7 @@ class WorkerStatistics(NamedTuple):
     waiting: int  # calls of ours without an answer yet
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(Value):
     """A new channel: its two refs, to hand over, and its two ends, to use here."""
 
     writer_ref: ChannelRef

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iii_cli.client.call import create_channel
 from iii_cli.config.saved_refs import SavedRef, SavedRefs
 from iii_cli.errors import UsageProblem
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 __all__ = ("CreateOrder", "create_channel_ends")
 
 
-@dataclass(frozen=True, slots=True)
-class CreateOrder:
+class CreateOrder(Value):
     """The options, as typed."""
 
     buffer: int | None

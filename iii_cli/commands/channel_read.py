@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from iii_cli.client.draining import ReadOrder, read_stream
@@ -19,6 +18,7 @@ from iii_cli.terminal.executable import find_command
 from iii_cli.terminal.output import open_output
 from iii_cli.wire.ref import Direction
 from iii_cli.wire.seal import PEER_TIMEOUT, Mode
+from iii_cli.wire.value import Value
 from iii_cli.wire.verdict import Outcome
 from iii_cli.wire.verifying import Verifier
 
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 __all__ = ("ReadOptions", "read_channel")
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
+class ReadOptions(Value):
     """The options, as typed."""
 
     ref: str | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iii_cli.client.call import create_channel
@@ -23,6 +22,7 @@ from iii_cli.wire.figures import DIGESTS
 from iii_cli.wire.ref import Direction
 from iii_cli.wire.seal import RECEIPT_TIMEOUT, Mode
 from iii_cli.wire.sealing import Sealer
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     import typer
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 __all__ = ("WriteOptions", "limits_of", "mode_of", "write_channel")
 
 
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
+class WriteOptions(Value):
     """The options, as typed."""
 
     ref: str | None

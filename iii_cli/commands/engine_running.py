@@ -6,7 +6,6 @@ import math
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from iii_cli.engine.settings import Settings
 from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
 from iii_cli.terminal.children import spawn
 from iii_cli.terminal.executable import find_command
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,8 +39,7 @@ DESCRIPTORS_WANTED = 65_536  # a socket each for workers and channel ends; the u
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(Value):
     """The options of `engine run`, as typed."""
 
     host: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from iii_cli.client.call import call
@@ -45,7 +44,7 @@ def wait_for_functions(settings: Settings, names: Sequence[str], timeout: str) -
 
 def _missing(settings: Settings, names: list[str], deadline: float | None) -> list[str]:
     remaining = 10.0 if deadline is None else max(deadline - time.monotonic(), 0.1)
-    endpoint = replace(settings.endpoint, wait_engine=None)
+    endpoint = settings.endpoint.replace(wait_engine=None)
     answer = call(endpoint, "engine::functions::list", {"include_internal": True}, timeout=remaining)
     namespace = settings.namespace or "default"
     known = {

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import anyio  # noqa: TID253 - loaded only when `serve` runs
@@ -21,6 +20,7 @@ from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupt
 from iii_cli.terminal.children import kill_children
 from iii_cli.terminal.orphans import bury_orphans, is_first_process
 from iii_cli.terminal.talk import talk
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,8 +35,7 @@ STANDBY_SECONDS = 1.0  # between two attempts at a name that another worker has
 OWNER_SECONDS = 2.0  # for the owner's name, without which the error says its id alone
 
 
-@dataclass(frozen=True, slots=True)
-class ServeOrder:
+class ServeOrder(Value):
     """What to serve. `shutdown_timeout` in seconds; None: wait for every call."""
 
     settings: Settings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.commands.running import flags_of, settings_of, tell
@@ -12,6 +11,7 @@ from iii_cli.config.quantities import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.wire.paths import MalformedPath, parse_path, place, split_key
 from iii_cli.wire.payload import build_payload, parse_document
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,7 @@ CALL_SECONDS = 30.0  # without streams, as every SDK and the engine's CLI
 FORMATS = ("pretty", "jsonl", "raw")
 
 
-@dataclass(frozen=True, slots=True)
-class TriggerOptions:
+class TriggerOptions(Value):
     """The options, as typed."""
 
     function: str | None
@@ -48,8 +47,7 @@ class TriggerOptions:
     help_wanted: bool = False
 
 
-@dataclass(slots=True)
-class Invocation:
+class Invocation(Value):
     """One call. `timeout` in seconds; None: no limit."""
 
     settings: Settings
@@ -58,7 +56,7 @@ class Invocation:
     metadata: Any = None
     namespace: str | None = None
     timeout: float | None = CALL_SECONDS
-    given: list[ResolvedRef] = field(default_factory=list)  # refs of the person's that it hands over
+    given: Sequence[ResolvedRef] = ()  # refs of the person's that it hands over
 
 
 def prepare(ctx: typer.Context, options: TriggerOptions) -> Invocation:
@@ -100,7 +98,7 @@ def target_settings(
         host = "localhost" if options.address is None else options.address
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
-        ctx.obj = replace(flags, url=f"ws://{host}:{49134 if options.port is None else options.port}")
+        ctx.obj = flags.replace(url=f"ws://{host}:{49134 if options.port is None else options.port}")
     urls = {ref.engine_url for ref in refs if ref.engine_url is not None}
     if len(urls) > 1:
         raise UsageProblem("the saved refs belong to different engines, and a call has one")

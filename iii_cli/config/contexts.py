@@ -7,7 +7,6 @@ contexts/in-use        the name that `context use` chose
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from iii_cli.config.credentials import read_token_file, token_of
@@ -15,6 +14,7 @@ from iii_cli.config.folder import PrivateFolder, checked_name, user_folder
 from iii_cli.config.nearest import unknown_name
 from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.wire.address import EngineAddress, MalformedAddress, TlsFiles
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,15 +28,14 @@ IN_USE = "in-use"
 _KEYS = ("url", "namespace", "token", "cacert", "cert", "key", "server_name")
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Value):
     """An engine by name, and how to be somebody there. `token_source` is env:NAME or file:PATH."""
 
     name: str
     address: EngineAddress
     namespace: str | None = None
     token_source: str | None = None
-    tls: TlsFiles = field(default_factory=TlsFiles)
+    tls: TlsFiles = TlsFiles()
 
     def token(self, environ: Mapping[str, str], notices: list[str]) -> Secret | None:
         """The token from its source. Raises UsageProblem or LocalProblem where there is none."""

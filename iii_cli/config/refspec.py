@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iii_cli.config.credentials import read_secret_file, read_secret_stdin
@@ -20,6 +19,7 @@ from iii_cli.config.nearest import nearest
 from iii_cli.errors import RefSpent, UnknownTarget, UsageProblem
 from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
 from iii_cli.wire.strict_json import MalformedJson, parse
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,8 +34,7 @@ _ENDS = {"reader": Direction.READ, "writer": Direction.WRITE}
 _FORMS = "a ref is @NAME, iii:read:ID:KEY, iii:write:ID:KEY, its JSON, env:NAME, file:PATH or -"
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedRef:
+class ResolvedRef(Value):
     """The ref that was meant, and where it came from."""
 
     ref: ChannelRef

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from iii_cli.config.folder import PrivateFolder, checked_name, user_folder
@@ -17,6 +16,7 @@ from iii_cli.wire.address import EngineAddress, MalformedAddress
 from iii_cli.wire.ref import ChannelRef, Direction
 from iii_cli.wire.secret import Secret
 from iii_cli.wire.strict_json import parse, render
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,14 +34,13 @@ EXPIRY = (
 KEPT = 86_400.0  # seconds: how long a spent one stays, to be told from one that never was
 
 
-@dataclass(frozen=True, slots=True)
-class SavedRef:
+class SavedRef(Value, hidden=("engine_url",)):
     """A channel, the ends of it that we were given, and what became of them. Times are Unix seconds."""
 
     name: str
     channel_id: str
     access_key: Secret
-    engine_url: str = field(repr=False)  # in full: its query may hold a token
+    engine_url: str  # in full: its query may hold a token
     created_at: float
     ends: tuple[Direction, ...] = BOTH_ENDS
     buffer: int | None = None
@@ -125,7 +124,7 @@ class SavedRefs:
             if saved is not None and (saved.channel_id, saved.access_key) == (ref.channel_id, ref.access_key):
                 used = dict(saved.used)
                 used.setdefault(ref.direction, self.now())
-                self._folder.write(name + SUFFIX, _to_text(replace(saved, used=tuple(used.items()))))
+                self._folder.write(name + SUFFIX, _to_text(saved.replace(used=tuple(used.items()))))
 
     def ls(self) -> tuple[list[SavedRef], list[LocalProblem]]:
         """Every saved ref by name, and what is wrong with the files that are none. Forgets day-old ones.

@@ -12,13 +12,13 @@ Flags > `--context NAME` (all its fields) > III_* > III_CONTEXT > the context in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from iii_cli.config.credentials import read_headers, read_token_file, token_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import UsageProblem
 from iii_cli.wire.address import DEFAULT_URL, Endpoint, EngineAddress, MalformedAddress, TlsFiles
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +39,7 @@ __all__ = (
 ColorChoice = Literal["auto", "always", "never"]
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalFlags:
+class GlobalFlags(Value):
     """The options that every command takes, as typed. None and empty: not typed."""
 
     url: str | None = None
@@ -59,8 +58,7 @@ class GlobalFlags:
     headers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Value):
     """What all that was typed, exported and saved comes to."""
 
     endpoint: Endpoint
@@ -220,9 +218,8 @@ class _Resolution:
         context = self._own_context()
         base = context.tls if context else TlsFiles()
         if flags.cert is not None:
-            base = replace(base, certificate=flags.cert, key=flags.key)
-        return replace(
-            base,
+            base = base.replace(certificate=flags.cert, key=flags.key)
+        return base.replace(
             ca_file=base.ca_file if flags.cacert is None else flags.cacert,
             server_name=base.server_name if flags.server_name is None else flags.server_name,
         )

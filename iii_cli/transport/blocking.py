@@ -129,7 +129,9 @@ def _open_once(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebSock
 def _connect(endpoint: Endpoint, deadline: float | None) -> socket.socket:
     address = endpoint.address
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        # As bytes where it can be: a str is encoded by the idna codec, which takes a millisecond to load.
+        host = address.host.encode() if address.host.isascii() else address.host
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise unreachable(address, f"cannot resolve {address.host}: {word_for(error)}") from None
     reason = "no address"

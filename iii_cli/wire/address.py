@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
+
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from iii_cli.wire.ref import ChannelRef
@@ -20,15 +21,14 @@ class MalformedAddress(ValueError):
     """The text is not the URL of an engine."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineAddress:
+class EngineAddress(Value, hidden=("query",)):
     """An engine's URL in parts. The path has no trailing slash; the query is kept as it was written."""
 
     secure: bool
     host: str
     port: int
     path: str = ""
-    query: str = field(default="", repr=False)  # gateways put tokens here
+    query: str = ""  # gateways put tokens here
 
     @classmethod
     def parse(cls, url: str) -> EngineAddress:
@@ -96,8 +96,7 @@ class EngineAddress:
         return self.url
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(Value):
     """What `wss://` needs beyond the system's trust. Paths of PEM files."""
 
     ca_file: str | None = None
@@ -106,8 +105,7 @@ class TlsFiles:
     server_name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value):
     """An address and everything a connection to it must carry."""
 
     address: EngineAddress

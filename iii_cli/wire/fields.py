@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,7 @@ class MalformedMessage(ValueError):
     """The text is not a message of the protocol."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
+class ErrorBody(Value):
     """What went wrong, wherever the protocol says so. `stacktrace` is the language's own."""
 
     code: str
@@ -43,8 +43,7 @@ class ErrorBody:
         return body
 
 
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(Value):
     """Run it, and let nobody hear how it went."""
 
     def to_json(self) -> dict[str, str]:
@@ -52,8 +51,7 @@ class Void:
         return {"type": "void"}
 
 
-@dataclass(frozen=True, slots=True)
-class Enqueue:
+class Enqueue(Value):
     """Put the call into a queue; the answer is the message's receipt id."""
 
     queue: str

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol
+
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +46,7 @@ class MalformedFigures(ValueError):
     """The object does not hold four figures."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Value):
     """What went through a stream: payload bytes and text messages, counted and digested (lower-case hex)."""
 
     bytes: int

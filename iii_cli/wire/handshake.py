@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass
-from hashlib import sha1
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from iii_cli.errors import PeerMisbehaved
+from iii_cli.wire.value import Value
+
+try:  # hashlib brings OpenSSL, which takes longer to load than a one-line command takes to connect
+    from _sha1 import sha1  # type: ignore[import-not-found, unused-ignore]
+except ImportError:  # a Python without its own
+    from hashlib import sha1
 
 __all__ = (
     "HEAD_BYTES_MAX",
@@ -47,8 +51,7 @@ class BadRequest(ValueError):
         self.body = body
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value):
     """An HTTP request head. Header names are lower-case; repeated ones are joined with a comma."""
 
     method: str
@@ -84,8 +87,7 @@ class Request:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Value):
     """An HTTP response head."""
 
     status: int

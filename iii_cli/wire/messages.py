@@ -1,13 +1,12 @@
 """The messages of the worker socket (protocol.md section 2): values, and their JSON text.
 
 Every message is one JSON object in one text frame; `type` names it. `decode` is as strict as the engine: a
-required key must be there, an optional one may be absent or null, an unknown one is ignored. The dataclasses
+required key must be there, an optional one may be absent or null, an unknown one is ignored. The classes
 are the table that it goes by: a field without a default is required.
 """
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
 
@@ -22,6 +21,7 @@ from iii_cli.wire.fields import (
     reader_of,
 )
 from iii_cli.wire.strict_json import MalformedJson, parse, render
+from iii_cli.wire.value import REQUIRED, Value, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +55,7 @@ __all__ = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterFunction:
+class RegisterFunction(Value):
     """2.1, worker to engine. `invocation` makes it a function that the engine calls over HTTP."""
 
     id: str
@@ -67,15 +66,13 @@ class RegisterFunction:
     invocation: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UnregisterFunction:
+class UnregisterFunction(Value):
     """2.2, worker to engine."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class InvokeFunction:
+class InvokeFunction(Value):
     """2.3, both ways. Without `invocation_id` it is fire and forget.
 
     `action` and `namespace` go to the engine only. `data` may be null, but must be there.
@@ -91,8 +88,7 @@ class InvokeFunction:
     baggage: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InvocationResult:
+class InvocationResult(Value):
     """2.4, both ways. An absent `error` means success, whatever `result` is."""
 
     invocation_id: Uuid
@@ -103,8 +99,7 @@ class InvocationResult:
     baggage: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationRejected:
+class RegistrationRejected(Value):
     """2.6, engine to worker. Exactly one of `worker_name` and `function_id` is set."""
 
     code: str
@@ -114,8 +109,7 @@ class RegistrationRejected:
     function_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterTriggerType:
+class RegisterTriggerType(Value):
     """2.7, worker to engine."""
 
     id: str
@@ -125,16 +119,14 @@ class RegisterTriggerType:
     namespace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UnregisterTriggerType:
+class UnregisterTriggerType(Value):
     """2.7, worker to engine. The real engine does not know it, though its SDKs send it."""
 
     id: str
     namespace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterTrigger:
+class RegisterTrigger(Value):
     """2.7, worker to engine, and engine to the provider of the trigger type."""
 
     id: str
@@ -146,16 +138,14 @@ class RegisterTrigger:
     trigger_namespace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UnregisterTrigger:
+class UnregisterTrigger(Value):
     """2.7, worker to engine, and engine to the provider of the trigger type."""
 
     id: str
     trigger_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TriggerRegistrationResult:
+class TriggerRegistrationResult(Value):
     """2.7, provider to engine, and engine to the registrant when it failed."""
 
     id: str
@@ -164,8 +154,7 @@ class TriggerRegistrationResult:
     error: ErrorBody | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterService:
+class RegisterService(Value):
     """2.8, worker to engine: bookkeeping for a dashboard."""
 
     id: str
@@ -174,8 +163,7 @@ class RegisterService:
     parent_service_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerRegistered:
+class WorkerRegistered(Value):
     """2.9, engine to worker, first of all. `features` is what newer engines negotiate (section 11)."""
 
     worker_id: str
@@ -183,26 +171,22 @@ class WorkerRegistered:
     features: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reattach:
+class Reattach(Value):
     """2.9, worker to engine, first of all on a reconnect."""
 
     previous_worker_id: str
     reattach_token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Value):
     """2.9, both ways."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(Value):
     """2.9, both ways."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorMessage:
+class ErrorMessage(Value):
     """1.2, engine to worker, before it closes: the session was refused."""
 
     error: ErrorBody
@@ -248,8 +232,8 @@ def decode(text: str | bytes) -> Message:
         field = shape.by_name.get(name)
         if field is not None and (value is not None or field.nullable):
             values[field.at] = None if value is None else field.read(name, value)
-    if MISSING in values:
-        name = shape.names[values.index(MISSING)]
+    if REQUIRED in values:
+        name = shape.names[values.index(REQUIRED)]
         raise MalformedMessage(f"{kind}: `{name}` is missing")
     message: Message = shape.make(*values)
     return message
@@ -264,7 +248,7 @@ def encode(message: Message) -> str:
     document: dict[str, Any] = {"type": shape.kind}
     for name, value, default in zip(shape.names, shape.values(message), shape.defaults, strict=True):
         if value is None:
-            if default is MISSING:
+            if default is REQUIRED:
                 document[name] = None
         elif type(value) in _STRUCTURED:
             document[name] = value.to_json()
@@ -283,22 +267,22 @@ class _Shape(NamedTuple):
     kind: str
     make: Callable[..., Any]
     names: tuple[str, ...]
-    defaults: tuple[Any, ...]  # MISSING: required
+    defaults: tuple[Any, ...]  # REQUIRED: required
     by_name: dict[str, _Field]
     values: Callable[[Any], tuple[Any, ...]]
 
 
-def _shape_of(message_class: type) -> _Shape:
-    rows = fields(message_class)
-    names = tuple(row.name for row in rows)
+def _shape_of(message_class: type[Value]) -> _Shape:
+    rows = fields_of(message_class)
+    names = tuple(name for name, _, _ in rows)
     return _Shape(
         message_class.__name__.removesuffix("Message").lower(),
         message_class,
         names,
-        tuple(row.default for row in rows),
+        tuple(default for _, _, default in rows),
         {
-            row.name: _Field(index, reader_of(str(row.type)), row.type == "Any" and row.default is MISSING)
-            for index, row in enumerate(rows)
+            name: _Field(at, reader_of(kind), kind == "Any" and default is REQUIRED)
+            for at, (name, kind, default) in enumerate(rows)
         },
         attrgetter(*names) if len(names) > 1 else lambda message: tuple(getattr(message, n) for n in names),
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.errors import ContentDiffers, NotConfirmed
 from iii_cli.wire.figures import Figures
 from iii_cli.wire.printable import printable
 from iii_cli.wire.seal import VERSION
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from iii_cli.errors import Failure
@@ -19,8 +19,7 @@ __all__ = ("STDOUT", "Receipt", "read_receipt", "receipt_frame")
 STDOUT = "stdout"  # the reason of a reader whose output is a pipe: it cannot know what became of the data
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Value):
     """`committed`: the data is on the reader's disk, or its consumer ended with 0. Else code and reason."""
 
     committed: bool

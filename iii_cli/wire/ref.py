@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from iii_cli.wire.secret import Secret
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +33,7 @@ class Direction(Enum):
         return "reader" if self is Direction.READ else "writer"
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelRef:
+class ChannelRef(Value):
     """One end of one channel. Whoever holds it may open either end, without further authentication."""
 
     channel_id: str

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from iii_cli.wire.figures import DIGESTS, Figures, MalformedFigures
 from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
+from iii_cli.wire.value import Value
 
 __all__ = (
     "BEAT_AFTER",
@@ -59,8 +59,7 @@ class MalformedSeal(ValueError):
     """The frame claims to be of a seal and is not a right one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Value):
     """The first frame. `size` is a hint in bytes; `receipt` is the writer end of the receipt channel."""
 
     mode: Mode = Mode.BYTES
@@ -90,8 +89,7 @@ class Open:
         return cls(Mode(mode), digest, size, _receipt_of(value.get("receipt")))
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Value):
     """The writer lives, and has sent so many payload bytes so far."""
 
     bytes: int
@@ -107,8 +105,7 @@ class Beat:
         return cls(value["bytes"])
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Value):
     """The writer meant to end here, and this is what it sent."""
 
     figures: Figures
@@ -127,8 +124,7 @@ class Close:
             raise MalformedSeal(f"a malformed close frame: {error}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Abort:
+class Abort(Value):
     """The writer failed. `code` is its exit status; `reason` is text of a stranger until made printable."""
 
     code: int
@@ -155,20 +151,20 @@ _BODIES: dict[str, type[Open] | type[Beat] | type[Close] | type[Abort]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SealFrame:
+class SealFrame(Value):
     """One frame of the seal whose stream has this id (32 lower-case hex digits)."""
 
     stream_id: str
     body: SealBody
 
-    def __post_init__(self) -> None:
-        if not _ID.fullmatch(self.stream_id):
-            raise ValueError("the id of a stream is 32 lower-case hex digits")
-
 
 def encode(frame: SealFrame) -> bytes:
-    """The payload of the text frame. An open frame may hold the key of the receipt channel."""
+    """The payload of the text frame. An open frame may hold the key of the receipt channel.
+
+    Raises ValueError for an id that is none.
+    """
+    if not _ID.fullmatch(frame.stream_id):
+        raise ValueError("the id of a stream is 32 lower-case hex digits")
     kind = type(frame.body).__name__.lower()
     body = {"v": VERSION, "id": frame.stream_id, kind: frame.body.to_json()}
     return json.dumps({"iii": body}, separators=(",", ":")).encode()

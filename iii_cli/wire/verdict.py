@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from iii_cli.errors import ContentDiffers, Failure, NothingArrived, StreamAborted, StreamTruncated
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from iii_cli.wire.figures import Figures
@@ -33,8 +33,7 @@ class Outcome(Enum):
 _FINE = frozenset({Outcome.VERIFIED, Outcome.FOREIGN, Outcome.ALLOWED_EMPTY})
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Value):
     """`text` is for people and printable. `figures` is what arrived. `code` is the one of an abort."""
 
     outcome: Outcome

@@ -12,6 +12,9 @@ import pytest
 HEAVY = {
     "anyio",
     "asyncio",
+    "dataclasses",
+    "encodings.idna",
+    "hashlib",
     "iii",
     "importlib.metadata",
     "platformdirs",

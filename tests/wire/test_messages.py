@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields
 from typing import Any, get_args
 
 import pytest
@@ -34,6 +33,7 @@ from iii_cli.wire.messages import (
     encode,
     parse_uuid,
 )
+from iii_cli.wire.value import REQUIRED, fields_of
 
 ID = "7d0e2c1a-0b1c-4d2e-8f3a-445566778899"
 SAMPLES: dict[str, Message] = {
@@ -94,10 +94,10 @@ def test_every_class_has_a_sample() -> None:
 
 def _required() -> list[tuple[str, str]]:
     return [
-        (text, field.name)
+        (text, name)
         for text, message in SAMPLES.items()
-        for field in fields(message)
-        if field.default is MISSING
+        for name, _, default in fields_of(type(message))
+        if default is REQUIRED
     ]
 
 
@@ -112,7 +112,7 @@ def test_a_required_field_must_be_there(text: str, name: str) -> None:
 @pytest.mark.parametrize("text", SAMPLES)
 def test_null_stands_for_any_absent_optional_field_and_unknown_ones_are_ignored(text: str) -> None:
     message = decode(text)
-    document = {field.name: None for field in fields(message)} | json.loads(text) | {"future": [1]}
+    document = {name: None for name, _, _ in fields_of(type(message))} | json.loads(text) | {"future": [1]}
     assert decode(json.dumps(document)) == message
 
 

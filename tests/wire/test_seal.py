@@ -134,4 +134,4 @@ def test_no_bytes_break_the_decoder(noise: bytes) -> None:
 
 def test_an_id_is_32_hex_digits() -> None:
     with pytest.raises(ValueError, match="32"):
-        SealFrame("no", Beat(1))
+        encode(SealFrame("no", Beat(1)))
