@@ -1,0 +1,309 @@
+"""The engine's own functions: fields, defaults, orders, error texts (protocol.md section 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.engine.bench import START, Bench, Peer
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+# 3.2, 3.3
+
+
+def _ids(peer: Peer, **query: Any) -> list[str]:
+    return [row["function_id"] for row in peer.call("engine::functions::list", query)["functions"]]
+
+
+def test_the_list_of_functions(bench: Bench) -> None:
+    images = bench.worker("images")
+    images.say("registerfunction", id="img::resize", description="Resize an image", metadata={"public": True})
+    bench.worker(None, "bare::f")
+    assert images.call("engine::functions::list")["functions"] == [
+        {"function_id": "bare::f", "namespace": "default", "worker_name": "bare"},
+        {
+            "function_id": "img::resize",
+            "namespace": "default",
+            "worker_name": "images",
+            "description": "Resize an image",
+            "metadata": {"public": True},
+        },
+    ]
+
+
+def test_filters_of_the_list(bench: Bench) -> None:
+    bench.worker("a", "b::resize", "a::c", "engine::queue::enqueue", "engine::other")
+    peer = bench.worker("b")
+    peer.say("registerfunction", id="x::hidden", metadata={"internal": True})
+    peer.say("registerfunction", id="x::told", description="Resizes too")
+    assert _ids(peer) == ["a::c", "b::resize", "engine::queue::enqueue", "x::told"]
+    assert _ids(peer, prefix="b::") == ["b::resize"]
+    assert _ids(peer, search="RESIZE") == ["b::resize", "x::told"]
+    assert _ids(peer, worker="b") == ["x::told"]
+    assert _ids(peer, workers=["a", "nobody"]) == ["a::c", "b::resize", "engine::queue::enqueue"]
+    assert _ids(peer, worker="b", workers=["a"]) == _ids(peer)
+    everything = _ids(peer, include_internal=True)
+    assert {"x::hidden", "engine::other", "engine::channels::create", "engine::traces::tree"} < set(
+        everything
+    )
+    assert everything == sorted(everything)
+
+
+def test_a_search_ranks_ids_before_descriptions(bench: Bench) -> None:
+    peer = bench.worker("w", "aaa::xfoo", "zzz::foo", "foo::z")
+    peer.say("registerfunction", id="aa", description="foo")
+    assert _ids(peer, search="foo") == ["foo::z", "zzz::foo", "aaa::xfoo", "aa"]
+
+
+def test_info_of_a_function(bench: Bench) -> None:
+    peer = bench.worker("images")
+    peer.say("registerfunction", id="f", request_format={"type": "object"}, response_format=None)
+    peer.say("registertrigger", id="t", trigger_type="http", function_id="f", config={"api_path": "/f"})
+    detail = {
+        "function_id": "f",
+        "namespace": "default",
+        "worker_name": "images",
+        "request_schema": {"type": "object"},
+        "registered_triggers": [{"id": "t", "trigger_type": "http", "config": {"api_path": "/f"}}],
+    }
+    assert peer.call("engine::functions::info", {"function_id": "f"}) == detail
+    batch = {"function_ids": ["f", "nope", "f"]}
+    assert peer.call("engine::functions::info", batch)["functions"] == [
+        detail,
+        {"function_id": "nope", "error": "not_found"},
+    ]
+    for ids in ([], [str(number) for number in range(33)]):
+        assert peer.refused("engine::functions::info", {"function_ids": ids})[0] == "INVALID_ARGUMENTS"
+
+
+def test_info_looks_in_default_first_then_in_the_only_other_place(bench: Bench) -> None:
+    peer = bench.worker("a", "f", namespace="one")
+
+    def namespace() -> str:
+        found: str = peer.call("engine::functions::info", {"function_id": "f"})["namespace"]
+        return found
+
+    assert namespace() == "one"
+    bench.worker("b", "f", namespace="two")
+    assert peer.refused("engine::functions::info", {"function_id": "f"})[0] == "NOT_FOUND"
+    bench.worker("c", "f")
+    assert namespace() == "default"
+    strict = {"function_id": "f", "namespace": "nowhere"}
+    assert peer.refused("engine::functions::info", strict)[0] == "NOT_FOUND"
+
+
+def test_built_ins_describe_their_input(bench: Bench) -> None:
+    detail = bench.worker().call("engine::functions::info", {"function_id": "engine::channels::create"})
+    assert detail["worker_name"] == "engine"
+    assert detail["request_schema"]["properties"] == {"buffer_size": {"type": "integer", "minimum": 0}}
+
+
+# 3.4, 3.5
+
+
+def test_the_list_of_workers(bench: Bench) -> None:
+    worker = bench.connect("10.0.0.7")
+    worker.call(
+        "engine::workers::register",
+        {"name": "images", "pid": 123, "runtime": "python", "version": "1", "os": "Linux", "isolation": None},
+    )
+    worker.say("registerfunction", id="f")
+    bench.connect().call("engine::workers::register", {"name": "no pid"})
+    engine, images = worker.call("engine::workers::list")["workers"]
+    assert images == {
+        "id": worker.id,
+        "name": "images",
+        "namespace": "default",
+        "description": None,
+        "version": "1",
+        "runtime": "python",
+        "os": "Linux",
+        "status": "connected",
+        "function_count": 1,
+        "connected_at_ms": START // 1_000_000,
+        "active_invocations": 1,
+        "isolation": None,
+        "ip_address": "10.0.0.7",
+    }
+    assert engine.keys() == images.keys()
+    assert (engine["name"], engine["runtime"], engine["status"]) == ("engine", "engine", "available")
+    assert engine["isolation"] == "in-process"
+
+
+def test_filters_of_the_workers(bench: Bench) -> None:
+    peer = bench.worker("Bee", runtime="node")
+    bench.worker("ant", runtime="python")
+
+    def names(**query: Any) -> list[str]:
+        return [row["name"] for row in peer.call("engine::workers::list", query)["workers"]]
+
+    assert names() == ["Bee", "ant", "engine"]
+    assert names(search="bE") == ["Bee"]
+    assert names(runtime="python") == ["ant"]
+    assert names(status="available") == ["engine"]
+
+
+def test_info_of_a_worker(bench: Bench) -> None:
+    peer = bench.worker("w", "f")
+    peer.say("registertriggertype", id="kind", description="d")
+    peer.say("registertrigger", id="t", trigger_type="kind", function_id="f", config={"x": "y" * 100})
+    peer.hear()
+    info = peer.call("engine::workers::info", {"name": "w"})
+    assert (info["worker"]["pid"], info["worker"]["internal"]) == (1, False)
+    assert info["functions"] == [{"function_id": "f", "namespace": "default", "worker_name": "w"}]
+    assert info["trigger_types"] == [
+        {"id": "kind", "namespace": "default", "worker_name": "w", "description": "d"}
+    ]
+    (row,) = info["registered_triggers"]
+    assert (row["id"], len(row["config_summary"]), row["config_summary"][-1]) == ("t", 81, "…")
+    engine = peer.call("engine::workers::info", {"name": "engine"})
+    assert engine["worker"]["internal"] is True
+    assert len(engine["functions"]) == engine["worker"]["function_count"]
+
+
+def test_info_of_a_worker_without_a_pid_or_in_another_namespace(bench: Bench) -> None:
+    peer = bench.connect()
+    peer.call("engine::workers::register", {"name": "w", "namespace": "n"})
+    assert "pid" not in peer.call("engine::workers::info", {"name": "w"})["worker"]
+    assert peer.refused("engine::workers::info", {"name": "w", "namespace": "default"})[0] == "NOT_FOUND"
+    bench.worker("w", namespace="m")
+    assert peer.refused("engine::workers::info", {"name": "w"})[0] == "NOT_FOUND"
+
+
+# Inputs
+
+
+@pytest.mark.parametrize(
+    ("function_id", "data", "text"),
+    [
+        ("engine::channels::create", None, "invalid type: null, expected struct ChannelsCreateInput"),
+        ("engine::channels::create", "x", 'invalid type: string "x", expected struct ChannelsCreateInput'),
+        (
+            "engine::channels::create",
+            True,
+            "invalid type: boolean `true`, expected struct ChannelsCreateInput",
+        ),
+        ("engine::channels::create", {"buffer_size": -1}, "invalid value: integer `-1`, expected usize"),
+        (
+            "engine::channels::create",
+            {"buffer_size": 1.5},
+            "invalid type: floating point `1.5`, expected usize",
+        ),
+        ("engine::channels::create", {"buffer_size": True}, "invalid type: boolean `true`, expected usize"),
+        ("engine::channels::create", ["x"], 'invalid type: string "x", expected usize'),
+        ("engine::workers::info", {}, "missing field `name`"),
+        ("engine::workers::info", {"name": None}, "invalid type: null, expected a string"),
+        ("engine::workers::info", [], "invalid length 0, expected struct WorkersInfoInput with 2 elements"),
+        ("engine::functions::list", {"workers": [1]}, "invalid type: integer `1`, expected a string"),
+        ("engine::functions::list", {"workers": {}}, "invalid type: map, expected a sequence"),
+        ("engine::functions::list", {"include_internal": []}, "invalid type: sequence, expected a boolean"),
+        ("engine::traces::list", {"attributes": [["a"]]}, "invalid length 1, expected a tuple of size 2"),
+    ],
+)
+def test_wrong_input_is_told_in_the_decoders_words(
+    bench: Bench, function_id: str, data: Any, text: str
+) -> None:
+    worker = bench.worker()
+    call_id = worker.invoke(function_id, data)
+    (answer,) = worker.hear()
+    assert answer["invocation_id"] == call_id
+    assert answer["error"] == {
+        "code": "deserialization_error",
+        "message": f"Failed to deserialize input for {function_id}: {text}",
+    }
+
+
+@pytest.mark.parametrize("data", [{}, [], [None], [5], {"buffer_size": 5, "unknown": 1}, [5, "more"]])
+def test_an_array_in_field_order_is_as_good_as_an_object(bench: Bench, data: Any) -> None:
+    bench.worker().call("engine::channels::create", data)
+
+
+# 3.8
+
+
+def test_logs_are_written_and_found(bench: Bench) -> None:
+    peer = bench.worker()
+    for level in ("trace", "debug", "info", "warn", "error"):
+        call = peer.call_raw(
+            f"engine::log::{level}", {"message": level, "data": {"k": 1}, "trace_id": f"t-{level}"}
+        )
+        assert call.keys() == {"type", "invocation_id", "function_id"}, "no result at all"
+        bench.wait(1)
+
+    def found(**query: Any) -> list[str]:
+        return [record["body"] for record in peer.call("engine::logs::list", query)["logs"]]
+
+    assert found() == ["trace", "debug", "info", "warn", "error"]
+    assert found(severity_min=13) == ["warn", "error"]
+    assert found(severity_text="info") == ["info"]
+    assert found(trace_id="t-warn") == ["warn"]
+    assert found(span_id="x") == []
+    assert found(start_time=START // 10**6 + 3500) == ["error"]
+    assert found(end_time=START // 10**6 + 500) == ["trace"]
+    assert found(offset=1, limit=2) == ["debug", "info"]
+    answer = peer.call("engine::logs::list", {"trace_id": "t-info"})
+    assert answer == {
+        "logs": [
+            {
+                "timestamp_unix_nano": START + 2 * 10**9,
+                "observed_timestamp_unix_nano": START + 2 * 10**9,
+                "severity_number": 9,
+                "severity_text": "INFO",
+                "body": "info",
+                "attributes": {"k": 1},
+                "trace_id": "t-info",
+                "span_id": None,
+                "resource": {"service.name": "iii"},
+                "service_name": "unknown",
+            }
+        ],
+        "total": 1,
+        "query": {
+            "trace_id": "t-info",
+            "span_id": None,
+            "severity_min": None,
+            "severity_text": None,
+            "start_time": None,
+            "end_time": None,
+            "offset": None,
+            "limit": None,
+        },
+        "timestamp": START // 10**6 + 5000,
+    }
+    assert peer.call("engine::logs::clear")["success"] is True
+    assert found() == []
+    assert peer.refused("engine::log::info", {})[0] == "deserialization_error"
+
+
+@pytest.mark.parametrize("limits", [{"max_logs": 3}, {"max_log_bytes": 3 * 700}])
+def test_logs_are_bounded(limits: dict[str, int]) -> None:
+    peer = Bench(**limits).worker()
+    for number in range(10):
+        peer.call("engine::log::info", {"message": str(number) * 100})
+    assert [record["body"][0] for record in peer.call("engine::logs::list")["logs"]] == ["7", "8", "9"]
+
+
+def test_logs_of_workers_are_found_too(bench: Bench) -> None:
+    peer = bench.worker()
+    peer.say_raw(
+        b'LOGS{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"7","severityNumber":17,'
+        b'"severityText":"ERROR","body":{"stringValue":"hot"},"traceId":"t"}]}]}]}'
+    )
+    (record,) = peer.call("engine::logs::list", {"trace_id": "t"})["logs"]
+    assert (record["body"], record["severity_number"], record["timestamp_unix_nano"]) == ("hot", 17, 7)
+
+
+def test_health_and_baggage(bench: Bench) -> None:
+    peer = bench.worker()
+    health = peer.call("engine::health::check")
+    assert (health["status"], health["timestamp"]) == ("healthy", START // 10**6)
+    assert health["components"].keys() == {"otel", "metrics", "logs", "spans"}
+    assert peer.call("engine::baggage::get", {"key": "k"}) == {"value": None}
+    assert peer.call("engine::baggage::set", {"key": "k", "value": "v"})["success"] is True
+    assert peer.call("engine::baggage::get_all") == {"baggage": {}}

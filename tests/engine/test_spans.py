@@ -1,0 +1,243 @@
+"""Spans of calls, in bounded memory, and the trees they make (protocol.md 3.8)."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from typing import Any
+
+import pytest
+
+from iii_cli.engine.spans import Span, SpanStore, TraceContext, parse_traceparent
+from tests.engine.bench import START, Bench, uuid
+
+TRACE = "aaf7651916cd43dd8448eb211c80319c"
+PARENT = f"00-{TRACE}-c7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "nonsense",
+        PARENT[:-1],
+        PARENT.upper(),
+        f"00-{'0' * 32}-c7ad6b7169203331-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+    ],
+)
+def test_a_bad_traceparent_is_no_trace(text: str | None) -> None:
+    assert parse_traceparent(text) is None
+
+
+def test_a_future_version_may_have_more_behind() -> None:
+    assert parse_traceparent(f"01{PARENT[2:]}-more") == TraceContext(TRACE, "c7ad6b7169203331")
+
+
+def _tree(bench: Bench, trace_id: str = TRACE) -> Any:
+    return bench.worker().call("engine::traces::tree", {"trace_id": trace_id})["roots"]
+
+
+def test_a_call_with_a_trace_leaves_a_span() -> None:
+    bench = Bench()
+    worker, caller = bench.worker("images", "img::resize"), bench.worker("app")
+    call_id = caller.invoke("img::resize", {}, traceparent=PARENT)
+    call = worker.hear_one()
+    (root,) = _tree(bench)
+    assert root["pending"] is True
+    bench.wait(0.25)
+    worker.answer(call, result=1)
+    (root,) = _tree(bench)
+    assert root.pop("span_id")
+    assert root == {
+        "trace_id": TRACE,
+        "parent_span_id": "c7ad6b7169203331",
+        "name": "call img::resize",
+        "start_time_unix_nano": START,
+        "end_time_unix_nano": START + 250_000_000,
+        "status": "ok",
+        "attributes": [
+            ["iii.function.id", "img::resize"],
+            ["iii.namespace", "default"],
+            ["iii.worker.name", "images"],
+            ["iii.worker.id", worker.id],
+            ["iii.caller.name", "app"],
+            ["iii.caller.id", caller.id],
+            ["iii.invocation.id", call_id],
+        ],
+        "service_name": "iii",
+        "events": [],
+        "links": [],
+        "children": [],
+    }
+
+
+@pytest.mark.parametrize("how", ["error", "executor leaves", "caller leaves"])
+def test_a_call_that_failed_says_so(how: str) -> None:
+    bench = Bench()
+    worker, caller = bench.worker("w", "f"), bench.worker("c")
+    caller.invoke("f", {}, traceparent=PARENT)
+    if how == "error":
+        worker.answer(worker.hear_one(), error={"code": "bad", "message": "header"})
+    else:
+        (worker if how == "executor leaves" else caller).leave()
+    (root,) = _tree(bench)
+    expected = "bad: header" if how == "error" else "invocation_stopped: Invocation stopped"
+    assert (root["status"], root["status_description"]) == ("error", expected)
+
+
+def test_calls_from_within_a_call_are_its_children() -> None:
+    bench = Bench()
+    outer, inner, caller = bench.worker("o", "outer"), bench.worker("i", "inner"), bench.worker("c")
+    caller.invoke("outer", {}, traceparent=PARENT)
+    call = outer.hear_one()
+    for _ in range(2):
+        bench.wait(0.001)
+        outer.invoke("inner", {}, traceparent=call["traceparent"])
+        inner.answer(inner.hear_one())
+        outer.hear()
+    outer.call("engine::channels::create", traceparent=call["traceparent"])
+    outer.answer(call)
+    outer.invoke("inner", {}, traceparent=call["traceparent"])
+    (first, second) = _tree(bench)
+    assert (first["name"], second["name"]) == ("call outer", "call inner")
+    names = [child["name"] for child in first["children"]]
+    assert names == ["call inner", "call inner", "call engine::channels::create"]
+
+
+def test_without_a_trace_there_is_no_span() -> None:
+    bench = Bench()
+    worker, caller = bench.worker("w", "f"), bench.worker("c")
+    for header in (None, "nonsense"):
+        caller.invoke("f", {}, traceparent=header)
+        worker.answer(worker.hear_one())
+    assert caller.call("engine::traces::list", {"search_all_spans": True})["total"] == 0
+
+
+def test_an_unknown_trace_is_an_empty_tree() -> None:
+    assert _tree(Bench(), "f" * 32) == []
+
+
+def test_the_list_is_filtered_sorted_and_cut() -> None:
+    bench = Bench()
+    worker, caller = bench.worker("w", "f", "g"), bench.worker("c")
+    for number in range(3):
+        caller.invoke("fg"[number % 2], {}, traceparent=f"00-{number + 1:032x}-c7ad6b7169203331-01")
+        bench.wait(0.01 * (number + 1))
+        error = {"code": "c", "message": "m"} if number == 1 else None
+        worker.answer(worker.hear_one(), error=error)
+
+    def traces(**query: Any) -> list[int]:
+        return [int(span["trace_id"], 16) for span in caller.call("engine::traces::list", query)["spans"]]
+
+    assert traces() == [3, 2, 1]
+    assert traces(sort_order="asc") == [1, 2, 3]
+    assert traces(sort_by="duration", sort_order="asc") == [1, 2, 3]
+    assert traces(limit=1, offset=1) == [2]
+    assert traces(limit=0) == []
+    assert traces(status="error") == [2]
+    assert traces(name="CALL F") == [3, 1]
+    assert traces(min_duration_ms=15) == [3, 2]
+    assert traces(max_duration_ms=15) == [1]
+    assert traces(trace_id=f"{2:032x}") == [2]
+    assert traces(trace_ids=[f"{1:032x}", f"{3:032x}"]) == [3, 1]
+    assert traces(attributes=[["iii.function.id", "g"]]) == [2]
+    assert traces(exclude_attributes=[["iii.function.id", "g"]]) == [3, 1]
+    assert traces(start_time=START // 10**6 + 5) == [3, 2]
+    assert traces(end_time=START // 10**6 + 5) == [1]
+    assert caller.call("engine::traces::clear")["success"]
+    assert traces() == []
+
+
+def test_by_default_the_list_has_roots_only() -> None:
+    bench = Bench()
+    outer, caller = bench.worker("o", "f"), bench.worker("c")
+    caller.invoke("f", {}, traceparent=PARENT)
+    outer.call("engine::functions::list", traceparent=PARENT)
+    assert caller.call("engine::traces::list")["total"] == 1
+    assert caller.call("engine::traces::list", {"search_all_spans": True})["total"] == 2
+
+
+def _store(**limits: int) -> SpanStore:
+    ids = count(1)
+    return SpanStore(lambda: uuid(next(ids)), **{"max_spans": 10**6, "max_bytes": 10**9, **limits})
+
+
+def _span(number: int, parent: str | None = None, name: str = "s") -> Span:
+    return Span(TRACE, f"{number:016x}", parent, name, number, [], ended_at=number)
+
+
+@pytest.mark.parametrize("limits", [{"max_spans": 5}, {"max_bytes": 5 * 600}])
+def test_the_store_is_bounded_and_counts_what_it_drops(limits: dict[str, int]) -> None:
+    store = _store(**limits)
+    for number in range(20):
+        store.keep(_span(number, name="x" * 100))
+    assert [span.started_at for span in store] == [15, 16, 17, 18, 19]
+    assert store.dropped == 15
+
+
+def test_what_a_span_holds_of_a_stranger_is_cut() -> None:
+    span = _store().begin(TraceContext(TRACE, "b" * 16), "n" * 10_000, 0, ("k", "v" * 10_000), ("none", None))
+    assert (len(span.name), span.attributes) == (256, [("k", "v" * 256)])
+
+
+def test_a_deep_tree_is_flattened_before_a_decoder_gives_up() -> None:
+    store = _store()
+    for number in range(1, 500):
+        store.keep(_span(number, f"{number - 1:016x}"))
+    text = json.dumps(store.tree(TRACE))
+    depth = max(text[:at].count("[") - text[:at].count("]") for at in range(0, len(text), 50))
+    assert text.count('"name"') == 499
+    assert depth < 60
+
+
+def test_a_ring_of_parents_does_not_go_on_for_ever() -> None:
+    store = _store()
+    store.keep(_span(1, f"{2:016x}"))
+    store.keep(_span(2, f"{1:016x}"))
+    store.keep(_span(3, f"{3:016x}"))
+    assert store.tree(TRACE) == []
+
+
+OTLP = {
+    "resourceSpans": [
+        {
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "images"}}]},
+            "scopeSpans": [
+                {
+                    "scope": {"name": "iii-py"},
+                    "spans": [
+                        {
+                            "traceId": TRACE,
+                            "spanId": "c7ad6b7169203331",
+                            "name": "resize",
+                            "startTimeUnixNano": "5",
+                            "endTimeUnixNano": 9,
+                            "attributes": [{"key": "n", "value": {"intValue": "3"}}],
+                            "status": {"code": 2, "message": "oops"},
+                        }
+                    ],
+                }
+            ],
+        }
+    ]
+}
+
+
+def test_spans_of_workers_join_the_tree() -> None:
+    bench = Bench()
+    worker, caller = bench.worker("w", "f"), bench.worker("c")
+    caller.invoke("f", {}, traceparent=PARENT)
+    worker.answer(worker.hear_one())
+    worker.say_raw(b"OTLP" + json.dumps(OTLP).encode())
+    (root,) = _tree(bench)
+    assert (root["name"], root["service_name"], root["instrumentation_scope_name"]) == (
+        "resize",
+        "images",
+        "iii-py",
+    )
+    assert (root["status"], root["status_description"]) == ("error", "oops")
+    assert (root["start_time_unix_nano"], root["end_time_unix_nano"]) == (5, 9)
+    assert root["attributes"] == [["n", "3"]]
+    assert [child["name"] for child in root["children"]] == ["call f"]
