@@ -39,13 +39,11 @@ class AwaitedReceipt:
         """
         await self._reader.open()
 
-    async def wait(self, writer: ChannelWriter) -> None:
-        """Return when the reader has confirmed exactly what was written.
+    async def wait(self, figures: Figures) -> None:
+        """Return when the reader has confirmed exactly `figures`.
 
         Raises NotConfirmed (no answer, or a no) and ContentDiffers.
         """
-        figures = writer.figures
-        assert figures is not None
         with anyio.move_on_after(self._timeout):
             receipt = await self._next()
             if receipt is None:

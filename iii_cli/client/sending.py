@@ -16,6 +16,7 @@ from iii_cli.wire.seal import Mode
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from iii_cli.client.fan_out import FanOut
     from iii_cli.client.receipts import AwaitedReceipt
     from iii_cli.client.writer import ChannelWriter
 
@@ -44,7 +45,7 @@ class WriteOrder:
     reason of an abort, for whoever knows more of the cause than that the writing was cancelled.
     """
 
-    writer: ChannelWriter
+    writer: ChannelWriter | FanOut
     sources: Sequence[ByteSource]
     mode: Mode = Mode.BYTES
     limits: Limits = field(default_factory=Limits)
@@ -88,8 +89,8 @@ async def _write(order: WriteOrder) -> None:
             await order.conclude()
         await writer.finish()
         tasks.cancel_scope.cancel()
-    if order.receipt is not None:
-        await order.receipt.wait(writer)
+    if order.receipt is not None and writer.figures is not None:
+        await order.receipt.wait(writer.figures)
 
 
 def abort_words(cause: BaseException) -> tuple[int, str]:
@@ -103,7 +104,7 @@ def abort_words(cause: BaseException) -> tuple[int, str]:
     return 1, "internal error"
 
 
-def _progress(writer: ChannelWriter) -> int:
+def _progress(writer: ChannelWriter | FanOut) -> int:
     """Grows while the socket takes anything, even the rest of a frame."""
     counted = writer.statistics()
     return counted.bytes + counted.messages - counted.unsent_bytes

@@ -110,6 +110,32 @@ def write(
     )
 
 
+@channel_app.command()
+def tee(
+    ctx: typer.Context,
+    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="The writers.")],
+    lines: Lines = False,
+    digest: Annotated[str, typer.Option(metavar="NAME", help="xxh3_128 or sha256.")] = "xxh3_128",
+    timeout: Timeout = None,
+    stall_timeout: Stall = None,
+) -> None:
+    """Write stdin into several channels at once, each a sealed stream of its own.
+
+    A reader that dies stops none of the others; the exit code and a line say which failed.
+
+    \b
+    Examples:
+      pg_dump db | iii channel tee @here @there
+      tail -f app.log | iii channel tee --lines @one @two
+    """
+    from iii_cli.commands.channel_tee import TeeOptions, tee_channels
+
+    tee_channels(
+        ctx,
+        TeeOptions(refs=refs, lines=lines, digest=digest, timeout=timeout, stall_timeout=stall_timeout),
+    )
+
+
 @channel_app.command(cls=TailCommand)
 def read(
     ctx: typer.Context,

@@ -1,0 +1,54 @@
+"""`iii channel tee` with the installed program."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.pipes.program import Program
+
+
+def test_each_reader_gets_the_whole_stream(iii: Program) -> None:
+    payload = bytes(range(256)) * 10_000
+    ends = [iii.channel() for _ in range(3)]
+    readings = [iii.start("channel", "read", reader) for _, reader in ends]
+    done = iii.run("channel", "tee", *[writer for writer, _ in ends], stdin=payload)
+    assert (done.returncode, done.stderr) == (0, b"")
+    for reading in readings:
+        assert reading.communicate(timeout=20) == (payload, b"")
+        assert reading.returncode == 0
+
+
+def test_a_dead_reader_is_named_and_stops_nobody(iii: Program) -> None:
+    for name in ("good", "bad"):
+        iii.ok("channel", "create", "--save", name)
+    good = iii.start("channel", "read", "@good", "-o", "/dev/null")
+    bad = iii.start("channel", "read", "@bad")
+    tee = iii.start("channel", "tee", "@good", "@bad", stdin=subprocess.PIPE)
+    assert tee.stdin is not None
+    assert bad.stdout is not None
+    tee.stdin.write(b"x" * 100)
+    tee.stdin.flush()
+    assert bad.stdout.read(100) == b"x" * 100
+    bad.kill()
+    bad.communicate()
+    _, err = tee.communicate(b"y" * 50_000_000, timeout=20)
+    assert tee.returncode == 9
+    assert b"@bad: the reader left" in err
+    assert b"1 of 2 channels failed" in err
+    assert good.communicate(timeout=20)[1] == b""
+    assert good.returncode == 0
+
+
+def test_a_used_ref_among_good_ones(iii: Program) -> None:
+    used, unread = iii.channel()
+    assert iii.run("channel", "write", used, stdin=b"").returncode == 0
+    writer, reader = iii.channel()
+    reading = iii.start("channel", "read", reader)
+    done = iii.run("channel", "tee", writer, used, stdin=b"all of it")
+    assert done.returncode == 6
+    assert b"REF 2: the writer end of this channel was already taken" in done.stderr
+    assert used.encode() not in done.stderr
+    assert reading.communicate(timeout=20)[0] == b"all of it"
+    assert unread
