@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from iii_cli.commands.rows import print_rows
 from iii_cli.commands.running import flags_of, tell
 from iii_cli.config.contexts import Context, ContextStore, checked_token_source
 from iii_cli.config.credentials import read_secret_stdin, token_of
 from iii_cli.config.settings import GlobalFlags
 from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.terminal.report import print_json, print_table
 from iii_cli.wire.address import EngineAddress, MalformedAddress, TlsFiles
 from iii_cli.wire.secret import Secret
-from iii_cli.wire.strict_json import render
 
 __all__ = ("context_app",)
 
@@ -76,9 +74,9 @@ def ls(ctx: typer.Context, as_json: AsJson = False) -> None:
         except LocalProblem as problem:
             problems.append(problem)
     if as_json:
-        sys.stdout.write(render([_described(context, chosen) for context in found]) + "\n")
+        print_json([_described(context, chosen) for context in found])
     else:
-        print_rows(("", "NAME", "URL", "NAMESPACE", "TOKEN"), [_row(context, chosen) for context in found])
+        print_table(("", "NAME", "URL", "NAMESPACE", "TOKEN"), [_row(context, chosen) for context in found])
     for other in problems[1:]:
         _tell(flags_of(ctx), str(other))
     if problems:
@@ -124,11 +122,11 @@ def show(
         raise UsageProblem("no context is in use", hint="name one; `iii context ls` lists them")
     told = _described(store.load(wanted), chosen)
     if as_json:
-        sys.stdout.write(render(told) + "\n")
+        print_json(told)
     else:
         shown = {key: value for key, value in told.items() if value is not None}
         shown["in_use"] = "yes" if told["in_use"] else "no"
-        print_rows(("FIELD", "VALUE"), list(shown.items()))
+        print_table(("FIELD", "VALUE"), list(shown.items()))
 
 
 @context_app.command()

@@ -27,7 +27,10 @@ def ls(
 ) -> None:
     """List the functions that the engine knows.
 
-    Examples: `iii functions ls --prefix text::`; `iii functions ls --json | jq -r '.[].function_id'`.
+    \b
+    Examples:
+      iii functions ls --prefix text::
+      iii functions ls --json | jq -r '.[].function_id'
     """
     from iii_cli.commands.function_listing import list_functions
 
@@ -48,7 +51,10 @@ def info(
 ) -> None:
     """Tell what a function is for and what it takes.
 
-    Examples: `iii functions info text::upper`; `iii functions info text::upper --template > in.json`.
+    \b
+    Examples:
+      iii functions info text::upper
+      iii functions info text::upper --template > in.json
     """
     from iii_cli.commands.function_listing import describe_function
 
@@ -63,7 +69,10 @@ def wait(
 ) -> None:
     """Wait until the engine is there and knows all these functions; 124 names those that are missing.
 
-    Examples: `iii functions wait text::upper --timeout 1m && iii trigger text::upper --in - --out -`.
+    \b
+    Examples:
+      iii functions wait text::upper --timeout 1m
+      iii functions wait text::upper text::gzip && echo ready
     """
     from iii_cli.commands.function_waiting import wait_for_functions
 

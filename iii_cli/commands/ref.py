@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from iii_cli.commands.rows import print_rows
 from iii_cli.commands.running import flags_of, tell
 from iii_cli.config.contexts import ContextStore
 from iii_cli.config.quantities import format_duration
@@ -17,9 +16,9 @@ from iii_cli.config.refspec import resolve_ref
 from iii_cli.config.saved_refs import BOTH_ENDS, SavedRef, SavedRefs
 from iii_cli.config.settings import GlobalFlags, engine_address
 from iii_cli.errors import UsageProblem
+from iii_cli.terminal.report import print_json, print_table
 from iii_cli.wire.address import EngineAddress
 from iii_cli.wire.ref import Direction
-from iii_cli.wire.strict_json import render
 
 __all__ = ("ref_app",)
 
@@ -83,10 +82,10 @@ def ls(ctx: typer.Context, as_json: AsJson = False) -> None:
     found, problems = store.ls()
     now = store.now()
     if as_json:
-        sys.stdout.write(render([_described(saved, now) for saved in found]) + "\n")
+        print_json([_described(saved, now) for saved in found])
     else:
         header = ("NAME", "STATE", "WRITER", "READER", "AGE", "ENGINE")
-        print_rows(header, [_row(saved, now) for saved in found])
+        print_table(header, [_row(saved, now) for saved in found])
     for problem in problems[1:]:
         _tell(flags_of(ctx), str(problem))
     if problems:
@@ -114,7 +113,7 @@ def show(
     wanted = saved.ends if end is None else (_end(saved, end),)
     if as_json:
         refs = {direction.noun: saved.ref(direction).to_json() for direction in wanted}
-        sys.stdout.write(render(refs if end is None else refs[wanted[0].noun]) + "\n")
+        print_json(refs if end is None else refs[wanted[0].noun])
     elif end is not None:
         sys.stdout.write(saved.ref(wanted[0]).to_token() + "\n")
     else:

@@ -20,6 +20,8 @@ TREE = {
     "t": Leaf("trigger:trigger_app", ""),
     "serve": Leaf("serve:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."),
     "functions": Leaf("functions:functions_app", "See which functions there are, and wait for them."),
+    "workers": Leaf("workers:workers_app", "See which workers are connected, and what they offer."),
+    "trace": Leaf("trace:trace_app", "See what happened in a trace."),
     "ref": Leaf("ref:ref_app", "Keep the refs of channels by name."),
     "context": Leaf("context:context_app", "Keep engines by name and choose one."),
     "engine": Leaf("engine:engine_app", "Run the embedded engine: for development, tests and CI."),

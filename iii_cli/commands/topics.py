@@ -60,6 +60,7 @@ Common ones:
   III_TRACEBACK      1: a bug in iii shows its traceback, which may hold secrets
   NO_COLOR, FORCE_COLOR    no colours, or colours even where no terminal is
   TRACEPARENT              the trace that `trigger --trace` continues
+  III_TRACEBACK            1: a bug of ours shows where it is, for a report
 
 A context's token goes only to that context's URL. A token over plain ws:// to
 another host warns once: use wss://.

@@ -63,9 +63,19 @@ def _call(invocation: Invocation, form: str) -> None:
     except FunctionFailed as failure:
         if failure.exit_status == ExitStatus.FAILED:
             _spend(invocation)
+        if failure.exit_status == ExitStatus.UNKNOWN:
+            failure.hint = _meant(invocation)
         raise
     _spend(invocation)
     print_document(result, form)
+
+
+def _meant(invocation: Invocation) -> str | None:
+    """What to do about a name that the engine does not know. An extra call, on the way to an error only."""
+    from iii_cli.commands.suggesting import meant_function
+
+    meant = meant_function(invocation.settings, invocation.function_id)
+    return f"did you mean {meant!r}?" if meant else None
 
 
 def _spend(invocation: Invocation) -> None:

@@ -60,7 +60,7 @@ class Talk:
             import json
 
             body = escape_json(json.dumps(failure.body(), indent=2, ensure_ascii=False))
-            self._line(f"Error: {body}")
+            self._line(f"Error: {body}" + (f"\niii: {clean(failure.hint)}" if failure.hint else ""))
         else:
             self._line(f"iii: {clean(str(failure))}")
 

@@ -238,7 +238,9 @@ def test_parity(
     status = _status(["trigger", *row.typed])
 
     shown = capfd.readouterr()
-    assert (status, [call["data"] for call in engine.calls]) == (
+    # Behind an unknown name ours asks for the nearest one.
+    asked = [call["data"] for call in engine.calls if call["function_id"] != "engine::functions::list"]
+    assert (status, asked) == (
         row.status,
         [] if row.data is MISSING else [row.data],
     ), shown.err

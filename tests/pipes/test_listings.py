@@ -1,0 +1,131 @@
+"""What the engine knows, as a person and as a program get it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.pipes.hostile import FUNCTION, TRICKS, hostile_worker
+from tests.pipes.program import Program, running_engine
+from tests.pipes.screen import on_screen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LISTS = ("functions ls", "functions ls --all", "workers ls", "ref ls", "context ls")
+DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Iterator[str]:
+    """An engine with a hostile worker and two of ours."""
+    with running_engine() as (url, _), hostile_worker(url):
+        yield url
+
+
+@pytest.fixture
+def iii(crowded: str, tmp_path: Path) -> Program:
+    return Program(tmp_path, crowded)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("functions", "ls"),
+        ("functions", "ls", "--ids"),
+        ("functions", "ls", "--json"),
+        ("functions", "info", FUNCTION),
+        ("functions", "info", FUNCTION, "--json"),
+        ("functions", "info", FUNCTION, "--template"),
+        ("functions", "info", "evil::fn"),
+        ("workers", "ls"),
+        ("workers", "ls", "--json"),
+        ("workers", "info", f"evil{TRICKS}"),
+        ("trigger", FUNCTION, "--help"),
+    ],
+    ids=lambda words: " ".join(words[:2] + words[3:]),
+)
+def test_nothing_that_a_worker_says_moves_the_cursor(iii: Program, words: tuple[str, ...]) -> None:
+    _, shown = on_screen(iii, *words, columns=200)
+    assert "fresh" in shown or "evil" in shown
+    assert DANGEROUS.search(shown) is None
+
+
+def test_json_keeps_what_the_worker_said(iii: Program) -> None:
+    """A program gets the truth, escaped where a terminal shows it."""
+    for text in (iii.ok("functions", "ls", "--json"), on_screen(iii, "functions", "ls", "--json")[1]):
+        rows = json.loads(text)
+        assert [row["description"] for row in rows if row["function_id"] == FUNCTION] == [TRICKS]
+
+
+@pytest.mark.parametrize("words", LISTS)
+def test_every_list_is_an_array_for_jq(iii: Program, words: str) -> None:
+    assert isinstance(json.loads(iii.ok(*words.split(), "--json")), list)
+
+
+def test_head_ends_a_list_quietly(iii: Program) -> None:
+    done = iii.shell("iii functions ls --all | head -1; echo ${PIPESTATUS[@]}")
+    first, statuses = done.stdout.decode().splitlines()
+    assert first.split("\t")[0] == "engine::baggage::get"
+    assert statuses in ("0 0", "141 0")
+    assert done.stderr == b""
+
+
+def test_a_table_has_a_header_on_a_terminal_only(iii: Program) -> None:
+    status, shown = on_screen(iii, "workers", "ls", "--runtime", "engine", columns=120)
+    header, row = shown.splitlines()
+    assert (status, header.split()[0], row.split()[0]) == (0, "WORKER", "engine")
+    assert iii.ok("workers", "ls", "--runtime", "engine").startswith("engine\tdefault\tengine\t")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--prefix", "engine::trace", "--all"), ["clear", "list", "tree"]),
+        (("--search", "nested", "--all"), ["tree"]),
+        (("--worker", "nobody"), []),
+        (("--all", "-n", "elsewhere"), []),
+    ],
+    ids=" ".join,
+)
+def test_filters(iii: Program, words: Any, expected: list[str]) -> None:
+    if isinstance(words, tuple):
+        ids = iii.ok("functions", "ls", "--ids", *words).split()
+        assert [name.rpartition("::")[2] for name in ids] == expected
+
+
+def test_info_of_a_worker_holds_its_functions(iii: Program) -> None:
+    found = json.loads(iii.ok("workers", "info", "engine", "--json"))
+    assert found["worker"]["runtime"] == "engine"
+    shown = iii.ok("workers", "info", "engine")
+    assert "engine::channels::create\t" in shown
+    assert "version" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("functions info engine::worker::list", "did you mean 'engine::workers::list'?"),
+        ("workers info engin", "did you mean 'engine'?"),
+        ("trigger evl::fn", "did you mean"),
+        ("functions lss", "Did you mean 'ls'?"),
+        ("functons ls", "Did you mean 'functions'"),
+        ("functions ls --jsn", "--json"),
+        ("channel read @nme", "no saved ref 'nme'"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_nearest(iii: Program, words: str, said: str) -> None:
+    done = iii.run(*words.split())
+    assert done.returncode in (2, 5)
+    assert said in done.stderr.decode()
+    assert done.stdout == b""
+
+
+def test_an_engine_that_is_gone_suggests_nothing_and_is_no_bug(tmp_path: Path) -> None:
+    done = Program(tmp_path, "ws://127.0.0.1:9").run("workers", "ls")
+    assert done.returncode == 3
+    assert done.stderr.decode().count("\n") == 1
