@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from iii_cli.client.call import call
+from iii_cli.commands.suggesting import rows_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import EngineUnreachable, TimedOut
 
@@ -44,10 +45,13 @@ def wait_for_functions(settings: Settings, names: Sequence[str], timeout: str) -
 
 def _missing(settings: Settings, names: list[str], deadline: float | None) -> list[str]:
     remaining = 10.0 if deadline is None else max(deadline - time.monotonic(), 0.1)
-    endpoint = settings.endpoint.replace(wait_engine=None)
+    connect_timeout = min(settings.endpoint.connect_timeout or remaining, remaining)
+    endpoint = settings.endpoint.replace(wait_engine=None, connect_timeout=connect_timeout)
     answer = call(endpoint, "engine::functions::list", {"include_internal": True}, timeout=remaining)
     namespace = settings.namespace or "default"
     known = {
-        row["function_id"] for row in answer["functions"] if row.get("namespace", "default") == namespace
+        row["function_id"]
+        for row in rows_of(answer, "functions")
+        if row.get("namespace", "default") == namespace
     }
     return [name for name in names if name not in known]

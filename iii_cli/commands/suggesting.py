@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.client.call import call
@@ -39,7 +38,7 @@ def meant_name(settings: Settings, name: str) -> str | None:
 
 
 def _meant(settings: Settings, name: str, noun: str, key: str, data: dict[str, Any]) -> str | None:
-    endpoint = replace(settings.endpoint, connect_timeout=ASK_SECONDS, wait_engine=None)
+    endpoint = settings.endpoint.replace(connect_timeout=ASK_SECONDS, wait_engine=None)
     try:
         answer = call(endpoint, f"engine::{noun}::list", data, timeout=ASK_SECONDS)
         known = [str(row[key]) for row in rows_of(answer, noun) if row.get(key)]
