@@ -89,7 +89,8 @@ class Filter:
         if self._waiting >= self._options.max_waiting + self._turns.value:
             raise FunctionFailed(
                 BUSY,
-                f"{self._options.max_parallel} calls run and {self._waiting} wait; try again later",
+                f"{self._options.max_parallel} calls run at once and {self._options.max_waiting} more wait; "
+                "try again later",
             )
         self._waiting += 1
         try:
