@@ -61,6 +61,7 @@ def test_whitespace_changes_nothing() -> None:
         b'{"iii":{"id":"x","close":{}}}',
         b'{"iii":{"v":1,"id":"x"},"more":1}',
         b'{"error":"x"}',
+        b'{"iii":{"v":1,"receipt":{"committed":true}}}',
         b'["iii"]',
         b'\xff{"iii":{"v":1}}',
         b'{"iii":' * 2000,
@@ -109,7 +110,7 @@ def _frame(inner: dict[str, Any]) -> bytes:
         _frame({"v": 1, "id": ID, "close": {**FIGURES, "bytes": 1.0}}),
         _frame({"v": 1, "id": ID, "abort": {"code": "1", "reason": ""}}),
         _frame({"v": 1, "id": ID, "abort": {"code": 1}}),
-        _frame({"v": 1, "receipt": {"committed": True}}),
+        _frame({"v": 1, "id": ID, "receipt": {"committed": True}}),
     ],
 )  # fmt: skip
 def test_a_frame_that_only_claims_to_be_a_seal_is_malformed(payload: bytes) -> None:

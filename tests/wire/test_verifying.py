@@ -103,6 +103,7 @@ ROWS: list[tuple[str, list[str | bytes], bool, dict[str, Any], Outcome]] = [
     ("an error at the end", [b"abc", ' {"error": "no such file"}'], True, {}, Outcome.PEER_ERROR),
     ("an error alone", ['{"error":{"code":5}}'], True, {"allow_empty": True}, Outcome.PEER_ERROR),
     ("an error with more", ['{"error":"x","more":1}'], True, {}, Outcome.FOREIGN),
+    ("a receipt", ['{"iii":{"v":1,"receipt":{}}}'], True, {}, Outcome.FOREIGN),
     ("an error in between", ['{"error":"x"}', "y"], True, {}, Outcome.FOREIGN),
     ("an error in a sealed stream", sealed('{"error":"x"}'), True, {}, Outcome.VERIFIED),
     ("no Close frame", [b"abc"], False, {}, Outcome.LOST),
