@@ -87,10 +87,14 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
 
 
 async def _read(order: ReadOrder, given: ResolvedRef, options: ReadOptions) -> Verdict | None:
-    if options.command is None:
-        await order.sink.open()
-    await order.reader.open()
-    mark_used(given)
+    try:
+        if options.command is None:
+            await order.sink.open()
+        await order.reader.open()
+        mark_used(given)
+    except BaseException:
+        order.sink.discard()  # the file beside FILE
+        raise
     if options.command is None:
         return await read_stream(order)
     async with spawn(options.command, stdin=PIPE) as child:

@@ -67,6 +67,12 @@ def test_a_refused_command_leaves_the_ref_unused(iii: Program, tmp_path: Path) -
     assert reading.communicate(timeout=20)[0] == b"still good"
 
 
+@pytest.mark.parametrize("ref", ["iii:read:nope:nope --url " + NOWHERE, "iii:read:nope:nope"])
+def test_a_read_that_never_began_leaves_nothing_behind(iii: Program, tmp_path: Path, ref: str) -> None:
+    assert iii.run("channel", "read", *ref.split(), "-o", str(tmp_path / "out")).returncode in (3, 5)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_used_ref_is_said_to_be_used(iii: Program, tmp_path: Path) -> None:
     writer, reader = iii.channel()
     reading = iii.start("channel", "read", reader)
