@@ -155,7 +155,7 @@ class _Connection:
             end.close()
 
     def _run(self) -> None:
-        with suppress(OSError):
+        try:
             while not all(flow.ended for flow in self._flows):
                 waiting = [flow.source for flow in self._flows if not flow.ended]
                 ready, _, _ = select.select(waiting, [], [], DRAIN)
@@ -164,10 +164,20 @@ class _Connection:
                 for flow in self._flows:
                     if flow.source in ready:
                         self._move(flow)
+        except OSError:
+            self._reset()  # one side broke: so does the other
+
+    def _reset(self) -> None:
+        with self._ending:  # one side may be gone, and the case over, before the other is reset
+            for end in self._sockets:
+                _reset(end)
 
     def _move(self, flow: _Flow) -> None:
         data = flow.source.recv(CHUNK)
         if not data:
+            cut = all(each.discard for each in self._flows)
+            if cut and self._misfortune and self._misfortune.end != flow.name:
+                raise ConnectionResetError  # who received has let go: who sends meets a closed socket
             flow.ended = True
             if not flow.discard:
                 flow.target.shutdown(socket.SHUT_WR)
@@ -210,13 +220,11 @@ class _Connection:
                 flow.discard = True
                 flow.target.shutdown(socket.SHUT_WR)
             case "reset":
-                with self._ending:  # one side may be gone, and the case over, before the other is reset
-                    for end in self._sockets:
-                        _reset(end)
                 raise ConnectionResetError
             case "stall":
                 self._proxy.over.wait(2 * DRAIN)
-                raise TimeoutError
+                for each in self._flows:
+                    each.discard = each.ended = True
             case "delay":
                 self._proxy.over.wait(DELAY)
             case "split":
