@@ -69,6 +69,7 @@ class Child:
         self._pidfd = _open_pidfd(process.pid)
         self._foreground = Foreground(process.pid)
         self._group_gone = False
+        self._watched = False
         _living.add(self)
 
     async def wait(self) -> int:
@@ -141,11 +142,16 @@ class Child:
         if self._pidfd is None:
             await anyio.sleep(look)
             return
-        with anyio.move_on_after(TERMINAL_SECONDS if self._foreground.possible else math.inf):
-            try:
+        if self._watched:  # `wait` and `terminate` at the same time
+            await anyio.sleep(look)
+            return
+        self._watched = True
+        try:
+            with anyio.move_on_after(TERMINAL_SECONDS if self._foreground.possible else math.inf):
                 await anyio.wait_readable(self._pidfd)
-            except anyio.BusyResourceError:  # `wait` and `terminate` at the same time
-                await anyio.sleep(look)
+        finally:
+            self._watched = False
+            self._close_pidfd()
 
     def _look(self) -> int | None:
         """Reap it if it has exited, and hear whether it was stopped."""
@@ -171,10 +177,14 @@ class Child:
         self.exit_code = code if code >= 0 else 128 - code
         self._foreground.take_back(restore=code < 0)
         self._signal(0)  # its number may be taken by others as soon as the group is empty
-        if self._pidfd is not None:
+        self._close_pidfd()
+        _living.discard(self)
+
+    def _close_pidfd(self) -> None:
+        """Once it has exited and nobody waits: closed under a waiter, it would not wake him (see Source)."""
+        if self._pidfd is not None and self.exit_code is not None and not self._watched:
             os.close(self._pidfd)
             self._pidfd = None
-        _living.discard(self)
 
     async def _wait_for_group(self) -> None:
         while not self._group_gone and group_runs(self.pid):  # noqa: ASYNC110 - nothing tells

@@ -1,6 +1,6 @@
 """A descriptor that takes what it can at once and never makes us wait (house.md 4.4).
 
-* regular files and block devices are written directly, epoll refuses them;
+* what epoll refuses because it is always ready is written directly: files, disks, /dev/null;
 * sockets are given MSG_DONTWAIT;
 * pipes and terminals are opened once more, non-blocking: O_NONBLOCK on the description that the shell shares
   would break the shell;
@@ -43,7 +43,7 @@ class Outlet:
             if self.kind is Kind.PIPE:
                 grow_pipe(fd)
             self._own = own_description(fd, os.O_WRONLY)
-        self._blocks = self._own is None and self.kind not in {Kind.FILE, Kind.BLOCK}
+        self._blocks = self._own is None and self._may_block()
 
     @property
     def ready_fd(self) -> int:
@@ -70,6 +70,19 @@ class Outlet:
         if self._own is not None:
             own, self._own, self._blocks = self._own, None, True
             os.close(own)
+
+    def _may_block(self) -> bool:
+        """Not a file, and no device such as /dev/null, which epoll refuses because it is always ready."""
+        if self.kind in {Kind.FILE, Kind.BLOCK}:
+            return False
+        if self.kind is not Kind.DEVICE or not hasattr(select, "epoll"):
+            return True
+        with select.epoll() as probe:
+            try:
+                probe.register(self._fd, select.EPOLLOUT)
+            except PermissionError:
+                return False
+        return True
 
     def _open_socket(self) -> None:
         import socket

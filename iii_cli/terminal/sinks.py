@@ -84,6 +84,8 @@ class DescriptorSink(Sink):
         self.name = name
         self._fd = fd
         self._owned = owned
+        self._writing = False
+        self._discarded = False
         self._turns = Turns()
         try:
             self._outlet = Outlet(fd)
@@ -101,19 +103,29 @@ class DescriptorSink(Sink):
 
     async def write(self, chunk: Buffer) -> None:
         rest = memoryview(chunk).cast("B")
-        while rest:
-            await self._turns.give()
+        self._writing = True
+        try:
+            while rest:
+                await self._turns.give()
+                rest = rest[await self._write_some(rest) :]
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise BrokenPipeError(error.errno, "the reader left") from None
+        except OSError as error:
+            raise cannot_write(self.name, error) from None
+        finally:
+            self._writing = False
+            if self._discarded:
+                self.discard()
+
+    async def _write_some(self, rest: memoryview) -> int:
+        while True:
             try:
                 count = self._outlet.offer(rest)
             except BlockingIOError:
-                await self._wait()
-            except (BrokenPipeError, ConnectionResetError) as error:
-                raise BrokenPipeError(error.errno, "the reader left") from None
-            except OSError as error:
-                raise cannot_write(self.name, error) from None
+                await anyio.wait_writable(self._outlet.ready_fd)
             else:
                 self.bytes_written += count
-                rest = rest[count:]
+                return count
 
     async def finish(self) -> None:
         try:
@@ -128,6 +140,10 @@ class DescriptorSink(Sink):
             self.discard()
 
     def discard(self) -> None:
+        """Close it. Does not wake a writer: cancel it. The descriptor lives until it has gone, see Source."""
+        self._discarded = True
+        if self._writing:
+            return
         try:
             self._close()
         except OSError:
@@ -140,12 +156,6 @@ class DescriptorSink(Sink):
             if self._owned:
                 self._owned = False
                 os.close(self._fd)
-
-    async def _wait(self) -> None:
-        try:
-            await anyio.wait_writable(self._outlet.ready_fd)
-        except OSError as error:
-            raise cannot_write(self.name, error) from None
 
 
 class StdoutSink(DescriptorSink):

@@ -47,6 +47,8 @@ class Source:
         self._own: int | None = None
         self._socket: socket.socket | None = None
         self._ended = False
+        self._reading = False
+        self._closed = False
         self._turns = Turns()
         self._kind = self._checked_kind()
         self.size = self._size()
@@ -108,21 +110,32 @@ class Source:
             raise ValueError("no room to read into")
         if self._ended:
             return 0  # a terminal would ask its person for more
-        await self._turns.give()
-        while True:
-            try:
-                count = self._attempt(view)
-            except BlockingIOError:
+        self._reading = True
+        try:
+            await self._turns.give()
+            while (count := self._attempt_or_none(view)) is None:
                 await self._wait()
-            except OSError as error:
-                raise _cannot_read(self.name, error) from None
-            else:
-                self.bytes_read += count
-                self._ended = count == 0
-                return count
+        except OSError as error:
+            raise _cannot_read(self.name, error) from None
+        finally:
+            self._reading = False
+            if self._closed:
+                self._release()
+        self.bytes_read += count
+        self._ended = self._ended or count == 0
+        return count
 
     def close(self) -> None:
-        """Give back what was opened here, and the descriptor itself if it is ours. Safe to repeat."""
+        """Give back what was opened here, and the descriptor itself if it is ours. Safe to repeat.
+
+        Does not wake a reader: cancel it. The descriptor lives until it has gone; closed under a waiter, its
+        number would go to the next socket, and the waiter's clean-up would take that one's registration.
+        """
+        self._closed = True
+        if not self._reading:
+            self._release()
+
+    def _release(self) -> None:
         self._ended = True
         if self._socket is not None:
             self._socket.detach()
@@ -134,11 +147,14 @@ class Source:
             self._owned = False
             os.close(self._fd)
 
-    async def _wait(self) -> None:
+    def _attempt_or_none(self, view: memoryview) -> int | None:
         try:
-            await anyio.wait_readable(self._fd if self._own is None else self._own)
-        except OSError as error:
-            raise _cannot_read(self.name, error) from None
+            return self._attempt(view)
+        except BlockingIOError:
+            return None
+
+    async def _wait(self) -> None:
+        await anyio.wait_readable(self._fd if self._own is None else self._own)
 
     def _checked_kind(self) -> Kind:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,3 +94,14 @@ def test_a_drawing_makes_way_for_lines(heard: Heard) -> None:
     talk.done(0)
     talk.done(0)
     assert said() == "\r\x1b[K40%" + "\r\x1b[Kiii: a line\n40%" + "\r\x1b[K50%" + "\r\x1b[K"
+
+
+def test_saying_something_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, iii_cli.terminal.descriptors, iii_cli.terminal.report, iii_cli.terminal.talk as door;"
+        "door.talk.notice('light'); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = {"anyio", "asyncio", "rich", "websockets", "platformdirs", "socket", "json", "subprocess"}
+    assert not heavy & set(done.stdout.split())
+    assert done.stderr == "iii: light\n"
