@@ -6,9 +6,11 @@ Light: the command tree and typer are imported when there is something to parse.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from iii_cli import __version__
@@ -23,9 +25,14 @@ __all__ = ("main",)
 # What a print of help or of a version can run into; every other system call is translated where it is made.
 OUTPUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
+# Objects, before Python looks for garbage: loading modules makes none, and the default of 700 looks sixty
+# times.
+COLLECT_AFTER = 20_000
+
 
 def main() -> NoReturn:
     """Run the program; every way out is here."""
+    gc.set_threshold(COLLECT_AFTER)
     reserve_descriptors()
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
@@ -141,11 +148,13 @@ def _flush() -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """Exit without the interpreter's noise about a stdout that nobody reads."""
+    """Hand over what is still ours to say, and be gone.
+
+    Without the interpreter's noise about a stdout that nobody reads, and without its taking everything apart,
+    which the system does at once: a tenth of the time of a one-line command.
+    """
     if talked := sys.modules.get("iii_cli.terminal.talk"):
         talked.talk.done(status)
-    try:
+    with suppress(BrokenPipeError, LocalProblem):  # which the status says already
         _flush()
-    except (BrokenPipeError, LocalProblem):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.exit(int(status))
+    os._exit(int(status))

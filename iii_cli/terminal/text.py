@@ -10,19 +10,20 @@ import re
 
 __all__ = ("clean", "ellipsis", "escape_json", "width_of")
 
+# Patterns are text: `re` compiles and keeps them at their first use, and most commands have none.
 # Whole sequences first, so that their letters do not stay behind: CSI, then OSC and its kin, then the rest.
 # No part may begin inside another: the time stays proportional to the length, whatever a worker sends.
-_SEQUENCE = re.compile(
+_SEQUENCE = (
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x80-\x9f]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-~]"
 )
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _INVISIBLE = "\u2028\u2029\ufff9-\ufffb\U000e0000-\U000e007f"  # line separators, annotations, tags
-_UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}{_INVISIBLE}]")
-_UNSAFE_IN_JSON = re.compile(f"[\x7f-\x9f{_BIDI}{_INVISIBLE}\ud800-\udfff]")
-_BREAKS = re.compile(r"[\t\n\r\x0b\x0c\x85\u2028\u2029]+")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSAFE = f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}{_INVISIBLE}]"
+_UNSAFE_IN_JSON = f"[\x7f-\x9f{_BIDI}{_INVISIBLE}\ud800-\udfff]"
+_BREAKS = r"[\t\n\r\x0b\x0c\x85\u2028\u2029]+"
+_SURROGATE = "[\ud800-\udfff]"
 
 
 def clean(text: str, *, keep_newlines: bool = False) -> str:
@@ -31,14 +32,16 @@ def clean(text: str, *, keep_newlines: bool = False) -> str:
     Line breaks and tabs become a space, so that a line stays a line; `keep_newlines` keeps newlines and
     tabs, for text that may have several lines. Half a surrogate pair becomes U+FFFD: it has no UTF-8.
     """
-    text = _SEQUENCE.sub("", text)
-    text = text.replace("\r\n", "\n") if keep_newlines else _BREAKS.sub(" ", text)
-    return _SURROGATE.sub("\ufffd", _UNSAFE.sub("", text))
+    if text.isascii() and text.isprintable():
+        return text
+    text = re.sub(_SEQUENCE, "", text)
+    text = text.replace("\r\n", "\n") if keep_newlines else re.sub(_BREAKS, " ", text)
+    return re.sub(_SURROGATE, "\ufffd", re.sub(_UNSAFE, "", text))
 
 
 def escape_json(text: str) -> str:
     r"""JSON text with the characters that `clean` removes written as \uXXXX: the value stays the same."""
-    return _UNSAFE_IN_JSON.sub(_escaped, text)
+    return re.sub(_UNSAFE_IN_JSON, _escaped, text)
 
 
 def _escaped(match: re.Match[str]) -> str:

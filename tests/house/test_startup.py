@@ -29,11 +29,9 @@ TYPER_AND_PARSERS = {"typer", "json", "inspect", "socket"}
 REPORT = """
 import sys
 sys.argv[0] = "iii"
-try:
-    from iii_cli.app import main
-    main()
-finally:
-    sys.__stderr__.write("\\n" + " ".join(sys.modules))
+from iii_cli.app import _status
+_status(sys.argv[1:])
+sys.stderr.write("\\n" + " ".join(sys.modules))
 """
 NOBODY = ("--url", "ws://127.0.0.1:9")  # discard: nothing listens there
 
