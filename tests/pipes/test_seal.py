@@ -1,0 +1,272 @@
+"""What a seal is good for, with the installed program: producers, consumers, receipts, modes, outputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.pipes.program import Program
+
+Ended = tuple[int, bytes, str]
+
+
+def both(
+    iii: Program,
+    write: list[str],
+    read: list[str],
+    stdin: bytes = b"",
+    create: tuple[str, ...] = (),
+) -> tuple[Ended, Ended]:
+    """Run a writer and a reader to their ends: exit status, stdout, stderr of each."""
+    iii.ok("channel", "create", "--save", "x", "--force", *create)
+    reading = iii.start("channel", "read", "@x", *read)
+    wrote = iii.run("channel", "write", "@x", *write, stdin=stdin)
+    out, err = reading.communicate(timeout=20)
+    return (wrote.returncode, wrote.stdout, wrote.stderr.decode()), (reading.returncode, out, err.decode())
+
+
+# A COMMAND that produces
+
+
+def test_a_producer_that_succeeds_ends_the_stream(iii: Program) -> None:
+    wrote, read = both(iii, ["--", "printf", "hello"], [])
+    assert wrote == (0, b"", "")
+    assert read == (0, b"hello", "")
+
+
+@pytest.mark.parametrize(
+    ("script", "said"), [("printf half; exit 3", "sh exited 3"), ("printf half; kill -9 $$", "SIGKILL")]
+)
+def test_a_producer_that_fails_aborts_the_stream(iii: Program, script: str, said: str) -> None:
+    wrote, read = both(iii, ["--", "sh", "-c", script], [])
+    assert wrote[0] == 11
+    assert said in wrote[2]
+    assert (read[0], read[1]) == (7, b"half")
+    assert "aborted by the writer: sh" in read[2]
+    assert "printf" not in read[2], "a reason names the command's first word only"
+
+
+def test_exit_code_passes_the_producers_own_on(iii: Program) -> None:
+    wrote, read = both(iii, ["--exit-code", "--", "sh", "-c", "exit 42"], [])
+    assert (wrote[0], read[0]) == (42, 7)
+
+
+def test_a_failing_producer_before_a_pipe_cannot_be_seen(iii: Program) -> None:
+    """Documented in the help of `channel write`, next to the form that can be."""
+    done = iii.shell(
+        "iii channel create --save x; iii channel read @x & (false | iii channel write @x); wait"
+    )
+    assert done.returncode == 0
+    assert "-- false" in iii.ok("channel", "write", "--help")
+
+
+def test_a_signal_leaves_no_producer_behind(iii: Program, tmp_path: Path) -> None:
+    iii.ok("channel", "create", "--save", "x")
+    reading = iii.start("channel", "read", "@x")
+    script = f"echo $$ > {tmp_path}/pid; printf ready; sleep 60 & wait"
+    writing = iii.start("channel", "write", "@x", "--", "sh", "-c", script)
+    assert reading.stdout is not None
+    assert reading.stdout.read(5) == b"ready"
+    writing.send_signal(signal.SIGTERM)
+    writing.communicate(timeout=20)
+    assert writing.returncode == 143
+    assert (reading.communicate(timeout=20)[1].count(b"aborted"), reading.returncode) == (1, 7)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(int((tmp_path / "pid").read_text()), 0)
+
+
+# A COMMAND that consumes
+
+
+def test_a_consumer_gets_the_stream_and_its_end(iii: Program) -> None:
+    wrote, read = both(iii, [], ["--", "wc", "-c"], stdin=b"x" * 100_000)
+    assert (wrote[0], read[0], read[1].strip()) == (0, 0, b"100000")
+
+
+def test_a_consumer_that_fails_is_11(iii: Program) -> None:
+    _, read = both(iii, [], ["--", "sh", "-c", "cat >/dev/null; exit 4"], stdin=b"x")
+    assert (read[0], "sh exited 4" in read[2]) == (11, True)
+    _, read = both(iii, [], ["--exit-code", "--", "sh", "-c", "cat >/dev/null; exit 4"], stdin=b"x")
+    assert read[0] == 4
+
+
+def test_a_consumer_that_had_enough_is_a_success(iii: Program) -> None:
+    iii.ok("channel", "create", "--save", "x")
+    writing = iii.start("channel", "write", "@x", "/dev/zero")
+    read = iii.run("channel", "read", "@x", "--", "head", "-c", "10")
+    assert (read.returncode, read.stdout, read.stderr) == (0, bytes(10), b"")
+    writing.communicate(timeout=20)
+    assert writing.returncode == 9
+
+
+def test_a_consumer_never_sees_a_truncated_stream_end(iii: Program, tmp_path: Path) -> None:
+    """It is stopped before its stdin is closed, so it cannot take half for the whole."""
+    consumer = ["--", "sh", "-c", f"cat > {tmp_path}/got; echo done > {tmp_path}/done"]
+    wrote, read = both(iii, ["--", "sh", "-c", "printf half; exit 1"], consumer)
+    assert (wrote[0], read[0]) == (11, 7)
+    assert not (tmp_path / "done").exists()
+    wrote, read = both(iii, ["--", "sh", "-c", "printf half; exit 1"], ["--deliver-partial", *consumer])
+    assert (wrote[0], read[0]) == (11, 7)
+    assert (tmp_path / "done").exists()
+    assert (tmp_path / "got").read_bytes() == b"half"
+
+
+# Receipts
+
+
+def test_a_receipt_comes_after_the_rename(iii: Program, tmp_path: Path) -> None:
+    target = tmp_path / "db.sql"
+    wrote, read = both(iii, ["--receipt", "--", "printf", "data"], ["-o", str(target)])
+    assert (wrote, read) == ((0, b"", ""), (0, b"", ""))
+    assert target.read_bytes() == b"data"
+
+
+def test_a_receipt_of_a_consumer_that_ended_well(iii: Program) -> None:
+    wrote, read = both(iii, ["--receipt"], ["--", "cat"], stdin=b"data")
+    assert (wrote[0], read[0], read[1]) == (0, 0, b"data")
+    wrote, read = both(iii, ["--receipt"], ["--", "sh", "-c", "cat >/dev/null; exit 1"], stdin=b"data")
+    assert (wrote[0], read[0]) == (9, 11)
+    assert "sh exited 1" in wrote[2]
+
+
+def test_an_output_that_is_a_pipe_is_not_confirmed(iii: Program) -> None:
+    wrote, read = both(iii, ["--receipt"], [], stdin=b"data")
+    assert (wrote[0], read[:2]) == (9, (0, b"data"))
+    assert "pipe" in wrote[2]
+
+
+def test_a_full_disk_is_told_to_the_writer(iii: Program) -> None:
+    wrote, read = both(iii, ["--receipt"], ["-o", "/dev/full"], stdin=b"data" * 100_000)
+    assert (wrote[0], read[0]) == (9, 10)
+    assert "no space left" in wrote[2].lower()
+
+
+def test_a_reader_killed_after_the_last_byte_confirms_nothing(iii: Program) -> None:
+    iii.ok("channel", "create", "--save", "x")
+    reading = iii.start("channel", "read", "@x")
+    writing = iii.start("channel", "write", "@x", "--receipt", stdin=subprocess.PIPE)
+    assert writing.stdin is not None
+    assert reading.stdout is not None
+    writing.stdin.write(b"data")
+    writing.stdin.flush()
+    assert reading.stdout.read(4) == b"data"
+    reading.kill()
+    reading.communicate()
+    writing.communicate(timeout=20)
+    assert writing.returncode == 9
+
+
+def test_a_reader_that_is_not_ours_sends_no_receipt(iii: Program, tmp_path: Path) -> None:
+    """Stands in for one: a reader of the same channel that never answers."""
+    iii.ok("channel", "create", "--save", "x")
+    wrote = iii.run("channel", "write", "@x", "--receipt", "--receipt-timeout", "500ms", stdin=b"data")
+    assert wrote.returncode == 9
+    assert b"only `iii` readers send receipts" in wrote.stderr
+
+
+# Modes
+
+
+def test_lines_are_messages_and_come_out_as_lines(iii: Program) -> None:
+    text = "one\n\n\r\nlast without newline ä".encode()
+    wrote, read = both(iii, ["--lines"], [], stdin=text)
+    assert (wrote[0], read[:2]) == (0, (0, text + b"\n"))
+    wrote, read = both(iii, ["--lines"], ["--text"], stdin=b"a\nb\n")
+    assert read[:2] == (0, b"ab")
+    wrote, read = both(iii, ["--lines"], ["--jsonl"], stdin=b"a\n")
+    assert read[:2] == (0, b'{"text":"a"}\n')
+
+
+def test_a_very_long_line_arrives(iii: Program) -> None:
+    line = b"x" * 9_000_000 + b"\n"
+    wrote, read = both(iii, ["--lines"], [], stdin=line)
+    assert (wrote[0], read[0]) == (0, 0), (wrote[2], read[2])
+    assert read[1] == line
+
+
+def test_jsonl_loses_nothing(iii: Program) -> None:
+    frames = b'{"text":"\xc3\xa4"}\n{"base64":"AP8="}\n{"text":""}\n{"base64":""}\n'
+    wrote, read = both(iii, ["--jsonl"], [], stdin=frames)
+    assert (wrote[0], read[:2]) == (0, (0, frames))
+
+
+def test_invalid_utf8_is_refused_and_the_reader_hears_of_it(iii: Program) -> None:
+    wrote, read = both(iii, ["--lines"], [], stdin=b"good\nbad \xff\n")
+    assert (wrote[0], read[0]) == (10, 7)
+    assert "line 2 is not UTF-8" in wrote[2]
+
+
+def test_a_mode_that_contradicts_the_stream_is_refused_before_anything_is_written(iii: Program) -> None:
+    _, read = both(iii, [], ["--lines"], stdin=b"bytes")
+    assert (read[0], read[1]) == (2, b"")
+    _, read = both(iii, ["--no-seal"], ["--lines"], stdin=b"bytes")
+    assert read[0] == 8
+    _, read = both(iii, ["--no-seal", "--lines"], [], stdin=b"a line\n")
+    assert read[0] == 8
+    _, read = both(iii, ["--no-seal", "--lines"], ["--messages", "stderr"], stdin=b"a line\n")
+    assert (read[0], "a line" in read[2]) == (0, True)
+
+
+# Verdicts
+
+
+def test_an_unsealed_stream_is_said_to_be_unverified(iii: Program) -> None:
+    wrote, read = both(iii, ["--no-seal"], [], stdin=b"data")
+    assert (wrote[0], read[:2]) == (0, (0, b"data"))
+    assert (read[2].count("\n"), "could not be verified" in read[2]) == (1, True)
+    _, read = both(iii, ["--no-seal"], ["--require-seal"], stdin=b"data")
+    assert read[0] == 7
+
+
+def test_nothing_at_all_is_6_unless_it_is_allowed(iii: Program) -> None:
+    _, read = both(iii, ["--no-seal"], [])
+    assert read[0] == 6
+    _, read = both(iii, ["--no-seal"], ["--allow-empty"])
+    assert read[0] == 0
+
+
+def test_sha256_is_the_digest_that_sha256sum_prints(iii: Program) -> None:
+    wrote, read = both(iii, ["--digest", "sha256"], [], stdin=b"data")
+    assert (wrote[0], read[:2]) == (0, (0, b"data"))
+
+
+# Outputs
+
+
+def test_outputs_that_are_no_plain_files(iii: Program, tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    _, read = both(iii, [], ["-o", str(tmp_path / "link")], stdin=b"new")
+    assert read[0] == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+    assert both(iii, [], ["-o", "/dev/null"], stdin=b"x" * 100_000)[1][0] == 0
+    assert both(iii, [], ["-o", "/dev/full"], stdin=b"x" * 100_000)[1][0] == 10
+    os.mkfifo(tmp_path / "fifo")
+    with subprocess.Popen(["cat", str(tmp_path / "fifo")], stdout=subprocess.PIPE) as cat:
+        assert both(iii, [], ["-o", str(tmp_path / "fifo")], stdin=b"through")[1][0] == 0
+        assert cat.communicate(timeout=10)[0] == b"through"
+
+
+def test_no_clobber_keep_partial_and_a_failed_stream(iii: Program, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    broken = ["--", "sh", "-c", "printf half; exit 1"]
+    assert both(iii, broken, ["-o", str(target)])[1][0] == 7
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(("out", ".out"))) == []
+    assert both(iii, broken, ["-o", str(target), "--keep-partial"])[1][0] == 7
+    assert (tmp_path / "out.part").read_bytes() == b"half"
+    assert not target.exists()
+    target.write_bytes(b"precious")
+    iii.ok("channel", "create", "--save", "y")
+    refused = iii.run("channel", "read", "@y", "-o", str(target), "--no-clobber")
+    assert (refused.returncode, target.read_bytes()) == (10, b"precious")
+    rows = json.loads(iii.ok("ref", "ls", "--json"))
+    assert [row["state"] for row in rows if row["name"] == "y"] == ["unused"]
