@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
 from iii_cli.errors import Interrupted, sole_cause
@@ -72,7 +72,7 @@ async def _until_signalled(body: Callable[..., Awaitable[T]], args: tuple[Any, .
             task_status.started()
             async for signum in signals:
                 if stopped:
-                    os._exit(128 + signum)
+                    _stop_at_once(signum)
                 stopped.append(signum)
                 _say_stopped(signum)
                 scope.cancel()
@@ -86,6 +86,14 @@ async def _until_signalled(body: Callable[..., Awaitable[T]], args: tuple[Any, .
     if stopped and not done:
         raise Interrupted(stopped[0])
     return result[0]
+
+
+def _stop_at_once(signum: int) -> NoReturn:
+    """No COMMAND of ours outlives us, not even one that does not listen to SIGTERM."""
+    from iii_cli.terminal.children import kill_children
+
+    kill_children()
+    os._exit(128 + signum)
 
 
 def _say_stopped(signum: int) -> None:
