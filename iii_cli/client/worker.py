@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.messages import Action
     from iii_cli.wire.ref import ChannelRef
 
-__all__ = ("Channel", "Worker", "WorkerStatistics", "open_worker")
+__all__ = ("CALLS_MAX", "Channel", "Worker", "WorkerStatistics", "open_worker")
 
 CHANNEL_BUFFER = 16  # messages; times our largest frame, 1 MiB, the 16 MiB of design.md section 4
 CALLS_MAX = 256  # answered at once; what comes beyond is refused, so that a flood cannot exhaust memory
