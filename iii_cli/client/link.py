@@ -99,7 +99,7 @@ class Link:
     async def open(
         cls,
         endpoint: Endpoint,
-        identity: Identity,
+        identity: Identity | None,
         *,
         previous: Link | None = None,
         ping_every: float = PING_SECONDS,
@@ -107,11 +107,14 @@ class Link:
     ) -> Link:
         """Dial, take over from the `previous` connection, announce ourselves, and wait for the answer.
 
+        Without an identity nothing is announced and nothing awaited: who only calls needs no name.
         The endpoint's `connect_timeout` bounds the answer too. Raises EngineUnreachable, NotAuthorised,
         NameTaken, FunctionFailed.
         """
         ws = await open_websocket(endpoint, endpoint.address.worker_target(), what="engine")
         link = cls(endpoint, ws, ping_every=ping_every, dead_after=dead_after)
+        if identity is None:
+            return link
         try:
             with anyio.move_on_after(endpoint.connect_timeout):
                 await link._announce(identity, previous)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from iii_cli.commands.trigger_order import TriggerOptions
+from iii_cli.commands.trigger_order import StreamOptions, TriggerOptions
 
 __all__ = ("trigger_app",)
 
@@ -46,6 +46,62 @@ def trigger_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the payload, keys masked, and make no call.")
     ] = False,
+    ins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--in",
+            metavar="[KEY=]SOURCE",
+            help="Stream FILE, - or cmd:COMMAND to the function; its reader ref is put at KEY. [stdin]",
+        ),
+    ] = None,
+    outs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--out",
+            metavar="[KEY=]TARGET",
+            help="Stream from the function to FILE, - or cmd:COMMAND; a writer ref is put at KEY. [stdout]",
+        ),
+    ] = None,
+    read: Annotated[
+        str | None,
+        typer.Option(metavar="PATH[=TARGET]", help="Read the ref found at PATH of the result."),
+    ] = None,
+    result: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Where the result goes; stderr if stdout is a stream.")
+    ] = None,
+    lines: Annotated[bool, typer.Option("--lines", help="Streams: a line is a text message.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="--out: text messages joined as they are.")] = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help='Streams: a line is a frame, {"text":…} or {"base64":…}.')
+    ] = False,
+    messages: Annotated[
+        str | None, typer.Option(metavar="WHERE", help="Text messages beside bytes: stderr, drop or FILE.")
+    ] = None,
+    seal: Annotated[
+        bool | None,
+        typer.Option("--seal/--no-seal", help="Seal what --in sends. [bytes: yes, text messages: no]"),
+    ] = None,
+    require_seal: Annotated[
+        bool, typer.Option("--require-seal", help="An --out that cannot be verified fails.")
+    ] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="An empty --out is no failure.")] = False,
+    no_clobber: Annotated[bool, typer.Option("--no-clobber", help="Refuse a FILE that exists.")] = False,
+    keep_partial: Annotated[bool, typer.Option("--keep-partial", help="Keep FILE.part on failure.")] = False,
+    buffer: Annotated[
+        int | None, typer.Option(metavar="N", help="Messages that the engine holds for a stream.")
+    ] = None,
+    linger: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="After the result: silence before a stream is looked into. [5s]"),
+    ] = None,
+    stall_timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="End when nothing moved for so long. [60s after the result]"),
+    ] = None,
+    progress: Annotated[str, typer.Option(metavar="WHEN", help="auto, always, never or json.")] = "auto",
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Pass on the code of a COMMAND, or `exit_code` of the result.")
+    ] = False,
     timeout: Annotated[
         str | None, typer.Option(metavar="TIME", help="Limit for the whole of it. 0: none. [30s]")
     ] = None,
@@ -59,20 +115,20 @@ def trigger_command(
     help_wanted: Annotated[
         bool, typer.Option("-h", "--help", help="Show this; with FUNCTION, what the engine knows of it.")
     ] = False,
-) -> None:
-    """Call a function and print its result as JSON; nothing for null.
+) -> int:
+    """Call a function, with streams if it wants some, and print its result as JSON; nothing for null.
 
     The error of a function goes to stderr, with exit 1; an unknown function is exit 5.
 
-    Examples: `iii trigger orders::create id=7 -s zip=01234`; `iii t files::index --ref reader=@x/reader`;
-    `iii trigger orders::create --help`.
+    Examples: `iii trigger orders::create id=7 -s zip=01234`; `iii trigger orders::create --help`;
+    `iii trigger text::gzip --in big.bin --out big.gz`; `iii trigger llm::chat prompt=hi --out - --text`.
     """
     if help_wanted and function is None:
         typer.echo(ctx.get_help())
-        return
+        return 0
     from iii_cli.commands.trigger_call import trigger
 
-    trigger(
+    return trigger(
         ctx,
         TriggerOptions(
             function=function,
@@ -88,6 +144,26 @@ def trigger_command(
             timeout_ms=timeout_ms,
             address=address,
             port=port,
+            exit_code=exit_code,
             help_wanted=help_wanted,
+            streams=StreamOptions(
+                ins=tuple(ins or ()),
+                outs=tuple(outs or ()),
+                read=read,
+                result=result,
+                lines=lines,
+                text=text,
+                jsonl=jsonl,
+                messages=messages,
+                seal=seal,
+                require_seal=require_seal,
+                allow_empty=allow_empty,
+                no_clobber=no_clobber,
+                keep_partial=keep_partial,
+                buffer=buffer,
+                linger=linger,
+                stall_timeout=stall_timeout,
+                progress=progress,
+            ),
         ),
     )

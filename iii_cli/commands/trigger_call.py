@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from iii_cli.client.call import call, send_void
 from iii_cli.commands.given_ref import mark_used
@@ -13,6 +14,8 @@ from iii_cli.wire.messages import InvokeFunction, Void
 from iii_cli.wire.payload import masked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import typer
 
     from iii_cli.commands.trigger_order import Invocation, TriggerOptions
@@ -20,22 +23,50 @@ if TYPE_CHECKING:
 __all__ = ("trigger",)
 
 
-def trigger(ctx: typer.Context, options: TriggerOptions) -> None:
-    """Make the call that was typed, or say what it would be, or what the function is for."""
+def trigger(ctx: typer.Context, options: TriggerOptions) -> int:
+    """Make the call that was typed, or say what it would be, or what the function is for.
+
+    Returns 0, or with `--exit-code` the `exit_code` of the result.
+    """
     if options.help_wanted:
         from iii_cli.commands.trigger_help import show_function_help
 
-        return show_function_help(ctx, options)
-    if options.void and options.form != "pretty":
-        raise UsageProblem("--void has no result, so there is no --format for it")
+        show_function_help(ctx, options)
+        return ExitStatus.DONE
+    if options.void:
+        _check_void(options)
     invocation = prepare(ctx, options)
     if options.dry_run:
-        print_document(masked(invocation.payload))
-    elif options.void:
+        print_document(masked(_payload(invocation, options)))
+        return ExitStatus.DONE
+    if options.void:
         _send(invocation)
-    else:
-        _call(invocation, options.form)
-    return None
+        return ExitStatus.DONE
+    with_streams = options.streams.wanted or options.streams.result is not None
+    result = _stream(invocation, options) if with_streams else _call(invocation, options.form)
+    return _exit_code(result) if options.exit_code else ExitStatus.DONE
+
+
+def _check_void(options: TriggerOptions) -> None:
+    if options.form != "pretty" or options.exit_code or options.streams.result is not None:
+        raise UsageProblem("--void has no result, so --format, --result and --exit-code say nothing")
+    if options.streams.wanted:
+        raise UsageProblem("--void does not wait, so nothing can be streamed")
+
+
+def _payload(invocation: Invocation, options: TriggerOptions) -> Any:
+    if not options.streams.wanted:
+        return invocation.payload
+    from iii_cli.commands.trigger_streams import stream_payload
+
+    return stream_payload(invocation, options)
+
+
+def _stream(invocation: Invocation, options: TriggerOptions) -> Any:
+    from iii_cli.commands.trigger_streams import call_with_streams
+
+    with _spending(invocation):
+        return call_with_streams(invocation, options)
 
 
 def _send(invocation: Invocation) -> None:
@@ -50,8 +81,8 @@ def _send(invocation: Invocation) -> None:
     _spend(invocation)
 
 
-def _call(invocation: Invocation, form: str) -> None:
-    try:
+def _call(invocation: Invocation, form: str) -> Any:
+    with _spending(invocation):
         result = call(
             invocation.settings.endpoint,
             invocation.function_id,
@@ -60,6 +91,15 @@ def _call(invocation: Invocation, form: str) -> None:
             timeout=invocation.timeout,
             metadata=invocation.metadata,
         )
+    print_document(result, form)
+    return result
+
+
+@contextmanager
+def _spending(invocation: Invocation) -> Iterator[None]:
+    """The refs are spent when the function had them in its hands: it answered, good or bad."""
+    try:
+        yield
     except FunctionFailed as failure:
         if failure.exit_status == ExitStatus.FAILED:
             _spend(invocation)
@@ -67,7 +107,6 @@ def _call(invocation: Invocation, form: str) -> None:
             failure.hint = _meant(invocation)
         raise
     _spend(invocation)
-    print_document(result, form)
 
 
 def _meant(invocation: Invocation) -> str | None:
@@ -79,6 +118,11 @@ def _meant(invocation: Invocation) -> str | None:
 
 
 def _spend(invocation: Invocation) -> None:
-    """The function had the refs in its hands."""
     for given in invocation.given:
         mark_used(given)
+
+
+def _exit_code(result: Any) -> int:
+    """The `exit_code` of a result that has one, as programs run by functions leave it."""
+    code = result.get("exit_code") if isinstance(result, dict) else None
+    return code if type(code) is int and 0 <= code <= 255 else ExitStatus.DONE

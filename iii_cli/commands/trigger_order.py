@@ -7,11 +7,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.commands.running import flags_of, settings_of, tell
+from iii_cli.commands.stream_specs import key_of, parse_spec
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.wire.paths import MalformedPath, parse_path, place, split_key
+from iii_cli.wire.paths import MalformedPath, place, split_key
 from iii_cli.wire.payload import build_payload, parse_document
-from iii_cli.wire.value import Value
+from iii_cli.wire.value import Value, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +23,49 @@ if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
     from iii_cli.wire.paths import KeyPath
 
-__all__ = ("Invocation", "TriggerOptions", "embed", "key_of", "prepare", "target_settings")
+__all__ = ("Invocation", "StreamOptions", "TriggerOptions", "embed", "prepare", "target_settings")
 
 CALL_SECONDS = 30.0  # without streams, as every SDK and the engine's CLI
 FORMATS = ("pretty", "jsonl", "raw")
+
+
+class StreamOptions(Value):
+    """The options about streams, as typed."""
+
+    ins: Sequence[str] = ()
+    outs: Sequence[str] = ()
+    read: str | None = None
+    result: str | None = None
+    lines: bool = False
+    text: bool = False
+    jsonl: bool = False
+    messages: str | None = None
+    seal: bool | None = None
+    require_seal: bool = False
+    allow_empty: bool = False
+    no_clobber: bool = False
+    keep_partial: bool = False
+    buffer: int | None = None
+    linger: str | None = None
+    stall_timeout: str | None = None
+    progress: str = "auto"
+
+    @property
+    def wanted(self) -> bool:
+        """Is there a stream at all?"""
+        return bool(self.ins or self.outs or self.read is not None)
+
+    def check(self) -> None:
+        """Raises UsageProblem for options that need a stream, or each other."""
+        if self.wanted:
+            return
+        for name, _, default in fields_of(StreamOptions):
+            if name != "result" and getattr(self, name) != default:
+                option = _OPTION_NAMES.get(name, name.replace("_", "-"))
+                raise UsageProblem(f"--{option} is about streams", hint="it needs --in, --out or --read")
+
+
+_OPTION_NAMES = {"seal": "seal and --no-seal"}
 
 
 class TriggerOptions(Value):
@@ -44,7 +84,17 @@ class TriggerOptions(Value):
     timeout_ms: int | None = None
     address: str | None = None
     port: int | None = None
+    exit_code: bool = False
     help_wanted: bool = False
+    streams: StreamOptions = StreamOptions()
+
+    @property
+    def reads_stdin(self) -> list[str]:
+        """Which options want our stdin. Raises UsageProblem for an `--in` that cannot be meant."""
+        users = ["--json -"] if self.json == "-" else []
+        users += ["--metadata -"] if self.metadata == "-" else []
+        specs = [parse_spec(text, "--in") for text in self.streams.ins]
+        return users + [f"{spec.label}=-" for spec in specs if spec.is_standard]
 
 
 class Invocation(Value):
@@ -56,6 +106,7 @@ class Invocation(Value):
     metadata: Any = None
     namespace: str | None = None
     timeout: float | None = CALL_SECONDS
+    ref_keys: Sequence[tuple[str, KeyPath]] = ()
     given: Sequence[ResolvedRef] = ()  # refs of the person's that it hands over
 
 
@@ -67,6 +118,8 @@ def prepare(ctx: typer.Context, options: TriggerOptions) -> Invocation:
         raise UsageProblem("missing FUNCTION", hint="iii trigger FUNCTION [key=value]...")
     if options.form not in FORMATS:
         raise UsageProblem(f"--format is one of {', '.join(FORMATS)}")
+    options.streams.check()
+    _check_stdin(ctx, options)
     timeout = _timeout(options)
     documents = _documents(options)
     payload = build_payload(options.pairs, options.strings, *documents)
@@ -83,6 +136,7 @@ def prepare(ctx: typer.Context, options: TriggerOptions) -> Invocation:
         metadata=None if options.metadata is None else _document(options.metadata, "--metadata"),
         namespace=_namespace(ctx, settings, options.function),
         timeout=timeout,
+        ref_keys=[("--ref", key) for key, _ in given],
         given=[ref for _, ref in given],
     )
 
@@ -113,12 +167,11 @@ def embed(payload: Any, key: KeyPath, value: Any, option: str) -> Any:
         raise UsageProblem(f"{option}: {error}") from None
 
 
-def key_of(text: str, option: str) -> KeyPath:
-    """A typed KEY. Raises UsageProblem."""
-    try:
-        return parse_path(text)
-    except MalformedPath as error:
-        raise UsageProblem(f"{option}: {error}") from None
+def _check_stdin(ctx: typer.Context, options: TriggerOptions) -> None:
+    """Before any of it is read."""
+    users = (["--token-file -"] if flags_of(ctx).token_file == "-" else []) + options.reads_stdin
+    if len(users) > 1:
+        raise UsageProblem(f"{' and '.join(users)} cannot both read standard input")
 
 
 def _documents(options: TriggerOptions) -> list[Any]:
@@ -175,7 +228,7 @@ def _timeout(options: TriggerOptions) -> float | None:
     if options.timeout is not None:
         return seconds(options.timeout, "--timeout")
     if options.timeout_ms is None:
-        return CALL_SECONDS
+        return None if options.streams.wanted else CALL_SECONDS
     if options.timeout_ms < 0:
         raise UsageProblem("--timeout-ms is a number of milliseconds, 0 or more")
     return options.timeout_ms / 1000 or None

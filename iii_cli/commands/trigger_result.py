@@ -1,0 +1,76 @@
+"""Where the result of a call with streams goes, and what else is read from it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, final
+
+from iii_cli.commands.outcome import rendered
+from iii_cli.errors import Failure
+from iii_cli.terminal.output import open_output
+from iii_cli.terminal.sinks import DescriptorSink, StdoutSink
+from iii_cli.terminal.talk import talk
+from iii_cli.wire.paths import MalformedPath, find, show
+from iii_cli.wire.payload import masked
+from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
+
+if TYPE_CHECKING:
+    from iii_cli.terminal.sinks import Sink
+    from iii_cli.wire.paths import KeyPath
+
+__all__ = ("ResultDoor", "ref_in_result")
+
+
+@final
+class ResultDoor:
+    """stdout, or stderr where stdout is a stream, or `--result FILE`."""
+
+    def __init__(self, file: str | None, form: str, *, stdout_taken: bool) -> None:
+        """Raises LocalProblem and UsageProblem."""
+        self._form = form
+        self._on_stderr = stdout_taken and file in (None, "-")
+        self._file: Sink | None = None if file in (None, "-") else open_output(file)
+
+    async def ready(self) -> None:
+        """Open FILE. Raises LocalProblem."""
+        if self._file is not None:
+            await self._file.open()
+
+    def dismiss(self) -> None:
+        """Undo `ready`, where no result came."""
+        if self._file is not None:
+            self._file.discard()
+
+    async def show(self, result: Any) -> None:
+        """Print the result; nothing for null. Keys are masked on stderr. Raises LocalProblem."""
+        if self._file is not None:
+            await self._file.write(self._text(result, for_terminal=False))
+            await self._file.finish()
+        elif result is None:
+            return
+        elif not self._on_stderr:
+            await StdoutSink().write(self._text(result, for_terminal=sys.stdout.isatty()))
+        elif talk.as_json:
+            talk.event("result", {"result": masked(result)})
+        else:
+            talk.draw("")
+            text = self._text(masked(result), for_terminal=sys.stderr.isatty())
+            await DescriptorSink(2, name="standard error", owned=False).write(text)
+
+    def _text(self, result: Any, *, for_terminal: bool) -> bytes:
+        return b"" if result is None else rendered(result, self._form, for_terminal=for_terminal).encode()
+
+
+def ref_in_result(result: Any, path: KeyPath) -> tuple[ChannelRef, int | None]:
+    """The reader ref at `path` of the result, and the integer `size` beside it, if there is one.
+
+    Raises Failure.
+    """
+    try:
+        ref = ChannelRef.from_json(find(result, path))
+    except (MalformedPath, MalformedRef):
+        raise Failure(f"the result has no ref at {show(path) or '.'}", where="peer") from None
+    if ref.direction is not Direction.READ:
+        raise Failure(f"the ref at {show(path) or '.'} of the result is a writer's", where="peer")
+    size = find(result, path[:-1]).get("size") if path and isinstance(path[-1], str) else None
+    return ref, size if type(size) is int else None
