@@ -1,6 +1,7 @@
 """An unmodified Python SDK worker whose functions treat the streams of `iii trigger` in every way.
 
-Run as a program, with the engine's URL; it says `ready` once its functions are registered.
+Run as a program, with the engine's URL and a prefix for its functions (`py`); it says `ready` once its
+functions are registered.
 """
 
 from __future__ import annotations
@@ -177,9 +178,10 @@ FUNCTIONS = (
 
 def main() -> None:
     global worker
-    worker = register_worker(sys.argv[1], InitOptions(worker_name="trigger-python"))
+    prefix = sys.argv[2] if len(sys.argv) > 2 else "py"
+    worker = register_worker(sys.argv[1], InitOptions(worker_name=f"trigger-{prefix}"))
     for function in FUNCTIONS:
-        worker.register_function(f"py::{function.__name__}", function)
+        worker.register_function(f"{prefix}::{function.__name__}", function)
     print("ready", flush=True)
     threading.Event().wait()
 
