@@ -38,19 +38,36 @@ def run_command(
         str | None,
         typer.Option(metavar="TIME", help="How long open channels may go on when it stops. [500ms]"),
     ] = None,
+    token_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help="Serve only who sends the bearer token in FILE."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Let web pages of ORIGIN in. Repeatable.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A name it is reached by. Repeatable.")
+    ] = None,
 ) -> int:
     """Run an engine until it is stopped. It forgets everything then.
+
+    It listens on loopback. A HOST that other machines reach needs --token-file. Web pages are refused, and so
+    are host names that are not localhost, HOST or NAME.
 
     \b
     Examples:
       iii engine run
       iii engine run --port 0 --print-url --log off
+      iii engine run --allow-origin http://localhost:5173
+      iii engine run --host 0.0.0.0 --allow-host engine --token-file /run/secrets/iii
     """
+    from iii_cli.commands.engine_guard import guard_of
     from iii_cli.commands.engine_running import RunOptions, engine_settings, run_engine
 
     settings = engine_settings(max_channels, max_buffer_bytes)
-    quiet = flags_of(ctx).quiet
-    return run_engine(RunOptions(host, port, print_url, log, shutdown_timeout, settings, quiet))
+    flags = flags_of(ctx)
+    guard = guard_of(host, token_file or flags.token_file, allow_origin or [], allow_host or [])
+    return run_engine(RunOptions(host, port, print_url, log, shutdown_timeout, settings, guard, flags.quiet))
 
 
 @engine_app.command(name="exec", cls=TailCommand)

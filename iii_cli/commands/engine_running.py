@@ -22,6 +22,7 @@ from iii_cli.wire.value import Value
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from iii_cli.engine.guard import Guard
     from iii_cli.terminal.children import Child
 
 __all__ = ("RunOptions", "engine_settings", "exec_with_engine", "run_engine")
@@ -36,7 +37,6 @@ FORWARDED = (
 )
 CLEARED = ("III_TOKEN", "III_TOKEN_FILE", "III_NAMESPACE", "III_CONTEXT")  # of an engine elsewhere
 DESCRIPTORS_WANTED = 65_536  # a socket each for workers and channel ends; the usual limit is 1024
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class RunOptions(Value):
@@ -48,6 +48,7 @@ class RunOptions(Value):
     log: str
     shutdown_timeout: str | None
     settings: Settings
+    guard: Guard
     quiet: bool
 
 
@@ -90,6 +91,7 @@ async def _run(options: RunOptions) -> None:
         options.host,
         options.port,
         settings=options.settings,
+        guard=options.guard,
         notice=notice_for(options.log),
         shutdown_timeout=math.inf if timeout is None else timeout,
     )
@@ -100,8 +102,6 @@ async def _run(options: RunOptions) -> None:
             sys.stdout.flush()
         if not options.quiet and options.log != "json":
             tell(f"the engine is at {url}; Ctrl-C stops it")
-            if options.host not in LOOPBACK:
-                tell("whoever reaches it can use every function and open any channel that it has the key of")
 
 
 def exec_with_engine(command: list[str] | None, log: str, settings: Settings) -> int:

@@ -10,6 +10,7 @@ from iii_cli.wire.ref import Direction
 
 if TYPE_CHECKING:
     from iii_cli.engine.channels import ChannelTable
+    from iii_cli.engine.guard import Guard
     from iii_cli.wire.handshake import Request
 
 __all__ = ("ForChannel", "ForTelemetry", "ForWorker", "Purpose", "purpose_of")
@@ -36,12 +37,14 @@ class ForChannel:
 Purpose: TypeAlias = ForWorker | ForTelemetry | ForChannel
 
 
-def purpose_of(request: Request, channels: ChannelTable) -> Purpose:
-    """What the request wants, in the order in which the real engine looks at it: the route, the query, the
-    upgrade, the channel.
+def purpose_of(request: Request, channels: ChannelTable, guard: Guard) -> Purpose:
+    """What the request wants: first whether it may, then in the order in which the real engine looks at it:
+    the route, the query, the upgrade, the channel.
 
     Raises BadRequest.
     """
+    guard.check_page(request)
+    guard.check_token(request, needed=request.segments()[:2] != ["ws", "channels"])
     purpose: Purpose
     key = ""
     match request.segments():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from iii_cli.errors import LocalProblem
+from iii_cli.engine.guard import is_loopback
+from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.transport.dialing import keep_alive, word_for
 
 if TYPE_CHECKING:
@@ -23,14 +24,21 @@ SHORTAGE_PAUSE = 0.1  # seconds without accepting where the system has no descri
 _GONE = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int, *, guarded: bool = False) -> list[socket.socket]:
     """Listen on every address that `host` has, all on one port; 0 lets the system choose it.
 
-    `localhost` is loopback in IPv4 and, where there is one, IPv6. Raises LocalProblem.
+    `localhost` is loopback in IPv4 and, where there is one, IPv6. Raises LocalProblem, and UsageProblem where
+    other machines could reach an engine that is not `guarded` by a token.
     """
     listeners: list[socket.socket] = []
     try:
-        for family, address in _addresses(host):
+        addresses = _addresses(host)
+        if not guarded and not all(is_loopback(address) for _, address in addresses):
+            raise UsageProblem(
+                f"{host} can be reached from other machines, and the engine would serve anyone",
+                hint="name a token for it: --token-file FILE",
+            )
+        for family, address in addresses:
             try:
                 listener = _listen_on(family, address, port)
             except OSError:

@@ -15,6 +15,7 @@ from iii_cli.engine.bell import Bell
 from iii_cli.engine.channel_socket import serve_channel_end
 from iii_cli.engine.core import Core
 from iii_cli.engine.front import ForChannel, ForTelemetry, ForWorker, purpose_of
+from iii_cli.engine.guard import Guard
 from iii_cli.engine.listening import accept_all, listen, url_of
 from iii_cli.engine.settings import SECOND, Settings
 from iii_cli.engine.state import keep_quiet
@@ -50,6 +51,7 @@ async def serve_engine(
     port: int = DEFAULT_PORT,
     *,
     settings: Settings | None = None,
+    guard: Guard | None = None,
     notice: Notice = keep_quiet,
     shutdown_timeout: float = SHUTDOWN_TIMEOUT,
     task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
@@ -57,9 +59,10 @@ async def serve_engine(
     """Be an engine until cancelled. `task_status.started` gets the URL once it is listening.
 
     Cancelling drops the workers at once, without a Close frame, and the channels `shutdown_timeout` seconds
-    later, or sooner where all have come to their end. Raises LocalProblem where it cannot listen.
+    later, or sooner where all have come to their end. Raises LocalProblem where it cannot listen, and
+    UsageProblem for a host beyond loopback without a token in the guard.
     """
-    server = EngineServer(settings=settings, notice=notice)
+    server = EngineServer(settings=settings, guard=guard, notice=notice)
     await server.serve(host, port, shutdown_timeout=shutdown_timeout, task_status=task_status)
 
 
@@ -70,11 +73,13 @@ class EngineServer:
         self,
         *,
         settings: Settings | None = None,
+        guard: Guard | None = None,
         notice: Notice = keep_quiet,
         now: Callable[[], int] | None = None,
     ) -> None:
         self.now = now or _steady_clock()
         self._notice = notice
+        self._guard = guard or Guard()
         self.core = Core(lambda: str(uuid4()), settings=settings, notice=notice)
         self._switchboard = Switchboard(self.core, self.now)
         self._connections = 0
@@ -101,7 +106,7 @@ class EngineServer:
     ) -> None:
         """See `serve_engine`."""
         prepare()
-        listeners = listen(host, port)
+        listeners = listen(host, port, guarded=bool(self._guard.token))
         try:
             async with anyio.create_task_group() as tasks:
                 try:
@@ -151,16 +156,21 @@ class EngineServer:
     async def _serve_connection(self, socket: Socket) -> None:
         """One connection, from the request to the end. What goes wrong with it is its own affair."""
         try:
+            accepted = None
             with anyio.move_on_after(HANDSHAKE_TIMEOUT) as handshake:
                 accepted = await self._shake_hands(socket)
-            if handshake.cancelled_caught or accepted is None:
+            if handshake.cancelled_caught:
+                self._note_refusal(socket, None, f"no whole request within {HANDSHAKE_TIMEOUT:g} s")
+            if accepted is None or handshake.cancelled_caught:
                 return
             purpose, websocket = accepted
             await self._serve_purpose(purpose, websocket)
         except ConnectionLost:
             pass
         except Exception as error:  # a bug of ours must not end everybody else's connections
-            self._notice("internal error", error=repr(error), where=traceback.format_exc(limit=-3))
+            # Its text and the locals may hold what passed through.
+            where = "".join(traceback.format_tb(error.__traceback__, limit=-3))
+            self._notice("internal error", error=type(error).__name__, where=where)
         finally:
             self._connections -= 1
             socket.close()
@@ -169,11 +179,13 @@ class EngineServer:
         try:
             head, rest = await receive_head(socket)
             request = parse_request(head)
-            purpose = purpose_of(request, self.core.channels)
+            purpose = purpose_of(request, self.core.channels, self._guard)
         except BadRequest as refusal:
+            self._note_refusal(socket, refusal.status, refusal.body or "not a request that an engine knows")
             await socket.send_all(plain_response(refusal.status, refusal.body))
             return None
         except PeerMisbehaved:
+            self._note_refusal(socket, 431, "an HTTP head that does not end")
             await socket.send_all(plain_response(431))
             return None
         await socket.send_all(accept_response(request.headers["sec-websocket-key"], formatdate(usegmt=True)))
@@ -181,6 +193,10 @@ class EngineServer:
         if rest:
             decoder.feed(rest)
         return purpose, WebSocket(socket, decoder, masking=False)
+
+    def _note_refusal(self, socket: Socket, status: int | None, reason: str) -> None:
+        """One line, never with the request's target: keys and tokens are in it."""
+        self._notice("request refused", status=status, reason=reason, peer=socket.peer_host())
 
     async def _serve_purpose(self, purpose: Purpose, websocket: WebSocket) -> None:
         match purpose:

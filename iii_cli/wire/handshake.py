@@ -127,6 +127,8 @@ def plain_response(status: int, body: str = "") -> bytes:
     head = f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\n"
     if body:
         head += "content-type: text/plain; charset=utf-8\r\n"
+    if status == 401:
+        head += "www-authenticate: Bearer\r\n"  # RFC 9110 15.5.2 wants one
     payload = body.encode()
     return f"{head}connection: close\r\ncontent-length: {len(payload)}\r\n\r\n".encode() + payload
 
@@ -140,6 +142,10 @@ def parse_request(head: bytes) -> Request:
     parts = first.split(" ")
     if len(parts) != 3 or not parts[1] or parts[2] not in ("HTTP/1.1", "HTTP/1.0"):
         raise BadRequest(400, "")
+    try:
+        urlsplit(parts[1])
+    except ValueError:  # its text repeats the target, which holds keys
+        raise BadRequest(400, "") from None
     return Request(parts[0], parts[1], headers)
 
 
