@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from iii_cli import __version__
@@ -65,6 +66,10 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.write(f"iii {__version__}\n")
         _flush()
         return ExitStatus.DONE
+    if _wants_events(arguments):
+        from iii_cli.terminal.talk import talk
+
+        talk.configure(as_json=True)  # before anything can be wrong with the rest of the line
     import typer
 
     from iii_cli.commands.global_options import hoist
@@ -83,6 +88,12 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     return outcome if isinstance(outcome, int) else ExitStatus.DONE
+
+
+def _wants_events(arguments: list[str]) -> bool:
+    """Is it `--progress json`, which makes every line on stderr an object?"""
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--progress=json" in ours or any(pair == ("--progress", "json") for pair in pairwise(ours))
 
 
 def _help_for_nothing(error: Any, *, bare: bool) -> int:

@@ -14,6 +14,7 @@ from iii_cli.transport.sockets import ConnectionLost
 from iii_cli.transport.websocket import open_websocket
 from iii_cli.wire.frames import Opcode, parse_close
 from iii_cli.wire.ref import Direction
+from iii_cli.wire.seal import BEAT_AFTER
 from iii_cli.wire.verdict import Outcome
 from iii_cli.wire.verifying import Verifier
 
@@ -67,6 +68,7 @@ class ChannelReader(ByteReceiveStream):
         self._left_by_us = False
         self._clean_close = False
         self._rest = b""
+        self._heard_at = 0.0  # since a beat was seen: when we last began to wait for the next frame
         self.on_message = on_message
         self.on_open: Callable[[Open], Awaitable[None]] | None = None  # hears of the seal before any data
 
@@ -93,6 +95,13 @@ class ChannelReader(ByteReceiveStream):
     def beat_seen(self) -> bool:
         """Has the writer said that it is alive while it had nothing to send?"""
         return self._verifier.beat_seen
+
+    @property
+    def writer_alive(self) -> bool:
+        """Is its last word, data or a beat, so young that a beat cannot be missing? Once one was seen
+        only.
+        """
+        return self.beat_seen and anyio.current_time() - self._heard_at < 2 * BEAT_AFTER
 
     @property
     def figures(self) -> Figures:
@@ -192,7 +201,8 @@ class ChannelReader(ByteReceiveStream):
     async def _receive(self, ws: WebSocket) -> list[Event]:
         if not self._verifier.beat_seen:
             return await ws.receive()
-        deadline = self._verifier.deadline(anyio.current_time(), self._peer_timeout)
+        self._heard_at = anyio.current_time()
+        deadline = self._verifier.deadline(self._heard_at, self._peer_timeout)
         with anyio.CancelScope(deadline=math.inf if deadline is None else deadline) as scope:
             return await ws.receive()
         assert scope.cancelled_caught

@@ -88,6 +88,11 @@ class ChannelWriter(ByteSendStream):
         return self._state is _State.ENDED
 
     @property
+    def closing(self) -> bool:
+        """Is everything sent, and the engine's echo of our Close awaited?"""
+        return self._state is _State.CLOSING
+
+    @property
     def sealed(self) -> bool:
         """Does the stream carry a seal?"""
         return self._sealer is not None

@@ -18,6 +18,7 @@ Timeout = Annotated[
     str | None, typer.Option(metavar="TIME", help="Limit for the whole of it: 500ms, 30s, 5m.")
 ]
 Stall = Annotated[str | None, typer.Option(metavar="TIME", help="End when nothing moved for so long.")]
+Progress = Annotated[str, typer.Option(metavar="WHEN", help="auto, always, never or json.")]
 ExitCode = Annotated[bool, typer.Option("--exit-code", help="Pass COMMAND's own exit code on.")]
 Lines = Annotated[bool, typer.Option("--lines", help="A line is a text message.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help='A line is a frame, {"text":…} or {"base64":…}.')]
@@ -45,7 +46,10 @@ def create(
 
     A ref is a secret and is good for one use within 5 minutes. --save alone prints nothing.
 
-    Examples: `iii channel create --save backup`; `eval "$(iii channel create --export)"`.
+    \b
+    Examples:
+      iii channel create --save backup
+      eval "$(iii channel create --export)"
     """
     from iii_cli.commands.channel_create import CreateOrder, create_channel_ends
 
@@ -76,7 +80,7 @@ def write(
     timeout: Timeout = None,
     stall_timeout: Stall = None,
     exit_code: ExitCode = False,
-    progress: Annotated[str, typer.Option(metavar="WHEN", help="auto, always, never or json.")] = "auto",
+    progress: Progress = "auto",
 ) -> None:
     """Write stdin, FILEs or the output of COMMAND into a channel.
 
@@ -85,7 +89,10 @@ def write(
     A COMMAND that fails aborts the stream, which the reader sees. A producer before a pipe cannot be watched:
     `false | iii channel write REF` looks like success, `iii channel write REF -- false` does not.
 
-    Examples: `iii channel write @backup --receipt -- pg_dump db`; `iii channel write @x < big.csv`.
+    \b
+    Examples:
+      iii channel write @backup --receipt -- pg_dump db
+      iii channel write @x < big.csv
     """
     from iii_cli.commands.channel_write import WriteOptions, write_channel
 
@@ -118,6 +125,7 @@ def tee(
     digest: Annotated[str, typer.Option(metavar="NAME", help="xxh3_128 or sha256.")] = "xxh3_128",
     timeout: Timeout = None,
     stall_timeout: Stall = None,
+    progress: Progress = "auto",
 ) -> None:
     """Write stdin into several channels at once, each a sealed stream of its own.
 
@@ -132,7 +140,14 @@ def tee(
 
     tee_channels(
         ctx,
-        TeeOptions(refs=refs, lines=lines, digest=digest, timeout=timeout, stall_timeout=stall_timeout),
+        TeeOptions(
+            refs=refs,
+            lines=lines,
+            digest=digest,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            progress=progress,
+        ),
     )
 
 
@@ -169,7 +184,7 @@ def read(
     timeout: Timeout = None,
     stall_timeout: Stall = None,
     exit_code: ExitCode = False,
-    progress: Annotated[str, typer.Option(metavar="WHEN", help="auto, always, never or json.")] = "auto",
+    progress: Progress = "auto",
 ) -> None:
     """Read a channel to stdout, into FILE or into COMMAND; exit 0 means that every byte arrived.
 
@@ -177,7 +192,10 @@ def read(
 
     A stream that cannot be verified (its writer is not ours) ends with 0 and one line that says so.
 
-    Examples: `iii channel read @backup -o db.sql`; `iii channel read @x -- tar x`.
+    \b
+    Examples:
+      iii channel read @backup -o db.sql
+      iii channel read @x -- tar x
     """
     from iii_cli.commands.channel_read import ReadOptions, read_channel
 

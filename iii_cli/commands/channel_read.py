@@ -10,12 +10,14 @@ from iii_cli.client.reader import ChannelReader
 from iii_cli.commands.given_ref import find_ref, mark_used
 from iii_cli.commands.message_door import MessageDoor
 from iii_cli.commands.running import run, tell
+from iii_cli.commands.stream_progress import conclude_read, mode_for, progress_of_read
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import UsageProblem
 from iii_cli.terminal.children import PIPE, spawn
 from iii_cli.terminal.consumer import ConsumerSink
 from iii_cli.terminal.executable import find_command
 from iii_cli.terminal.output import open_output
+from iii_cli.terminal.report import stdout_is_terminal
 from iii_cli.wire.ref import Direction
 from iii_cli.wire.seal import PEER_TIMEOUT, Mode
 from iii_cli.wire.value import Value
@@ -57,6 +59,8 @@ class ReadOptions(Value):
 
 def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
     """Check everything local, then read the stream."""
+    to_screen = options.output in (None, "-") and stdout_is_terminal()
+    shown = mode_for(options.progress, shares_terminal=to_screen)
     mode = _mode(options)
     peer_timeout = (
         PEER_TIMEOUT if options.peer_timeout is None else seconds(options.peer_timeout, "--peer-timeout")
@@ -82,11 +86,21 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
             message=door.show,
             deliver_partial=options.deliver_partial,
         )
-        verdict = run(_read, order, given, options)
+        progress = progress_of_read(shown, settings, order)
+
+        async def read() -> Verdict | None:
+            await _open(order, given, options)
+            async with progress:
+                verdict = await _read(order, options)
+                conclude_read(progress, verdict)
+            return verdict
+
+        verdict = run(read)
     _remark(verdict, settings)
 
 
-async def _read(order: ReadOrder, given: ResolvedRef, options: ReadOptions) -> Verdict | None:
+async def _open(order: ReadOrder, given: ResolvedRef, options: ReadOptions) -> None:
+    """Open the ends, the output first: a ref is not spent on an output that cannot be opened."""
     try:
         if options.command is None:
             await order.sink.open()
@@ -95,6 +109,9 @@ async def _read(order: ReadOrder, given: ResolvedRef, options: ReadOptions) -> V
     except BaseException:
         order.sink.discard()  # the file beside FILE
         raise
+
+
+async def _read(order: ReadOrder, options: ReadOptions) -> Verdict | None:
     if options.command is None:
         return await read_stream(order)
     async with spawn(options.command, stdin=PIPE) as child:

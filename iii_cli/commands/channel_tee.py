@@ -12,6 +12,7 @@ from iii_cli.client.sending import WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.given_ref import find_ref, mark_used
 from iii_cli.commands.running import run, tell
+from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import Failure, UsageProblem, gravest
 from iii_cli.terminal.sources import Source
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import typer
 
     from iii_cli.config.refspec import ResolvedRef
+    from iii_cli.terminal.progress import Progress
 
 __all__ = ("TeeOptions", "tee_channels")
 
@@ -37,10 +39,12 @@ class TeeOptions:
     digest: str
     timeout: str | None
     stall_timeout: str | None
+    progress: str
 
 
 def tee_channels(ctx: typer.Context, options: TeeOptions) -> None:
     """Write stdin into every channel; say which failed, and raise the gravest of their failures."""
+    shown = mode_for(options.progress)
     if options.digest not in DIGESTS:
         raise UsageProblem(f"--digest is {' or '.join(DIGESTS)}")
     limits = Limits(
@@ -64,16 +68,20 @@ def tee_channels(ctx: typer.Context, options: TeeOptions) -> None:
     ]
     fan = FanOut(branches)
     order = WriteOrder(writer=fan, sources=[source], mode=mode, limits=limits)
-    run(_tee, order, fan, [given for given, _ in found])
+    writers = {branch.name: branch.writer for branch in branches}
+    progress = progress_of_write(shown, found[0][1], order, writers, source.size)
+    run(_tee, order, fan, [given for given, _ in found], progress)
 
 
-async def _tee(order: WriteOrder, fan: FanOut, given: list[ResolvedRef]) -> None:
+async def _tee(order: WriteOrder, fan: FanOut, given: list[ResolvedRef], progress: Progress) -> None:
     try:
         await fan.open()
         for branch, ref in zip(fan.branches, given, strict=True):
             if branch.failure is None:
                 mark_used(ref)
-        await write_stream(order)
+        async with progress:
+            await write_stream(order)
+            conclude_write(progress, order, {branch.name: branch.writer for branch in fan.living})
     except Failure:
         if not fan.living and len(fan.branches) > 1:
             _say_which(fan)

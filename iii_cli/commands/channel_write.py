@@ -13,6 +13,7 @@ from iii_cli.client.sending import WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.given_ref import find_ref, mark_used
 from iii_cli.commands.running import run, tell
+from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import byte_count, seconds
 from iii_cli.errors import UsageProblem
 from iii_cli.terminal.children import PIPE, spawn
@@ -27,7 +28,6 @@ from iii_cli.wire.value import Value
 if TYPE_CHECKING:
     import typer
 
-    from iii_cli.config.refspec import ResolvedRef
 
 __all__ = ("WriteOptions", "limits_of", "mode_of", "write_channel")
 
@@ -53,6 +53,7 @@ class WriteOptions(Value):
 
 def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     """Check everything local, then write the stream."""
+    shown = mode_for(options.progress)
     mode, limits = mode_of(lines=options.lines, jsonl=options.jsonl), limits_of(options)
     receipt_timeout = (
         RECEIPT_TIMEOUT
@@ -63,30 +64,39 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     sources = _sources(options)
     from_stdin = options.command is None and not options.files
     given, settings = find_ref(ctx, options.ref, Direction.WRITE, stdin_free=not from_stdin)
-    if from_stdin and sources[0].is_terminal and not settings.quiet:
+    if from_stdin and sources[0].is_terminal:
+        shown = mode_for(options.progress, shares_terminal=True)
         tell("reading from the terminal; Ctrl-D ends it")
     endpoint = settings.endpoint
     receipt, receipt_ref = None, None
     if options.receipt:
         receipt_ref, receipt_reader = create_channel(endpoint, 1)
         receipt = AwaitedReceipt(ChannelReader(endpoint, receipt_reader), receipt_timeout)
-    sealer = None
+    sealer, size = None, _size(options, sources)
     if options.seal:
-        size = _size(options, sources) if mode is Mode.BYTES else None
-        sealer = Sealer(new_stream_id(), mode=mode, digest=options.digest, size=size, receipt=receipt_ref)
+        promised = size if mode is Mode.BYTES else None
+        sealer = Sealer(new_stream_id(), mode=mode, digest=options.digest, size=promised, receipt=receipt_ref)
+    writers = {"the engine": ChannelWriter(endpoint, given.ref, sealer)}
     order = WriteOrder(
-        writer=ChannelWriter(endpoint, given.ref, sealer),
+        writer=writers["the engine"],
         sources=sources,
         mode=mode,
         limits=limits,
         receipt=receipt,
     )
-    run(_write, order, given, options)
+    progress = progress_of_write(shown, settings, order, writers, size)
+
+    async def write() -> None:
+        await order.writer.open()
+        mark_used(given)
+        async with progress:
+            await _write(order, options)
+            conclude_write(progress, order, writers)
+
+    run(write)
 
 
-async def _write(order: WriteOrder, given: ResolvedRef, options: WriteOptions) -> None:
-    await order.writer.open()
-    mark_used(given)
+async def _write(order: WriteOrder, options: WriteOptions) -> None:
     if options.command is None:
         await write_stream(order)
         return

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING
 
-from iii_cli.commands.running import tell
 from iii_cli.errors import LocalProblem
+from iii_cli.terminal.talk import talk
 from iii_cli.wire.records import message_notice
 
 if TYPE_CHECKING:
@@ -48,4 +48,4 @@ class MessageDoor:
             except OSError as error:
                 raise LocalProblem(f"cannot write to {self._where}: {error.strerror}") from None
         elif self._where == "stderr" and not self._quiet:
-            tell(message_notice(message))
+            talk.tell(message_notice(message))

@@ -76,7 +76,7 @@ def progress_mode(
 class Progress:
     """The progress of one stream, one at a time. `async with` shows it, and ends with one summary line.
 
-    `total` may be set later: the reading side learns it from the seal. `moved` adds bytes; a `count` is asked
+    `total` may be asked for: the reading side learns it from the seal. `moved` adds bytes; a `count` is asked
     instead where something else counts already. `waiting` is asked after some seconds (its argument) without
     a byte, and says what is known. SIGUSR1 (SIGINFO) prints the line once, whatever the mode.
     """
@@ -85,7 +85,7 @@ class Progress:
         self,
         mode: ProgressMode,
         *,
-        total: int | None = None,
+        total: int | Callable[[], int | None] | None = None,
         count: Callable[[], int] | None = None,
         waiting: Callable[[float], str | None] | None = None,
         color: bool | None = None,
@@ -93,7 +93,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mode = mode
-        self.total = total
+        self._total = total
         self.bytes = 0
         self._count = count
         self._waiting = waiting
@@ -191,7 +191,8 @@ class Progress:
             self._window.popleft()
         since, before = self._window[0]
         rate = (moved - before) / (at - since) if at > since else 0.0
-        return Snapshot(moved, self.total, at - self._began, rate, self._reason(at - self._moved_at))
+        total = self._total() if callable(self._total) else self._total
+        return Snapshot(moved, total, at - self._began, rate, self._reason(at - self._moved_at))
 
     def _reason(self, seconds: float) -> str | None:
         if seconds < WAITING_SECONDS:

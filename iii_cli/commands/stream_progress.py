@@ -1,0 +1,110 @@
+"""How the streams of `channel write | read | tee` get on, in words and in figures (design.md section 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iii_cli.terminal.progress import Progress, ProgressMode, progress_mode
+from iii_cli.terminal.talk import talk
+from iii_cli.terminal.text import clean
+from iii_cli.wire.verdict import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from iii_cli.client.draining import ReadOrder
+    from iii_cli.client.sending import WriteOrder
+    from iii_cli.client.writer import ChannelWriter
+    from iii_cli.config.settings import Settings
+    from iii_cli.wire.verdict import Verdict
+
+__all__ = ("conclude_read", "conclude_write", "mode_for", "progress_of_read", "progress_of_write")
+
+
+def mode_for(option: str, *, shares_terminal: bool = False) -> ProgressMode:
+    """`shares_terminal`: somebody else writes to, or a person types at, the terminal that would show a bar.
+
+    Raises UsageProblem. With `json` every line on stderr is an object from now on.
+    """
+    mode = progress_mode(option, data_on_terminal=shares_terminal)
+    if mode is ProgressMode.JSON:
+        talk.configure(as_json=True)
+    return mode
+
+
+def progress_of_write(
+    mode: ProgressMode,
+    settings: Settings,
+    order: WriteOrder,
+    writers: Mapping[str, ChannelWriter],
+    total: int | None,
+) -> Progress:
+    """The progress of a stream that is written. It hears of every byte through `order.moved`.
+
+    `writers` by what people call them; a single one is called the engine.
+    """
+
+    def waiting(seconds: float) -> str:
+        blocked = [name for name, each in writers.items() if each.statistics().unsent_bytes]
+        if blocked and len(writers) == 1:
+            return f"the engine accepts nothing for {seconds:.0f} s: no reader yet, or a slow one"
+        if blocked:
+            return f"{', '.join(blocked)}: nothing taken for {seconds:.0f} s: no reader yet, or a slow one"
+        if any(each.closing for each in writers.values()):
+            return f"all is sent; for {seconds:.0f} s the reader has not taken the rest"
+        if order.receipt is not None and all(each.ended for each in writers.values()):
+            return f"waiting {seconds:.0f} s for the reader to confirm"
+        return f"nothing to send for {seconds:.0f} s: {clean(_source_name(order))} gives nothing"
+
+    progress = Progress(mode, total=total, waiting=waiting, color=settings.use_color(True))
+    order.moved = progress.moved
+    return progress
+
+
+def conclude_write(progress: Progress, order: WriteOrder, writers: Mapping[str, ChannelWriter]) -> None:
+    """The stream was written; whether a reader has it, only a receipt has said."""
+    confirmed = order.receipt is not None
+    figures = next((each.figures for each in writers.values() if each.figures is not None), None)
+    progress.conclude(
+        digest=None if figures is None else figures.digest,
+        verified=confirmed,
+        words=["confirmed by the reader" if confirmed else "not confirmed by the reader"],
+    )
+
+
+def progress_of_read(mode: ProgressMode, settings: Settings, order: ReadOrder) -> Progress:
+    """The progress of a stream that is read: what has gone out, of what the seal promised."""
+    reader = order.reader
+
+    def total() -> int | None:
+        return None if reader.opened is None else reader.opened.size
+
+    def waiting(seconds: float) -> str:
+        counted = reader.statistics()
+        if counted.bytes > progress.bytes and counted.messages == 0:
+            return f"our output takes nothing for {seconds:.0f} s"
+        if reader.opened is None and not counted.bytes + counted.messages:
+            return f"nothing has come for {seconds:.0f} s: no writer yet"
+        alive = ", the writer is alive" if reader.writer_alive else ""
+        return f"no data for {seconds:.0f} s{alive}"
+
+    progress = Progress(mode, total=total, waiting=waiting, color=settings.use_color(True))
+    order.moved = progress.moved
+    return progress
+
+
+def conclude_read(progress: Progress, verdict: Verdict | None) -> None:
+    """What the end of the stream proved."""
+    if verdict is None:
+        progress.conclude(words=["COMMAND wanted no more"])
+        return
+    words = {Outcome.VERIFIED: "verified", Outcome.ALLOWED_EMPTY: "empty"}
+    progress.conclude(
+        digest=verdict.figures.digest,
+        verified=verdict.verified,
+        words=[words.get(verdict.outcome, "the end could not be verified")],
+    )
+
+
+def _source_name(order: WriteOrder) -> str:
+    return order.sources[0].name if len(order.sources) == 1 else "the input"
