@@ -16,7 +16,10 @@ __all__ = ("TREE", "app")
 
 TREE = {
     "channel": Leaf("channel:channel_app", "Make channels, write into them and read from them."),
-    "trigger": Leaf("trigger:trigger_app", "Call a function and print its result as JSON; nothing for null."),
+    "trigger": Leaf(
+        "trigger:trigger_app",
+        "Call a function, with streams if it wants some, and print its result as JSON; nothing for null.",
+    ),
     "t": Leaf("trigger:trigger_app", ""),
     "serve": Leaf("serve:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."),
     "functions": Leaf("functions:functions_app", "See which functions there are, and wait for them."),
