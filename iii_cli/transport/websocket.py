@@ -192,7 +192,8 @@ async def _upgrade(socket: Socket, endpoint: Endpoint, target: str) -> tuple[Res
 async def receive_head(socket: Socket) -> tuple[bytes, bytes]:
     """An HTTP head with its blank line, and what came behind it.
 
-    Raises ConnectionLost where the stream ends before; PeerMisbehaved for a head that is too long.
+    What cannot become one, TLS for instance, is not waited for: it is returned as it is, for the parser to
+    refuse. Raises ConnectionLost where the stream ends before; PeerMisbehaved for a head that is too long.
     """
     head = bytearray()
     buffer = memoryview(bytearray(16 << 10))
@@ -205,5 +206,7 @@ async def receive_head(socket: Socket) -> tuple[bytes, bytes]:
         end = head.find(b"\r\n\r\n", searched)
         if end >= 0:
             return bytes(head[: end + 4]), bytes(head[end + 4 :])
+        if not head[:1].isupper():  # GET, HTTP/1.1
+            return bytes(head), b""
         if len(head) > HEAD_BYTES_MAX:
             raise PeerMisbehaved("an HTTP head that does not end")

@@ -178,6 +178,7 @@ async def _speak(place: Place, data: bytes) -> bytes:
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
         (b"GET /" + b"a" * (66 << 10), 431),
         (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01 and no end", 400),
         (b"GET / HTTP/2\r\n\r\n", 400),
         (b"GET http://[ HTTP/1.1\r\n\r\n", 400),
         (b"GET //[/ws/channels/x?key=1&dir=read HTTP/1.1\r\n\r\n", 400),

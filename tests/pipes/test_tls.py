@@ -1,0 +1,128 @@
+"""`wss://`: what is trusted, what is not, and what a stream through TLS is worth."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.pipes.program import Program
+from tests.pipes.test_refusals import refused
+from tests.pipes.tls import OPENSSL, Authority, tls_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(OPENSSL is None, reason="needs the openssl command")
+
+LOCAL = ("DNS:localhost", "IP:127.0.0.1")
+PATHS = {
+    "one line": ("channel", "create"),
+    "read": ("channel", "read", "iii:read:a:b"),
+    "write": ("channel", "write", "iii:write:a:b"),
+    "serve": ("serve", "f", "--", "cat"),
+}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"), "Test Authority")
+
+
+@pytest.fixture(scope="module")
+def certificate(authority: Authority) -> tuple[Path, Path]:
+    return authority.sign("server", *LOCAL)
+
+
+@pytest.fixture(scope="module")
+def gateway(engine_url: str, certificate: tuple[Path, Path]) -> Iterator[str]:
+    with tls_proxy(engine_url, certificate) as url:
+        yield url
+
+
+@pytest.mark.parametrize("words", PATHS.values(), ids=PATHS)
+def test_an_unknown_authority_is_not_trusted(tmp_path: Path, gateway: str, words: tuple[str, ...]) -> None:
+    refused(Program(tmp_path, gateway).run(*words), 3, "is not trusted", "--cacert")
+
+
+def test_a_stream_through_tls(tmp_path: Path, gateway: str, authority: Authority) -> None:
+    iii = Program(tmp_path, gateway)
+    trust = ("--cacert", str(authority.file))
+    data = hashlib.shake_256(b"seed").digest(8 << 20)
+    iii.ok("channel", "create", "--save", "x", *trust)
+    reading = iii.start("channel", "read", "@x", *trust)
+    iii.ok("channel", "write", "@x", *trust, stdin=data)
+    assert reading.communicate(timeout=20)[0] == data
+    assert reading.returncode == 0
+    assert "engine::channels::create" in iii.ok("functions", "ls", "--all", *trust)
+
+
+def test_a_tls_connection_that_is_cut_is_no_good_end(
+    tmp_path: Path, engine_url: str, certificate: tuple[Path, Path], authority: Authority
+) -> None:
+    iii = Program(tmp_path, engine_url)
+    writer, reader = iii.channel()
+    with tls_proxy(engine_url, certificate, cut_after=1 << 20) as url:
+        reading = iii.start("channel", "read", reader, "--url", url, "--cacert", str(authority.file))
+        writing = iii.start("channel", "write", writer, "/dev/zero")
+        out, err = reading.communicate(timeout=20)
+    assert (reading.returncode, err.count(b"\n")) == (7, 1), err
+    assert len(out) >= 1 << 19
+    writing.communicate(timeout=20)
+    assert writing.returncode == 9
+
+
+def test_the_name_in_the_certificate_counts(tmp_path: Path, engine_url: str, authority: Authority) -> None:
+    trust = ("--cacert", str(authority.file))
+    with tls_proxy(engine_url, authority.sign("elsewhere", "DNS:other.test")) as url:
+        iii = Program(tmp_path, url)
+        for words in (PATHS["one line"], PATHS["serve"], PATHS["read"]):
+            refused(iii.run(*trust, *words), 3, "is not trusted", "ostname mismatch")
+        iii.ok(*PATHS["one line"], *trust, "--server-name", "other.test")
+
+
+@pytest.mark.ci
+def test_a_gateway_that_wants_a_certificate_of_ours(
+    tmp_path: Path, engine_url: str, authority: Authority, certificate: tuple[Path, Path]
+) -> None:
+    ours, key = authority.sign("client")
+    trust = ("--cacert", str(authority.file))
+    with tls_proxy(engine_url, certificate, clients=authority.file) as url:
+        iii = Program(tmp_path, url)
+        for words in PATHS.values():
+            refused(iii.run(*trust, *words), 3, url)
+        iii.ok(*PATHS["one line"], *trust, "--cert", str(ours), "--key", str(key))
+
+
+@pytest.mark.parametrize("words", [PATHS["one line"], PATHS["serve"], PATHS["read"]])
+def test_tls_where_there_is_none_and_none_where_there_is(
+    tmp_path: Path, engine_url: str, gateway: str, words: tuple[str, ...]
+) -> None:
+    iii = Program(tmp_path)
+    refused(iii.run("--url", engine_url.replace("ws:", "wss:"), *words), 3)
+    refused(iii.run("--url", gateway.replace("wss:", "ws:"), *words), 3)
+
+
+@pytest.mark.ci
+def test_files_that_are_no_certificates(
+    tmp_path: Path, gateway: str, authority: Authority, certificate: tuple[Path, Path]
+) -> None:
+    iii = Program(tmp_path, gateway)
+    rubbish = tmp_path / "rubbish"
+    rubbish.write_text("nothing")
+    for words in (PATHS["one line"], PATHS["serve"], PATHS["read"]):
+        refused(iii.run("--cacert", str(tmp_path / "none"), *words), 10, "none")
+        refused(iii.run("--cacert", str(rubbish), *words), 10, "rubbish")
+        mismatch = ("--cert", str(certificate[0]), "--key", str(rubbish))
+        refused(iii.run("--cacert", str(authority.file), *mismatch, *words), 10, "rubbish")
+        refused(iii.run("--key", str(certificate[1]), *words), 2, "--cert")
+
+
+def test_system_trust_is_what_openssl_takes_for_it(
+    tmp_path: Path, gateway: str, authority: Authority
+) -> None:
+    iii = Program(tmp_path, gateway)
+    iii.env["SSL_CERT_FILE"] = str(authority.file)
+    iii.ok(*PATHS["one line"])
