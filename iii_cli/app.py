@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from iii_cli import __version__
+from iii_cli.commands.engine_words import hand_over
 from iii_cli.errors import ExitStatus, Failure, Interrupted, LocalProblem, UsageProblem
 from iii_cli.terminal.descriptors import reserve_descriptors
 
@@ -70,6 +71,7 @@ def _run(arguments: list[str]) -> int:
         from iii_cli.terminal.talk import talk
 
         talk.configure(as_json=True)  # before anything can be wrong with the rest of the line
+    hand_over(arguments)
     import typer
 
     from iii_cli.commands.global_options import hoist

@@ -50,6 +50,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    epilog="cloud, compose, console, project, update, worker and -c FILE are for the engine's own `iii`: "
+    "they go to the next one on PATH.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
