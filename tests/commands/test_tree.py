@@ -27,7 +27,7 @@ def test_a_listed_line_is_the_first_line_of_the_commands_own_help(word: str) -> 
 
 
 def test_the_help_lists_every_command_that_is_not_hidden() -> None:
-    listed = ROOT.get_help(typer.Context(ROOT)).partition("Commands:\n")[2].splitlines()
+    listed = ROOT.get_help(typer.Context(ROOT)).partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     words = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
     assert words == [word for word in TREE if not built(word).hidden]
 
