@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from iii_cli.config.settings import Settings
 
-__all__ = ("show_trace", "trace_id_of")
+__all__ = ("draw_tree", "show_trace", "trace_id_of")
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 SHOWN = ("iii.worker.name", "iii.channel.bytes")  # what people look for and the name does not say
@@ -37,7 +37,7 @@ def show_trace(settings: Settings, text: str, *, json: bool) -> None:
     if json:
         print_json(answer)
     else:
-        emit("".join(line + "\n" for line in _drawn(roots)))
+        emit("".join(line + "\n" for line in draw_tree(roots)))
 
 
 def trace_id_of(text: str) -> str:
@@ -50,13 +50,16 @@ def trace_id_of(text: str) -> str:
     return trace_id
 
 
-def _drawn(roots: list[dict[str, Any]]) -> Iterator[str]:
+def draw_tree(roots: list[dict[str, Any]]) -> list[str]:
+    """The lines of the drawing, clean for a terminal. At least one root."""
     began = min(map(_start, roots))
     rows = list(_rows(roots, began))
     widths = [max(width_of(row[column]) for row in rows) for column in range(3)]
+    lines = []
     for row in rows:
         cells = [cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=False)]
-        yield "  ".join([*cells, row[3]]).rstrip()
+        lines.append("  ".join([*cells, row[3]]).rstrip())
+    return lines
 
 
 def _rows(roots: list[dict[str, Any]], began: int) -> Iterator[tuple[str, str, str, str]]:

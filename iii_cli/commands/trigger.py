@@ -99,11 +99,25 @@ def trigger_command(
         typer.Option(metavar="TIME", help="End when nothing moved for so long. [60s after the result]"),
     ] = None,
     progress: Annotated[str, typer.Option(metavar="WHEN", help="auto, always, never or json.")] = "auto",
+    each: Annotated[
+        bool,
+        typer.Option("--each", help="A call for each line of JSON on stdin, a line of JSON for each answer."),
+    ] = False,
+    parallel: Annotated[
+        int | None, typer.Option("-P", "--parallel", metavar="N", help="--each: calls in flight. [1]")
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="--each: begin no more calls after one that failed.")
+    ] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Print the trace id, and what the engine knows of the trace.")
+    ] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Pass on the code of a COMMAND, or `exit_code` of the result.")
     ] = False,
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Limit for the whole of it. 0: none. [30s]")
+        str | None,
+        typer.Option(metavar="TIME", help="Limit for all of it (--each: of a call). 0: none. [30s]"),
     ] = None,
     timeout_ms: Annotated[
         int | None, typer.Option(metavar="N", help="The same in milliseconds, as the engine's CLI has it.")
@@ -145,6 +159,10 @@ def trigger_command(
             address=address,
             port=port,
             exit_code=exit_code,
+            trace=trace,
+            each=each,
+            parallel=parallel,
+            fail_fast=fail_fast,
             help_wanted=help_wanted,
             streams=StreamOptions(
                 ins=tuple(ins or ()),

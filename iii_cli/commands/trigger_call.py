@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from iii_cli.client.call import call, send_void
 from iii_cli.commands.given_ref import mark_used
 from iii_cli.commands.outcome import print_document
-from iii_cli.commands.trigger_order import prepare
-from iii_cli.errors import ExitStatus, FunctionFailed, UsageProblem
+from iii_cli.commands.trigger_order import check_each, prepare
+from iii_cli.commands.trigger_trace import say_trace
+from iii_cli.errors import ExitStatus, Failure, FunctionFailed, Interrupted, UsageProblem
 from iii_cli.wire.messages import InvokeFunction, Void
 from iii_cli.wire.payload import masked
 
@@ -35,9 +36,30 @@ def trigger(ctx: typer.Context, options: TriggerOptions) -> int:
         return ExitStatus.DONE
     if options.void:
         _check_void(options)
+    check_each(options)
     invocation = prepare(ctx, options)
     if options.dry_run:
         print_document(masked(_payload(invocation, options)))
+        return ExitStatus.DONE
+    if not options.trace:
+        return _make(invocation, options)
+    assert invocation.traceparent is not None
+    try:
+        status = _make(invocation, options)
+    except Interrupted:
+        raise
+    except Failure:
+        say_trace(invocation.settings, invocation.traceparent)
+        raise
+    say_trace(invocation.settings, invocation.traceparent)
+    return status
+
+
+def _make(invocation: Invocation, options: TriggerOptions) -> int:
+    if options.each:
+        from iii_cli.commands.trigger_each import call_for_each
+
+        call_for_each(invocation, options)
         return ExitStatus.DONE
     if options.void:
         _send(invocation)
@@ -76,6 +98,7 @@ def _send(invocation: Invocation) -> None:
         action=Void(),
         metadata=invocation.metadata,
         namespace=invocation.namespace,
+        traceparent=invocation.traceparent,
     )
     send_void(invocation.settings.endpoint, request, timeout=invocation.timeout)
     _spend(invocation)
@@ -90,6 +113,7 @@ def _call(invocation: Invocation, form: str) -> Any:
             namespace=invocation.namespace,
             timeout=invocation.timeout,
             metadata=invocation.metadata,
+            traceparent=invocation.traceparent,
         )
     print_document(result, form)
     return result

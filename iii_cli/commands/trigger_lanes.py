@@ -33,20 +33,23 @@ BUFFER = 16  # messages of at most 1 MiB: what a channel whose writer is ours ma
 class LaneMaker:
     """Makes lanes that share their options."""
 
-    def __init__(self, endpoint: Endpoint, streams: StreamOptions, door: MessageDoor) -> None:
+    def __init__(
+        self, endpoint: Endpoint, streams: StreamOptions, door: MessageDoor, traceparent: str | None
+    ) -> None:
         """Raises UsageProblem for options that cannot be meant."""
         if streams.buffer is not None and not 1 <= streams.buffer <= 1024:
             raise UsageProblem("--buffer is a number of messages from 1 to 1024")
         self._endpoint = endpoint
         self._streams = streams
         self._door = door
+        self._traceparent = traceparent  # so that the engine knows whose channels they are
         self._mode = _mode(streams)
 
     async def in_lane(self, caller: Caller, spec: StreamSpec, source: SourceEnd) -> InLane:
         """A channel that we write. Raises as `Caller.create_channel`."""
         buffer = BUFFER if self._streams.buffer is None else self._streams.buffer
         mode = Mode.BYTES if self._mode in (None, Mode.TEXT) else self._mode
-        writer, reader = await caller.create_channel(buffer)
+        writer, reader = await caller.create_channel(buffer, traceparent=self._traceparent)
         sealed = mode is Mode.BYTES if self._streams.seal is None else self._streams.seal
         size = source.size if mode is Mode.BYTES else None
         sealer = Sealer(new_stream_id(), mode=mode, size=size) if sealed else None
@@ -61,7 +64,7 @@ class LaneMaker:
 
     async def out_lane(self, caller: Caller, spec: StreamSpec, target: TargetEnd) -> OutLane:
         """A channel that we read. Raises as `Caller.create_channel`."""
-        writer, reader = await caller.create_channel(self._streams.buffer)
+        writer, reader = await caller.create_channel(self._streams.buffer, traceparent=self._traceparent)
         return self.lane_of(spec, target, theirs=writer, ours=reader)
 
     def lane_of(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from iii_cli.commands.running import flags_of, settings_of, tell
 from iii_cli.commands.stream_specs import key_of, parse_spec
+from iii_cli.commands.trigger_trace import traceparent_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.wire.paths import MalformedPath, place, split_key
@@ -23,9 +24,18 @@ if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
     from iii_cli.wire.paths import KeyPath
 
-__all__ = ("Invocation", "StreamOptions", "TriggerOptions", "embed", "prepare", "target_settings")
+__all__ = (
+    "Invocation",
+    "StreamOptions",
+    "TriggerOptions",
+    "check_each",
+    "embed",
+    "prepare",
+    "target_settings",
+)
 
 CALL_SECONDS = 30.0  # without streams, as every SDK and the engine's CLI
+PARALLEL_MAX = 4096  # calls of one connection in flight: beyond that nothing gets faster
 FORMATS = ("pretty", "jsonl", "raw")
 
 
@@ -60,7 +70,7 @@ class StreamOptions(Value):
         if self.wanted:
             return
         for name, _, default in fields_of(StreamOptions):
-            if name != "result" and getattr(self, name) != default:
+            if name not in ("result", "progress") and getattr(self, name) != default:
                 option = _OPTION_NAMES.get(name, name.replace("_", "-"))
                 raise UsageProblem(f"--{option} is about streams", hint="it needs --in, --out or --read")
 
@@ -85,13 +95,18 @@ class TriggerOptions(Value):
     address: str | None = None
     port: int | None = None
     exit_code: bool = False
+    trace: bool = False
+    each: bool = False
+    parallel: int | None = None
+    fail_fast: bool = False
     help_wanted: bool = False
     streams: StreamOptions = StreamOptions()
 
     @property
     def reads_stdin(self) -> list[str]:
         """Which options want our stdin. Raises UsageProblem for an `--in` that cannot be meant."""
-        users = ["--json -"] if self.json == "-" else []
+        users = ["--each"] if self.each else []
+        users += ["--json -"] if self.json == "-" else []
         users += ["--metadata -"] if self.metadata == "-" else []
         specs = [parse_spec(text, "--in") for text in self.streams.ins]
         return users + [f"{spec.label}=-" for spec in specs if spec.is_standard]
@@ -106,6 +121,7 @@ class Invocation(Value):
     metadata: Any = None
     namespace: str | None = None
     timeout: float | None = CALL_SECONDS
+    traceparent: str | None = None
     ref_keys: Sequence[tuple[str, KeyPath]] = ()
     given: Sequence[ResolvedRef] = ()  # refs of the person's that it hands over
 
@@ -136,9 +152,34 @@ def prepare(ctx: typer.Context, options: TriggerOptions) -> Invocation:
         metadata=None if options.metadata is None else _document(options.metadata, "--metadata"),
         namespace=_namespace(ctx, settings, options.function),
         timeout=timeout,
+        traceparent=traceparent_of(os.environ, begin=options.trace),
         ref_keys=[("--ref", key) for key, _ in given],
         given=[ref for _, ref in given],
     )
+
+
+def check_each(options: TriggerOptions) -> None:
+    """Raises UsageProblem for what `--each` cannot do, or what only it can."""
+    if not options.each:
+        for typed, option in ((options.parallel, "-P"), (options.fail_fast or None, "--fail-fast")):
+            if typed is not None:
+                raise UsageProblem(f"{option} needs --each")
+        return
+    others = {
+        "--json": options.json is not None,
+        "--ref": bool(options.refs),
+        "--void": options.void,
+        "--format": options.form != "pretty",
+        "--dry-run": options.dry_run,
+        "--exit-code": options.exit_code,
+        "--result": options.streams.result is not None,
+        "streams": options.streams.wanted,
+    }
+    for option, typed in others.items():
+        if typed:
+            raise UsageProblem(f"--each makes many calls, and {option} is for one")
+    if options.parallel is not None and not 1 <= options.parallel <= PARALLEL_MAX:
+        raise UsageProblem(f"-P is a number of calls from 1 to {PARALLEL_MAX}")
 
 
 def target_settings(

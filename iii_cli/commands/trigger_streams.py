@@ -120,7 +120,7 @@ class _Plan:
         self._stall_asked = streams.stall_timeout is not None
         self._linger = _span(streams.linger, "--linger", LINGER_SECONDS)
         self._stall = _span(streams.stall_timeout, "--stall-timeout", STALL_SECONDS)
-        self._maker = LaneMaker(self.endpoint, streams, door)
+        self._maker = LaneMaker(self.endpoint, streams, door, invocation.traceparent)
         stdout_taken = any(spec.is_standard for spec in specs.targets)
         shown = stdout_taken and sys.stdout is not None and sys.stdout.isatty()
         self._progress = progress_mode(streams.progress, data_on_terminal=shown)
@@ -172,6 +172,7 @@ class _Plan:
                 payload,
                 namespace=invocation.namespace,
                 metadata=invocation.metadata,
+                traceparent=invocation.traceparent,
             ),
             lanes=tuple(lanes),
             answered=answered,
