@@ -173,7 +173,7 @@ def check_each(options: TriggerOptions) -> None:
         "--dry-run": options.dry_run,
         "--exit-code": options.exit_code,
         "--result": options.streams.result is not None,
-        "streams": options.streams.wanted,
+        "a stream": options.streams.wanted,
     }
     for option, typed in others.items():
         if typed:

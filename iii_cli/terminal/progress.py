@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from iii_cli.terminal.bar import Bar
 
-__all__ = ("Progress", "ProgressMode", "progress_mode")
+__all__ = ("FIRST_SECONDS", "TICK_SECONDS", "Progress", "ProgressMode", "progress_mode")
 
 FIRST_SECONDS = 1.0  # before that nothing is shown: most commands are done by then
 TICK_SECONDS = 0.2

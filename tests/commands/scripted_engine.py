@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from websockets.sync.server import ServerConnection
 
-__all__ = ("Drop", "FunctionError", "ScriptedEngine", "Silence", "running_engine")
+__all__ = ("Drop", "FunctionError", "Later", "ScriptedEngine", "Silence", "running_engine")
+
+
+class Later(Exception):
+    """An answer, the exception's argument, that waits until the next call is answered."""
 
 
 class Silence(Exception):
@@ -37,6 +41,7 @@ class ScriptedEngine:
     functions: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     calls: list[dict[str, Any]] = field(default_factory=list)
     port: int = 0
+    waiting: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -67,6 +72,9 @@ class ScriptedEngine:
             reply["error"] = error.args[0]
         except Silence:
             return
+        except Later as later:
+            self.waiting.append(reply | {"result": later.args[0]})
+            return
         except Drop:
             connection.close_socket()
             return
@@ -75,6 +83,9 @@ class ScriptedEngine:
                 reply["result"] = result
         if message.get("invocation_id") is not None:
             connection.send(json.dumps(reply))
+        for earlier in self.waiting:
+            connection.send(json.dumps(earlier))
+        self.waiting.clear()
 
     def _function(self, message: dict[str, Any]) -> Callable[[Any], Any]:
         name, namespace = message["function_id"], message.get("namespace") or "default"

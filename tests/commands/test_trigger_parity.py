@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KEY = "SECRETKEY"
 REF = {"channel_id": "c1", "access_key": KEY, "direction": "read"}
+TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 LONG = "x" * 3_000_000
 MISSING: Any = object()  # no call is made
 ENDED: Any = object()  # any payload
@@ -53,6 +54,7 @@ FUNCTIONS: dict[str, Any] = {
     "false": lambda data: False,
     "empty": lambda data: {},
     "list": lambda data: [],
+    "exits": lambda data: {"exit_code": 7},
     "huge": lambda data: LONG,
     "unsorted": lambda data: {"b": 1, "a": {"d": [], "c": "é"}},
     "fails": lambda data: fails("invocation_failed", "bad header", stacktrace="at line 3"),
@@ -205,6 +207,13 @@ ROWS = {
     "void": Row(["echo", "--void", "a=1"], {"a": 1}, out="", heard={"action": {"type": "void"}}),
     "void to nobody": Row(["nope::x", "--void"], {}, out="", heard={"invocation_id": None}),
     "metadata": Row(["echo", "--metadata", '{"m":1}'], {}, heard={"metadata": {"m": 1}}),
+    "exit code": Row(["exits", "--exit-code"], {}, out='{\n  "exit_code": 7\n}\n', status=7),
+    "exit code not asked for": Row(["exits"], {}, out='{\n  "exit_code": 7\n}\n'),
+    "no exit code": Row(["number", "--exit-code"], {}, out="7\n"),
+    "trace of the environment": Row(
+        ["echo"], {}, heard={"traceparent": TRACEPARENT}, environ={"TRACEPARENT": TRACEPARENT}
+    ),
+    "a trace that is none": Row(["echo"], {}, heard={"traceparent": None}, environ={"TRACEPARENT": "00-x"}),
     "ref": Row(["echo", "--ref", f"a.r[0]=iii:read:c1:{KEY}"], {"a": {"r": [REF]}}),
     "ref over json": Row(["echo", "--json", "[{}]", "--ref", f"[0].r=iii:read:c1:{KEY}"], [{"r": REF}]),
     "ref without a key": Row(["echo", "--ref", f"iii:read:c1:{KEY}"], err="KEY=REF", status=2),
@@ -225,7 +234,7 @@ def test_parity(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Any,
 ) -> None:
-    for name in [name for name in os.environ if name.startswith(("III_", "XDG_"))]:
+    for name in [name for name in os.environ if name.startswith(("III_", "XDG_", "TRACE"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.json").write_text('{"from":"file"}')

@@ -1,0 +1,181 @@
+"""Many calls on one connection: order, limits, failures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import anyio
+import pytest
+
+from iii_cli.client.each import EachOrder, EachTotals, call_each
+from iii_cli.errors import EngineUnreachable, LocalProblem, UsageProblem, sole_cause
+from iii_cli.wire.address import Endpoint, EngineAddress
+from iii_cli.wire.strict_json import MalformedJson, parse
+from tests.commands.scripted_engine import (
+    Drop,
+    FunctionError,
+    Later,
+    ScriptedEngine,
+    Silence,
+    running_engine,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iii_cli.wire.frames import Buffer
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[ScriptedEngine]:
+    yield from running_engine()
+
+
+class Lines:
+    """A source of bytes, in pieces; `name` is what errors call it."""
+
+    name = "standard input"
+    short_by = 0
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
+
+    async def read_into(self, view: memoryview) -> int:
+        await anyio.lowlevel.checkpoint()
+        if not self._pieces:
+            return 0
+        piece = self._pieces.pop(0)
+        view[: len(piece)] = piece
+        return len(piece)
+
+
+class Output:
+    def __init__(self) -> None:
+        self.text = ""
+
+    async def write(self, chunk: Buffer) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.text += bytes(chunk).decode()
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+def payload_of(line: bytes) -> Any:
+    try:
+        return parse(line)
+    except MalformedJson:
+        raise UsageProblem("not JSON") from None
+
+
+async def run(
+    engine: ScriptedEngine, *pieces: bytes, parallel: int = 4, **more: Any
+) -> tuple[list[Any], EachTotals]:
+    engine.calls.clear()
+    output, totals = Output(), EachTotals()
+    order = EachOrder(
+        endpoint=Endpoint(EngineAddress.parse(engine.url)),
+        function_id="f",
+        source=Lines(*pieces),
+        sink=output,
+        payload_of=payload_of,
+        parallel=parallel,
+        timeout=more.pop("timeout", 5.0),
+        **more,
+    )
+    try:
+        with anyio.fail_after(5):
+            await call_each(order, totals)
+    except BaseExceptionGroup as group:
+        raise sole_cause(group) from None
+    return output.lines, totals
+
+
+def ok(result: Any) -> dict[str, Any]:
+    return {"ok": True, "result": result}
+
+
+def rejects(data: Any) -> NoReturn:
+    raise FunctionError({"code": "E1", "message": "no", "stacktrace": "at 1"})
+
+
+@pytest.mark.parametrize("parallel", [1, 3, 100])
+async def test_answers_come_in_the_order_of_the_lines(engine: ScriptedEngine, parallel: int) -> None:
+    def echo(data: Any) -> Any:
+        if parallel > 1 and data["n"] % 2 == 0 and data["n"] < 98:
+            raise Later(data)
+        return data
+
+    engine.functions = {"f": echo}
+    text = b"".join(b'{"n":%d}\n' % n for n in range(99))
+    lines, totals = await run(engine, text[:100], text[100:101], text[101:], parallel=parallel)
+    assert lines == [ok({"n": n}) for n in range(99)]
+    assert totals == EachTotals(begun=99, done=99, failed=0)
+
+
+async def test_null_errors_and_lines_that_are_none(engine: ScriptedEngine) -> None:
+    engine.functions = {"f": lambda data: rejects(data) if data == 2 else None}
+    lines, totals = await run(engine, b"1\n\n  \n2\n{oops\n3")
+    assert lines == [
+        ok(None),
+        {"ok": False, "error": {"code": "E1", "message": "no", "stacktrace": "at 1"}},
+        {"ok": False, "error": {"code": "INVALID_INPUT", "message": "line 5: not JSON"}},
+        ok(None),
+    ]
+    assert totals.failed == 2
+
+
+async def test_nothing_in_nothing_out(engine: ScriptedEngine) -> None:
+    assert await run(engine) == ([], EachTotals())
+
+
+async def test_fail_fast_begins_no_more(engine: ScriptedEngine) -> None:
+    engine.functions = {"f": lambda data: rejects(data) if data == 2 else data}
+    lines, totals = await run(engine, b"".join(b"%d\n" % n for n in range(50)), parallel=1, fail_fast=True)
+    assert [line["ok"] for line in lines] == [True, True, False]
+    assert (len(engine.calls), totals.done) == (3, 3)
+
+
+async def test_a_call_without_an_answer_fails_alone(engine: ScriptedEngine) -> None:
+    def some(data: Any) -> Any:
+        if data == 1:
+            raise Silence
+        return data
+
+    engine.functions = {"f": some}
+    lines, totals = await run(engine, b"0\n1\n2\n", timeout=0.1)
+    assert lines[1] == {"ok": False, "error": {"code": "TIMEOUT", "message": "no answer within 0.1 s"}}
+    assert [line["ok"] for line in lines] == [True, False, True]
+    assert totals.failed == 1
+
+
+async def test_no_more_than_parallel_are_in_flight(engine: ScriptedEngine) -> None:
+    engine.functions = {"f": lambda data: silent()}
+    with pytest.raises(TimeoutError), anyio.fail_after(0.2):
+        await run(engine, b"1\n" * 20, parallel=3, timeout=None)
+    assert len(engine.calls) == 3
+
+
+def silent() -> NoReturn:
+    raise Silence
+
+
+async def test_a_lost_engine_says_how_many_have_no_line(engine: ScriptedEngine) -> None:
+    def dies(data: Any) -> Any:
+        if data == 3:
+            raise Drop
+        if data > 1:
+            raise Silence
+        return data
+
+    engine.functions = {"f": dies}
+    with pytest.raises(EngineUnreachable, match="2 calls were in flight and have no line"):
+        await run(engine, b"0\n1\n2\n3\n")
+
+
+async def test_what_is_no_text_ends_it(engine: ScriptedEngine) -> None:
+    engine.functions = {"f": lambda data: data}
+    with pytest.raises(LocalProblem, match="line 2 is not UTF-8"):
+        await run(engine, b"1\n", b"\xff\n")
