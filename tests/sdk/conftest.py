@@ -84,7 +84,8 @@ def node_sdk(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
-def _worker(*command: str, **environment: str) -> Iterator[None]:
+def run_worker(*command: str, **environment: str) -> Iterator[None]:
+    """A worker process, for as long as a fixture lasts."""
     process = subprocess.Popen(
         command,
         env=os.environ | {"OTEL_ENABLED": "false"} | environment,
@@ -99,14 +100,14 @@ def _worker(*command: str, **environment: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def python(engine: EngineProcess) -> Iterator[None]:
     """The worker `python`, of the PyPI SDK."""
-    yield from _worker(sys.executable, str(HERE / "workers" / "worker.py"), engine.url, "python")
+    yield from run_worker(sys.executable, str(HERE / "workers" / "worker.py"), engine.url, "python")
 
 
 @pytest.fixture(scope="module")
 def node(engine: EngineProcess, node_sdk: Path) -> Iterator[None]:
     """The worker `node`, of the npm SDK."""
     script = str(HERE / "workers" / "worker.mjs")
-    yield from _worker("node", script, engine.url, "node", SDK_FOLDER=str(node_sdk))
+    yield from run_worker("node", script, engine.url, "node", SDK_FOLDER=str(node_sdk))
 
 
 @pytest.fixture

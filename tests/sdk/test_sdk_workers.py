@@ -34,7 +34,7 @@ def both(request: pytest.FixtureRequest, python: None, node: None) -> tuple[str,
     return pair
 
 
-async def _caller(stage: SocketStage, *languages: str) -> Party:
+async def wait_for_workers(stage: SocketStage, *languages: str) -> Party:
     """A caller, once the workers' last function is there."""
     caller = await stage.worker()
     async with asyncio.timeout(60):
@@ -87,20 +87,20 @@ async def _result(caller: Party, call_id: str) -> Any:
 
 
 async def test_a_call_and_its_answer(stage: SocketStage, language: str) -> None:
-    caller = await _caller(stage, language)
+    caller = await wait_for_workers(stage, language)
     result = await caller.call(f"{language}::echo", {"n": 1, "text": "ü😀", "none": None})
     assert result == {"n": 1, "text": "ü😀", "none": None, "_caller_worker_id": caller.id}
 
 
 async def test_an_error_comes_with_its_stack_trace(stage: SocketStage, language: str) -> None:
-    caller = await _caller(stage, language)
+    caller = await wait_for_workers(stage, language)
     error = (await caller.outcome(f"{language}::fail", {"why": "bad header"}))["error"]
     assert (error["code"], error["message"]) == ("invocation_failed", "bad header")
     assert "fail" in error["stacktrace"]
 
 
 async def test_a_filter_over_two_channels(stage: SocketStage, language: str) -> None:
-    caller = await _caller(stage, language)
+    caller = await wait_for_workers(stage, language)
     there, back = await _channel(caller), await _channel(caller)
     call_id = await caller.invoke(f"{language}::upper", {"in": there["reader"], "out": back["writer"]})
     data = b"abc-" * 100_000
@@ -112,7 +112,7 @@ async def test_a_filter_over_two_channels(stage: SocketStage, language: str) -> 
 
 
 async def test_refs_deep_in_dicts_and_lists(stage: SocketStage, language: str) -> None:
-    caller = await _caller(stage, language)
+    caller = await wait_for_workers(stage, language)
     refs = await _channel(caller)
     payload = {"deep": {"list": [{"reader": refs["reader"]}, 1], "other": "x"}}
     call_id = await caller.invoke(f"{language}::digest", payload)
@@ -122,7 +122,7 @@ async def test_refs_deep_in_dicts_and_lists(stage: SocketStage, language: str) -
 
 
 async def test_progress_texts_come_in_order_with_the_bytes(stage: SocketStage, language: str) -> None:
-    caller = await _caller(stage, language)
+    caller = await wait_for_workers(stage, language)
     refs = await _channel(caller)
     call_id = await caller.invoke(f"{language}::progress", {"writer": refs["writer"]})
     body, messages = await _read(stage, refs["reader"])
@@ -132,7 +132,7 @@ async def test_progress_texts_come_in_order_with_the_bytes(stage: SocketStage, l
 
 
 async def test_texts_reach_the_message_callback(stage: SocketStage, language: str) -> None:
-    caller = await _caller(stage, language)
+    caller = await wait_for_workers(stage, language)
     refs = await _channel(caller)
     call_id = await caller.invoke(f"{language}::listen", {"reader": refs["reader"]})
     await _write(stage, refs["writer"], "one", b"data", "two")
@@ -141,7 +141,7 @@ async def test_texts_reach_the_message_callback(stage: SocketStage, language: st
 
 async def test_two_languages_in_one_pipeline(stage: SocketStage, both: tuple[str, str]) -> None:
     first, second = both
-    caller = await _caller(stage, first, second)
+    caller = await wait_for_workers(stage, first, second)
     refs = await _channel(caller)
     call_id = await caller.invoke(f"{first}::delegate", {"in": refs["reader"], "to": f"{second}::digest"})
     data = b"0123456789" * 50_000
@@ -152,7 +152,7 @@ async def test_two_languages_in_one_pipeline(stage: SocketStage, both: tuple[str
 async def test_200_mib_from_one_language_to_the_other(stage: SocketStage, both: tuple[str, str]) -> None:
     first, second = both
     size = 200 << 20
-    caller = await _caller(stage, first, second)
+    caller = await wait_for_workers(stage, first, second)
     refs = await _channel(caller)
     reading = await caller.invoke(f"{second}::digest", {"deep": {"list": [{"reader": refs["reader"]}]}})
     writing = await caller.invoke(f"{first}::produce", {"writer": refs["writer"], "bytes": size})
@@ -166,19 +166,19 @@ async def test_200_mib_from_one_language_to_the_other(stage: SocketStage, both: 
 async def test_workers_come_back_after_the_engine_was_restarted(
     engine: EngineProcess, stage: SocketStage, language: str
 ) -> None:
-    before = await _caller(stage, language)
+    before = await wait_for_workers(stage, language)
     assert engine.stop() == 0
     with pytest.raises(Dropped):
         await before.next()
     engine.start()
-    caller = await _caller(stage, language)
+    caller = await wait_for_workers(stage, language)
     assert await caller.call(f"{language}::echo", [1]) == [1]
 
 
 async def test_a_worker_whose_name_is_taken_is_refused_and_the_first_goes_on(
     stage: SocketStage, language: str
 ) -> None:
-    caller = await _caller(stage, language)
+    caller = await wait_for_workers(stage, language)
     rival = await stage.worker(announced=False)
     await rival.invoke("engine::workers::register", {"name": language})
     assert (await rival.next())["code"] == "WORKER_NAMESPACE_CONFLICT"
@@ -186,7 +186,7 @@ async def test_a_worker_whose_name_is_taken_is_refused_and_the_first_goes_on(
 
 
 async def test_a_ref_that_is_gone_is_an_error_of_the_handler(stage: SocketStage, language: str) -> None:
-    caller = await _caller(stage, language)
+    caller = await wait_for_workers(stage, language)
     ref = {"channel_id": "gone", "access_key": "gone", "direction": "read"}
     with pytest.raises(Refused):
         await stage.end(ref)
