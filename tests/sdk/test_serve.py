@@ -12,7 +12,7 @@ import pytest
 from iii_cli.client.call import call
 from iii_cli.wire.address import Endpoint, EngineAddress
 from tests.pipes.program import Program
-from tests.sdk.conftest import HERE, _worker
+from tests.sdk.conftest import HERE, run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,8 @@ UPPER = hashlib.sha256((b"ABCDEFGH" * (SIZE // 8 + 1))[:SIZE]).hexdigest()
 def callers(engine: EngineProcess, node_sdk: Path) -> Iterator[None]:
     """A Python and a Node worker."""
     script = str(HERE / "workers" / "filter_caller.mjs")
-    for _ in _worker(sys.executable, str(HERE / "workers" / "filter_caller.py"), engine.url):
-        yield from _worker("node", script, engine.url, SDK_FOLDER=str(node_sdk))
+    for _ in run_worker(sys.executable, str(HERE / "workers" / "filter_caller.py"), engine.url):
+        yield from run_worker("node", script, engine.url, SDK_FOLDER=str(node_sdk))
 
 
 @pytest.fixture
