@@ -57,6 +57,7 @@ class Case:
     limit: str | None = None  # --stall-timeout
     script: str = ""
     failing: bool = False
+    lines: int = 0  # --lines, with so many
     number: int = 0
 
     def __str__(self) -> str:
@@ -71,14 +72,19 @@ def _is_before(place: Place, frame: str) -> bool:
     return here < there or (here == there and place.part != "end")
 
 
-def _places(chance: random.Random, size: int) -> Iterator[Place]:
+def _places(chance: random.Random, size: int, lines: int = 0) -> Iterator[Place]:
     """One in each part of each frame that the stream has."""
     for frame in ("open", "data", "close", "goodbye"):
         for part in ("header", "payload", "end"):
             if frame == "data" and not size:
                 continue
-            nth = chance.randrange((size - 1 >> 20) + 1) if frame == "data" else 0
+            nth = chance.randrange(lines or (size - 1 >> 20) + 1) if frame == "data" else 0
             yield Place(frame, part, nth, chance.random())
+
+
+def _is_past(end: End, place: Place) -> bool:
+    """Is there nothing left to happen? A reader leaves at the close frame."""
+    return place.frame == "goodbye" and (end == "read" or place.part == "end")
 
 
 def _cuts(chance: random.Random) -> Iterator[Case]:
@@ -119,7 +125,7 @@ def _damage(chance: random.Random) -> Iterator[Case]:
         for size in chance.sample(SIZES[1:], 2):
             for place in _places(chance, size):
                 for end in ("write", "read"):
-                    if end == "read" and place.frame == "goodbye":
+                    if _is_past(end, place):
                         continue
                     yield Case(
                         act, bad, size=size, end=end, place=place, act=act, bit=chance.randrange(8),
@@ -133,13 +139,13 @@ def _patience(chance: random.Random) -> Iterator[Case]:
     for size in chance.sample(SIZES, 3):
         for place in _places(chance, size):
             end: End = chance.choice(("write", "read"))
-            if end == "read" and place.frame == "goodbye":
+            if _is_past(end, place):
                 continue
             act: Act = chance.choice(("delay", "split"))
             yield Case(act, whole, whole, size=size, end=end, place=place, act=act)
     for end in ("write", "read"):
         for place in _places(chance, chance.choice(BIG)):
-            if end == "read" and place.frame == "goodbye":
+            if _is_past(end, place):
                 continue
             open_ended = _is_before(place, "close")
             reader = frozenset({SLOW, CUT, SPENT}) if open_ended else whole
@@ -165,7 +171,7 @@ def _murders(chance: random.Random) -> Iterator[Case]:
     for signal in (9, 15):
         for place in _places(chance, BIG[0]):
             end: End = chance.choice(("write", "read"))
-            if end == "read" and place.frame == "goodbye":
+            if _is_past(end, place):
                 continue
             yield Case(
                 f"engine-{signal}", frozenset({OK, LOST, CUT, SPENT}), frozenset({OK, LOST, LEFT}),
@@ -217,9 +223,29 @@ def _receipts(chance: random.Random) -> Iterator[Case]:
             )  # fmt: skip
 
 
+def _messages(chance: random.Random) -> Iterator[Case]:
+    """The same for text messages: --lines, read as the seal says."""
+    acts: tuple[Act, ...] = ("fin", "reset", "delay", "flip", "lose", "repeat")
+    for act in acts:
+        size, lines = chance.choice(((1000, 50), (500_000, 20_000)))
+        for place in _places(chance, size, lines):
+            end: End = chance.choice(("write", "read"))
+            if _is_past(end, place):
+                continue
+            reader = frozenset({OK}) if act == "delay" else frozenset({OK, SPENT, CUT, DIFFERS, SLOW})
+            if act == "fin":
+                reader = (
+                    _after_reader_cut(place, act) if end == "read" else _after_writer_cut(place, exact=True)
+                )
+            yield Case(
+                f"lines-{act}", reader, size=size, lines=lines, end=end, place=place, act=act,
+                bit=chance.randrange(8), amount=chance.choice((1, 2, 100)), limit="1s",
+            )  # fmt: skip
+
+
 def _all() -> tuple[Case, ...]:
     chance = random.Random(SEED)
-    families = (_cuts, _damage, _patience, _murders, _commands, _receipts)
+    families = (_cuts, _damage, _patience, _murders, _commands, _receipts, _messages)
     cases = [case for family in families for case in family(chance)]
     plain = [
         replace(

@@ -15,8 +15,9 @@ FrameName = Literal["open", "data", "close", "goodbye"]
 class Place:
     """A byte of a sealed byte stream.
 
-    open and close are the seal's text frames, goodbye is the WebSocket Close. `nth` counts data frames,
-    `fraction` (0 to 1) says how far into the part. `end` is behind the frame's last byte.
+    open and close are the seal's text frames, goodbye is the WebSocket Close. `nth` counts data frames, which
+    are text messages in a stream of messages. `fraction` (0 to 1) says how far into the part. `end` is behind
+    the frame's last byte.
     """
 
     frame: FrameName
@@ -40,13 +41,15 @@ class Place:
 class PlaceFinder:
     """Follows the frames of one direction, and says when the place has come."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, messages: int = 0) -> None:
+        """`messages`: how many text messages the stream has between open and close."""
         self._place = place
+        self._messages = messages
         self._kept = b""  # the beginning of a header
         self._skip = 0  # payload bytes still to come
         self._left: int | None = None  # bytes before the place, once its frame has begun
         self._over = False
-        self._seen = {"open": 0, "data": 0}
+        self._seen = {"text": 0, "binary": 0}
 
     def feed(self, data: bytes) -> tuple[bytes, int | None]:
         """What may pass now, and where the place is in it, once; None while it lies further on.
@@ -79,14 +82,21 @@ class PlaceFinder:
 
     def _begin(self, opcode: int, at: int, header: int, payload: int) -> None:
         """Is it the frame of the place that begins here?"""
-        name, nth = {2: "data", 8: "goodbye"}.get(opcode, "open"), 0
-        if name == "open" and self._seen["open"]:
-            name = "close"
-        if name in self._seen:
-            nth = self._seen[name]
-            self._seen[name] += 1
+        name, nth = self._name(opcode)
         if name == self._place.frame and nth == (self._place.nth if name == "data" else 0):
             self._left = at + self._place.offset(header, payload)
+
+    def _name(self, opcode: int) -> tuple[str, int]:
+        if opcode not in (1, 2):
+            return "goodbye" if opcode == 8 else "", 0
+        kind = "text" if opcode == 1 else "binary"
+        nth = self._seen[kind]
+        self._seen[kind] += 1
+        if kind == "binary":
+            return "data", nth
+        if nth == 0:
+            return "open", 0
+        return ("data", nth - 1) if nth <= self._messages else ("close", nth - 1 - self._messages)
 
 
 def _sizes(head: bytes) -> tuple[int, int] | None:

@@ -46,6 +46,7 @@ class Misfortune:
     act: Act
     bit: int = 0
     amount: int = 1
+    messages: int = 0  # of the stream, between open and close
     call: Callable[[], None] = lambda: None
     struck: threading.Event = field(default_factory=threading.Event)
 
@@ -116,6 +117,7 @@ class _Flow:
         self.source, self.target = source, target
         self.head: bytes | None = b""  # of HTTP; None once it has passed
         self.finder: PlaceFinder | None = None
+        self.due = False  # at the place, and the byte that it is about has not come
         self.ended = False
         self.discard = False
 
@@ -197,16 +199,19 @@ class _Connection:
             self._misfortune = self._proxy.claim(head)
             for each in self._flows:
                 if self._misfortune and self._misfortune.end == each.name:
-                    each.finder = PlaceFinder(self._misfortune.place)
+                    each.finder = PlaceFinder(self._misfortune.place, self._misfortune.messages)
         flow.forward(head + blank)
         if rest:
             self._pass(flow, rest)
 
     def _pass(self, flow: _Flow, data: bytes) -> None:
-        data, at = flow.finder.feed(data) if flow.finder else (data, None)
+        data, at = flow.finder.feed(data) if flow.finder and not flow.due else (data, 0 if flow.due else None)
         if at is None or self._misfortune is None:
             return flow.forward(data)
         flow.forward(data[:at])
+        flow.due = at == len(data) and self._misfortune.act in ("flip", "lose", "repeat", "split")
+        if flow.due:
+            return None
         self._misfortune.struck.set()
         return self._strike(self._misfortune, flow, data[at:])
 

@@ -32,7 +32,6 @@ class Outcome:
     """How a case ended. Exit statuses are those of a shell; None is a process that had to be killed."""
 
     case: Case
-    struck: bool
     writer: int | None
     reader: int | None
     arrived: str  # whole, part, nothing, other
@@ -41,7 +40,7 @@ class Outcome:
 
     def row(self) -> str:
         """A line of the table."""
-        verdict = "; ".join(self.wrong) if self.wrong else "ok" if self.struck else "ok (never struck)"
+        verdict = "; ".join(self.wrong) or "ok"
         case, statuses = self.case, f"{_shown(self.writer):>6} {_shown(self.reader):>6}"
         return (
             f"{case!s:44} {case.size:>8} {case.source:8} {case.target:8} {statuses} {self.arrived:8} "
@@ -73,6 +72,15 @@ def _environment(**more: str) -> dict[str, str]:
     return {**inherited, "NO_COLOR": "1", **more}
 
 
+def _lines(case: Case) -> bytes:
+    """Short lines, some of them empty, of `size` bytes together."""
+    text = bytearray(random.Random(case.number).choices(b'abc {}\t"', k=case.size))
+    text[-1] = 10
+    for at in random.Random(case.number + 1).sample(range(case.size - 1), case.lines - 1):
+        text[at] = 10
+    return bytes(text)
+
+
 class Run:
     """One case in a folder of its own."""
 
@@ -80,10 +88,10 @@ class Run:
         self._case = case
         self._engine = engine
         self._folder = folder
-        self._data = random.Random(case.number).randbytes(case.size)
+        self._data = _lines(case) if case.lines else random.Random(case.number).randbytes(case.size)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._misfortune = (
-            Misfortune(case.end, case.place, case.act, case.bit, case.amount, self._kill)
+            Misfortune(case.end, case.place, case.act, case.bit, case.amount, case.lines, self._kill)
             if case.place
             else None
         )
@@ -113,12 +121,13 @@ class Run:
             *self._untold(talk),
             *self._unexpected(writer, reader, struck),
         )
-        return Outcome(self._case, struck, writer, reader, arrived, seconds, wrong)
+        return Outcome(self._case, writer, reader, arrived, seconds, wrong)
 
     def _writer(self) -> list[str]:
         case = self._case
         options = ["--receipt", "--receipt-timeout", "3s"] if case.receipt else []
         options += ["--stall-timeout", case.limit] if case.limit else []
+        options += ["--lines"] if case.lines else []
         files = {"file": ["in"], "stdin": [], "producer": []}[case.source]
         command = ["--", "sh", "-c", case.script] if case.source == "producer" else []
         return [III, "channel", "write", *options, *(["env:III_WRITER", *files] if files else []), *command]
@@ -212,6 +221,7 @@ class Run:
 
     def _unexpected(self, writer: int | None, reader: int | None, struck: bool) -> Iterator[str]:
         if not struck:
+            yield "the misfortune never struck"
             return
         if writer is not None and writer not in self._case.writer:
             yield f"the writer ends with {writer}"

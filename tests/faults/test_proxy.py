@@ -97,6 +97,20 @@ def test_a_place_is_found_however_the_stream_is_cut(place: Place, step: int) -> 
     assert passed == STREAM
 
 
+def test_messages_are_data_where_a_stream_has_them() -> None:
+    frames = [
+        b"".join(encode_frame(Opcode.TEXT, payload, MASK)) for payload in (b"open", b"one", b"", b"close")
+    ]
+    stream = b"".join(frames)
+    for place, before in (
+        (Place("open", "end"), 1),
+        (Place("data", "end", 0), 2),
+        (Place("data", "end", 1), 3),
+        (Place("close", "end"), 4),
+    ):
+        assert PlaceFinder(place, messages=2).feed(stream) == (stream, len(b"".join(frames[:before])))
+
+
 def test_a_header_may_be_cut_after_its_first_byte_and_before_its_last() -> None:
     assert Place("open", "header", fraction=0.0).offset(6, 10) == 1
     assert Place("open", "header", fraction=0.99).offset(6, 10) == 5
@@ -106,10 +120,11 @@ def test_a_header_may_be_cut_after_its_first_byte_and_before_its_last() -> None:
 
 def send(engine: Engine, misfortune: Misfortune | None, *, wait: bool = True) -> tuple[bytes, str]:
     """What a client sees at its end: the answer, and how the connection ended."""
-    answer = b""
     with Proxy(engine.port, "abc", misfortune) as proxy, closing(dial(proxy.port)) as client:
+        client.sendall(REQUEST)
+        answer = client.recv(len(ANSWER), socket.MSG_WAITALL)
         with suppress(OSError):
-            client.sendall(REQUEST + STREAM)
+            client.sendall(STREAM)
             client.shutdown(socket.SHUT_WR)
         if not wait:
             assert misfortune is not None
