@@ -18,7 +18,7 @@ Timeout = Annotated[
     str | None, typer.Option(metavar="TIME", help="Limit for the whole of it: 500ms, 30s, 5m.")
 ]
 Stall = Annotated[str | None, typer.Option(metavar="TIME", help="End when nothing moved for so long.")]
-Progress = Annotated[str, typer.Option(metavar="WHEN", help="auto, always, never or json.")]
+Progress = Annotated[str, typer.Option(metavar="auto|always|never|json", help="How it gets on, on stderr.")]
 ExitCode = Annotated[bool, typer.Option("--exit-code", help="Pass COMMAND's own exit code on.")]
 Lines = Annotated[bool, typer.Option("--lines", help="A line is a text message.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help='A line is a frame, {"text":…} or {"base64":…}.')]
@@ -34,9 +34,7 @@ def create(
     export: Annotated[
         bool, typer.Option("--export", help="Print lines for eval: III_WRITER, III_READER.")
     ] = False,
-    only: Annotated[
-        str | None, typer.Option(metavar="END", help="Print one token: writer or reader.")
-    ] = None,
+    only: Annotated[str | None, typer.Option(metavar="writer|reader", help="Print one token alone.")] = None,
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Save both ends as @NAME.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a saved name that is not used yet.")
@@ -67,7 +65,9 @@ def write(
     lines: Lines = False,
     jsonl: Jsonl = False,
     no_seal: Annotated[bool, typer.Option("--no-seal", help="Send the bare bytes.")] = False,
-    digest: Annotated[str, typer.Option(metavar="NAME", help="xxh3_128 or sha256.")] = "xxh3_128",
+    digest: Annotated[
+        str, typer.Option(metavar="xxh3_128|sha256", help="What the seal promises.")
+    ] = "xxh3_128",
     size: Annotated[
         str | None, typer.Option(metavar="BYTES", help="Tell the reader how much will come.")
     ] = None,
@@ -83,8 +83,6 @@ def write(
     progress: Progress = "auto",
 ) -> None:
     """Write stdin, FILEs or the output of COMMAND into a channel.
-
-    Usage: iii channel write [OPTIONS] [REF] [FILE]... [-- COMMAND...]
 
     A COMMAND that fails aborts the stream, which the reader sees. A producer before a pipe cannot be watched:
     `false | iii channel write REF` looks like success, `iii channel write REF -- false` does not.
@@ -122,7 +120,9 @@ def tee(
     ctx: typer.Context,
     refs: Annotated[list[str], typer.Argument(metavar="REF...", help="The writers.")],
     lines: Lines = False,
-    digest: Annotated[str, typer.Option(metavar="NAME", help="xxh3_128 or sha256.")] = "xxh3_128",
+    digest: Annotated[
+        str, typer.Option(metavar="xxh3_128|sha256", help="What the seal promises.")
+    ] = "xxh3_128",
     timeout: Timeout = None,
     stall_timeout: Stall = None,
     progress: Progress = "auto",
@@ -165,7 +165,8 @@ def read(
     text: Annotated[bool, typer.Option("--text", help="Text messages joined as they are.")] = False,
     jsonl: Jsonl = False,
     messages: Annotated[
-        str | None, typer.Option(metavar="WHERE", help="Text messages beside bytes: stderr, drop or FILE.")
+        str | None,
+        typer.Option(metavar="stderr|drop|FILE", help="Where text messages beside bytes go. [stderr]"),
     ] = None,
     require_seal: Annotated[
         bool,
@@ -187,8 +188,6 @@ def read(
     progress: Progress = "auto",
 ) -> None:
     """Read a channel to stdout, into FILE or into COMMAND; exit 0 means that every byte arrived.
-
-    Usage: iii channel read [OPTIONS] [REF] [-- COMMAND...]
 
     A stream that cannot be verified (its writer is not ours) ends with 0 and one line that says so.
 

@@ -28,9 +28,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 @context_app.command()
 def add(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="For --context and `use`.")],
     url: Annotated[
-        str | None, typer.Argument(metavar="URL", help="ws://HOST:PORT or wss://HOST/PATH")
+        str | None, typer.Argument(metavar="[URL]", help="ws://HOST:PORT or wss://HOST/PATH")
     ] = None,
     token: Annotated[
         str | None,
@@ -86,7 +86,7 @@ def ls(ctx: typer.Context, as_json: AsJson = False) -> None:
 @context_app.command()
 def use(
     ctx: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="NAME")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One that is saved.")] = None,
     none: Annotated[bool, typer.Option("--none", help="Use no context.")] = False,
 ) -> None:
     """Choose the context that commands use from now on.
@@ -105,7 +105,7 @@ def use(
 
 @context_app.command()
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Default: the one in use.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: the one in use.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one context. Its token is never shown, only where it is.
@@ -130,7 +130,7 @@ def show(
 
 
 @context_app.command()
-def rm(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
+def rm(names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Which ones.")]) -> None:
     """Forget contexts, and the tokens that were kept for them.
 
     \b

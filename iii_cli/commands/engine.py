@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from iii_cli.commands.running import flags_of
-from iii_cli.commands.tail import TailCommand, tail_of
+from iii_cli.commands.tail import NeedsTail, tail_of
 
 __all__ = ("engine_app",)
 
 engine_app = typer.Typer(no_args_is_help=True, help="Run the embedded engine: for development, tests and CI.")
 
-Log = Annotated[str, typer.Option(metavar="FORM", help="What the engine says on stderr: text, json or off.")]
+Log = Annotated[str, typer.Option(metavar="text|json|off", help="What the engine says on stderr.")]
 MaxChannels = Annotated[
     int | None, typer.Option("--max-channels", metavar="N", help="Channels open at once. [10000]")
 ]
@@ -70,7 +70,7 @@ def run_command(
     return run_engine(RunOptions(host, port, print_url, log, shutdown_timeout, settings, guard, flags.quiet))
 
 
-@engine_app.command(name="exec", cls=TailCommand)
+@engine_app.command(name="exec", cls=NeedsTail)
 def exec_command(
     ctx: typer.Context,
     log: Log = "off",

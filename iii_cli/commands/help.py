@@ -20,15 +20,15 @@ help_app = typer.Typer()
 def help_command(
     context: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[TOPIC | COMMAND...]", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="[TOPIC | COMMAND...]", help="Nothing: the list of both.", show_default=False),
     ] = None,
 ) -> None:
     """Explain exit-codes, environment, refs or seals, or a command.
 
+    \b
     Examples:
-
       iii help exit-codes
-
       iii help channel write
     """
     sys.stdout.write(_help_for(context.find_root(), words or []))
@@ -38,7 +38,7 @@ def _help_for(root: Any, words: list[str]) -> str:
     if len(words) == 1 and words[0] in TOPICS:
         return TOPICS[words[0]]
     text = _command_help(root, words)
-    return text if words else f"{text}\n\nTopics (iii help TOPIC):\n  {'  '.join(TOPICS)}\n"
+    return text if words else f"{text}\nTopics (iii help TOPIC):\n  {'  '.join(TOPICS)}\n"
 
 
 def _command_help(context: Any, words: list[str]) -> str:

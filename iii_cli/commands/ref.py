@@ -98,7 +98,7 @@ def show(
     name: Name,
     as_json: AsJson = False,
     end: Annotated[
-        str | None, typer.Option("--end", metavar="reader|writer", help="Only this end's token.")
+        str | None, typer.Option("--end", metavar="writer|reader", help="Only this end's token.")
     ] = None,
 ) -> None:
     """Print the tokens of a saved ref, to hand over. They are secrets: whoever has one can open both ends.

@@ -48,6 +48,7 @@ app = typer.Typer(
     name="iii",
     cls=_Root,
     no_args_is_help=True,
+    add_completion=False,  # `iii completion` prints scripts that know ids with `::`
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog="cloud, compose, console, project, update, worker and -c FILE are for the engine's own `iii`: "
@@ -76,7 +77,9 @@ def root(
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say more about what happens.")] = False,
-    color: Annotated[str | None, typer.Option(metavar="WHEN", help="auto, always or never.")] = None,
+    color: Annotated[
+        str | None, typer.Option(metavar="auto|always|never", help="Colours on stderr. [auto]")
+    ] = None,
     connect_timeout: Annotated[
         str | None, typer.Option(metavar="TIME", help="For the connection to the engine. [10s]")
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from iii_cli.commands.running import run, settings_of
-from iii_cli.commands.tail import TailCommand, tail_of
+from iii_cli.commands.tail import NeedsTail, tail_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
 
@@ -20,15 +20,16 @@ GRACE = "5s"
 SHUTDOWN = "10s"
 
 
-@serve_app.command(name="serve", cls=TailCommand)
+@serve_app.command(name="serve", cls=NeedsTail)
 def serve_command(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The function's id, such as text::gzip.")],
     stdin: Annotated[
-        str, typer.Option(metavar="FROM", help="ref: the channel at `stdin`; json: the payload; none.")
+        str,
+        typer.Option(metavar="ref|json|none", help="ref: the channel at `stdin`; json: the payload; none."),
     ] = "ref",
     stdout: Annotated[
-        str, typer.Option(metavar="TO", help="ref: the channel at `stdout`; result: into the result.")
+        str, typer.Option(metavar="ref|result", help="ref: the channel at `stdout`; result: into the result.")
     ] = "ref",
     require_seal: Annotated[
         bool, typer.Option("--require-seal", envvar="III_REQUIRE_SEAL", help="Refuse unsealed input.")
@@ -52,14 +53,14 @@ def serve_command(
 ) -> None:
     """Make any Unix filter a function: COMMAND runs once for each call.
 
-    Usage: iii serve [OPTIONS] NAME -- COMMAND...
-
     Input comes from the channel that the payload names at `stdin`, output goes to the one at `stdout`.
     Nothing of a payload reaches COMMAND's arguments or environment. Input that was cut never looks like its
     end, and a COMMAND that fails aborts its output.
 
-    Examples: `iii serve text::gzip -- gzip -9`;
-    `iii serve json::keys --stdin json --stdout result -- jq keys`.
+    \b
+    Examples:
+      iii serve text::gzip -- gzip -9
+      iii serve json::keys --stdin json --stdout result -- jq keys
     """
     from iii_cli.client.filter import FilterOptions
     from iii_cli.commands.filter_command import FilterCommand

@@ -12,7 +12,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+
+from iii_cli.commands.tail import PlainCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,7 +103,16 @@ def _word_of(info: Any) -> str:
 def _single(info: Any) -> Any:
     """One command by itself, as typer builds it for a program that has no other."""
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    info.cls = PlainCommand if info.cls in (None, TyperCommand) else info.cls
     alone.registered_commands.append(info)
     command = typer.main.get_command(alone)
     command.name = _word_of(info)
+    _put_examples_last(command)
     return command
+
+
+def _put_examples_last(command: Any) -> None:
+    """People look for examples at the end, behind the options: `Examples:` of a docstring goes there."""
+    text, mark, examples = (command.help or "").partition("\b\nExamples:\n")
+    if mark:
+        command.help, command.epilog = text.rstrip(), mark + examples

@@ -41,7 +41,8 @@ def trigger_command(
     ] = None,
     void: Annotated[bool, typer.Option("--void", help="Do not wait for an answer.")] = False,
     form: Annotated[
-        str, typer.Option("--format", metavar="FORM", help="pretty, jsonl, or raw: a string as it is.")
+        str,
+        typer.Option("--format", metavar="pretty|jsonl|raw", help="Of the result; raw: a string as it is."),
     ] = "pretty",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the payload, keys masked, and make no call.")
@@ -75,7 +76,8 @@ def trigger_command(
         bool, typer.Option("--jsonl", help='Streams: a line is a frame, {"text":…} or {"base64":…}.')
     ] = False,
     messages: Annotated[
-        str | None, typer.Option(metavar="WHERE", help="Text messages beside bytes: stderr, drop or FILE.")
+        str | None,
+        typer.Option(metavar="stderr|drop|FILE", help="Where text messages beside bytes go. [stderr]"),
     ] = None,
     seal: Annotated[
         bool | None,
@@ -98,7 +100,9 @@ def trigger_command(
         str | None,
         typer.Option(metavar="TIME", help="End when nothing moved for so long. [60s after the result]"),
     ] = None,
-    progress: Annotated[str, typer.Option(metavar="WHEN", help="auto, always, never or json.")] = "auto",
+    progress: Annotated[
+        str, typer.Option(metavar="auto|always|never|json", help="How the streams get on, on stderr.")
+    ] = "auto",
     each: Annotated[
         bool,
         typer.Option("--each", help="A call for each line of JSON on stdin, a line of JSON for each answer."),
@@ -134,8 +138,12 @@ def trigger_command(
 
     The error of a function goes to stderr, with exit 1; an unknown function is exit 5.
 
-    Examples: `iii trigger orders::create id=7 -s zip=01234`; `iii trigger orders::create --help`;
-    `iii trigger text::gzip --in big.bin --out big.gz`; `iii trigger llm::chat prompt=hi --out - --text`.
+    \b
+    Examples:
+      iii trigger orders::create id=7 -s zip=01234
+      iii trigger orders::create --help
+      iii trigger text::gzip --in big.bin --out big.gz
+      iii trigger llm::chat prompt=hi --out stream=- --text
     """
     if help_wanted and function is None:
         typer.echo(ctx.get_help())
