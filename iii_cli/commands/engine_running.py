@@ -35,7 +35,8 @@ FORWARDED = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
-CLEARED = ("III_TOKEN", "III_TOKEN_FILE", "III_NAMESPACE", "III_CONTEXT")  # of an engine elsewhere
+CLEARED = ("III_TOKEN", "III_TOKEN_FILE", "III_NAMESPACE", "III_CONTEXT", "III_WRITER", "III_READER")
+"""All of an engine elsewhere."""
 DESCRIPTORS_WANTED = 65_536  # a socket each for workers and channel ends; the usual limit is 1024
 
 

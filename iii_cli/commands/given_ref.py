@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from iii_cli.commands.running import settings_of, tell
-from iii_cli.config.refspec import resolve_ref
+from iii_cli.config.refspec import DEFAULT_VARIABLE, resolve_ref
 from iii_cli.config.saved_refs import SavedRefs
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
     from iii_cli.wire.ref import Direction
 
-__all__ = ("find_ref", "mark_used")
+__all__ = ("find_ref", "forget", "mark_used")
 
 
 def find_ref(
@@ -28,6 +28,7 @@ def find_ref(
     Raises UsageProblem, UnknownTarget, RefSpent, LocalProblem; no end is opened.
     """
     given = resolve_ref(text, needed, environ=os.environ, store=SavedRefs(), stdin_free=stdin_free)
+    forget(f"env:{DEFAULT_VARIABLE[needed]}" if text is None else text)
     settings = settings_of(ctx, engine_url=given.engine_url)
     if not settings.quiet:
         for notice in given.notices:
@@ -35,6 +36,12 @@ def find_ref(
         if given.in_argv and sys.stderr.isatty():
             tell("others can see that ref in `ps`; `iii ref save NAME -`, env:NAME and file:PATH keep it out")
     return given, settings
+
+
+def forget(text: str) -> None:
+    """Take a ref that came from the environment out of it: no COMMAND of ours needs what we use up."""
+    if text.startswith("env:"):
+        os.environ.pop(text[4:], None)
 
 
 def mark_used(given: ResolvedRef) -> None:

@@ -214,8 +214,13 @@ def spawn(
 ) -> Child:
     """Start a COMMAND. Each descriptor is inherited (None), a descriptor, DEVNULL, or PIPE (not for stderr).
 
+    Without an `env` of its own it gets ours but for the token: who we are is no affair of what handles the
+    data. III_TOKEN_FILE stays, which holds no secret.
+
     Raises UsageProblem, CommandNotFound, CommandNotRunnable, LocalProblem.
     """
+    if env is None:
+        env = {variable: value for variable, value in os.environ.items() if variable != "III_TOKEN"}
     path = find_command(argv, env=env)
     name = argv[0] if name is None else name
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.errors import Failure, FunctionFailed
 from iii_cli.terminal.stderr import Stderr
-from iii_cli.terminal.text import clean, escape_json
+from iii_cli.terminal.text import clean, escape_json, mask_refs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +90,7 @@ class Talk:
 
     def _line(self, text: str) -> None:
         before, after = (ERASE_LINE, self._drawing) if self._drawing else ("", "")
-        self.stderr.write(f"{before}{text}\n{after}")
+        self.stderr.write(f"{before}{mask_refs(text)}\n{after}")
 
 
 talk = Talk()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ("clean", "ellipsis", "escape_json", "width_of")
+__all__ = ("clean", "ellipsis", "escape_json", "mask_refs", "width_of")
 
 # Patterns are text: `re` compiles and keeps them at their first use, and most commands have none.
 # Whole sequences first, so that their letters do not stay behind: CSI, then OSC and its kin, then the rest.
@@ -22,6 +22,7 @@ _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _INVISIBLE = "\u2028\u2029\ufff9-\ufffb\U000e0000-\U000e007f"  # line separators, annotations, tags
 _UNSAFE = f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}{_INVISIBLE}]"
 _UNSAFE_IN_JSON = f"[\x7f-\x9f{_BIDI}{_INVISIBLE}\ud800-\udfff]"
+_REF_KEY = r"""(iii:\w+:[^\s:'"]+:|\\?"access_key\\?":\s*\\?")[^\s'"\\,;)]+"""
 _BREAKS = r"[\t\n\r\x0b\x0c\x85\u2028\u2029]+"
 _SURROGATE = "[\ud800-\udfff]"
 
@@ -37,6 +38,11 @@ def clean(text: str, *, keep_newlines: bool = False) -> str:
     text = re.sub(_SEQUENCE, "", text)
     text = text.replace("\r\n", "\n") if keep_newlines else re.sub(_BREAKS, " ", text)
     return re.sub(_SURROGATE, "\ufffd", re.sub(_UNSAFE, "", text))
+
+
+def mask_refs(text: str) -> str:
+    """`text` with `***` for the keys of the refs in it: people put refs where names and files belong."""
+    return re.sub(_REF_KEY, r"\1***", text) if "iii:" in text or "access_key" in text else text
 
 
 def escape_json(text: str) -> str:

@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from iii_cli.terminal.text import clean, ellipsis, escape_json, width_of
+from iii_cli.terminal.text import clean, ellipsis, escape_json, mask_refs, width_of
 
 SPECIAL = "".join(
     c for c in map(chr, range(0x110000)) if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -76,3 +76,20 @@ def test_width_and_ellipsis() -> None:
     assert ellipsis("漢字漢字", 6) == "漢字…"
     assert ellipsis("anything", 1) == "…"
     assert ellipsis("anything", 0) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("iii: no command iii:read:a:k on PATH", "iii: no command iii:read:a:*** on PATH"),
+        ("'iii:write:a:k', @x", "'iii:write:a:***', @x"),
+        (
+            '{"channel_id":"a","access_key":"k","direction":"read"}',
+            '{"channel_id":"a","access_key":"***","direction":"read"}',
+        ),
+        (r'"{\"access_key\": \"k\"}"', r'"{\"access_key\": \"***\"}"'),
+        ("iii: not a ref: a:b:c", "iii: not a ref: a:b:c"),
+    ],
+)
+def test_no_line_shows_the_key_of_a_ref(text: str, shown: str) -> None:
+    assert mask_refs(text) == shown
