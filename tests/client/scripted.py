@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -97,6 +97,15 @@ class ScriptedLink:
         """Answer the next JSON ping."""
         await self.message("ping")
         await self.send(type="pong")
+
+    async def pong_to_the_end(self) -> None:
+        """Answer the JSON ping with which a worker makes sure, before it leaves, that all it sent was
+        read.
+        """
+        with suppress(anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError):
+            while True:
+                if (await self.message())["type"] == "ping":
+                    await self.send(type="pong")
 
     async def drop(self) -> None:
         """End the connection without a Close frame."""

@@ -51,6 +51,8 @@ async def engine_and_worker(**options: Any) -> AsyncIterator[tuple[ScriptedEngin
                 tasks.start_soon(welcome)
                 async with open_worker(worker):
                     yield engine, links[0], worker
+                    tasks.start_soon(links[0].pong_to_the_end)
+                tasks.cancel_scope.cancel()
 
 
 async def test_it_announces_itself_with_an_id_and_a_pid() -> None:
