@@ -24,7 +24,8 @@ from iii_cli.errors import PeerMisbehaved
 from iii_cli.transport.dialing import ConnectionLost
 from iii_cli.transport.sockets import Socket
 from iii_cli.transport.websocket import WebSocket, receive_head
-from iii_cli.wire.frames import ENGINE_FRAME_MAX, ENGINE_MESSAGE_MAX, FrameDecoder
+from iii_cli.wire.frame_decoder import FrameDecoder
+from iii_cli.wire.frames import ENGINE_FRAME_MAX, ENGINE_MESSAGE_MAX
 from iii_cli.wire.handshake import BadRequest, accept_response, parse_request, plain_response
 from iii_cli.wire.masking import prepare
 

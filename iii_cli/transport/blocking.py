@@ -23,7 +23,8 @@ from iii_cli.transport.dialing import (
     unreachable,
     word_for,
 )
-from iii_cli.wire.frames import Event, FrameDecoder, encode_frame
+from iii_cli.wire.frame_decoder import FrameDecoder
+from iii_cli.wire.frames import Event, encode_frame
 from iii_cli.wire.handshake import HEAD_BYTES_MAX, check_accepted, parse_response, upgrade_request
 
 if TYPE_CHECKING:

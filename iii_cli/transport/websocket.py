@@ -12,7 +12,8 @@ import anyio
 from iii_cli.errors import EngineUnreachable, PeerMisbehaved
 from iii_cli.transport.dialing import ConnectionLost, refusal, unreachable
 from iii_cli.transport.sockets import IOV_MAX, Socket, dial
-from iii_cli.wire.frames import Event, FrameDecoder, encode_frames, frame_header
+from iii_cli.wire.frame_decoder import FrameDecoder
+from iii_cli.wire.frames import Event, encode_frames, frame_header
 from iii_cli.wire.handshake import HEAD_BYTES_MAX, Response, check_accepted, parse_response, upgrade_request
 from iii_cli.wire.masking import mask
 

@@ -1,22 +1,12 @@
-"""WebSocket frames, written and read without I/O (RFC 6455 section 5).
-
-Theory of operation. The owner of a `FrameDecoder` asks it for `space()`, receives bytes straight into that
-view, says how many came with `received(n)` and takes what they make with `events()`. Frames of up to
-`BUFFER_MAX` are parsed in that one buffer. `space()` offers no more room than a large frame still needs, so
-the next frame begins at the front of the buffer and nothing is moved. With `pieces=True` the payload of
-binary frames is handed out as views into the buffer, as it arrives: that is the reader's fast path, on which
-no payload is ever collected. Otherwise a message comes whole, and a frame too large for the buffer is
-received into an allocation of its own.
-"""
+"""WebSocket frames: their kinds and limits, and how they are written (RFC 6455 section 5)."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 from struct import Struct
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias
 
-from iii_cli.errors import PeerMisbehaved
-from iii_cli.wire.masking import mask
+from iii_cli.wire.masking import fastest, mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +17,6 @@ __all__ = (
     "FRAME_BYTES_MAX",
     "Buffer",
     "Event",
-    "FrameDecoder",
     "Opcode",
     "close_payload",
     "encode_frame",
@@ -41,10 +30,6 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 FRAME_BYTES_MAX = 1 << 20  # what a Python SDK reader takes in one message (protocol.md 4.7)
 ENGINE_FRAME_MAX = 16 << 20  # protocol.md 0: the engine drops the connection above this
 ENGINE_MESSAGE_MAX = 64 << 20  # likewise, for all fragments of a message together
-
-BUFFER_FIRST = 16 << 10  # an idle connection holds this much
-BUFFER_MAX = FRAME_BYTES_MAX + (16 << 10)  # one frame of ours whole, with its header
-ROOM_MIN = 8 << 10  # a receive into less than this is not worth a system call
 
 
 class Opcode(IntEnum):
@@ -61,7 +46,7 @@ class Opcode(IntEnum):
 # An opcode, its payload, and whether this ends the message. Plain tuples: millions of them pass.
 Event: TypeAlias = "tuple[int, Buffer, bool]"
 
-_CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG = (int(opcode) for opcode in Opcode)
+_HEADER_8 = Struct("!BB")
 _HEADER_16 = Struct("!BBH")
 _HEADER_64 = Struct("!BBQ")
 
@@ -71,7 +56,7 @@ def frame_header(opcode: int, size: int, key: bytes | None = None, *, fin: bool 
     first = (0x80 if fin else 0) | opcode
     masked = 0x80 if key is not None else 0
     if size < 126:
-        head = bytes((first, masked | size))
+        head = _HEADER_8.pack(first, masked | size)
     elif size < 65536:
         head = _HEADER_16.pack(first, masked | 126, size)
     else:
@@ -87,10 +72,14 @@ def encode_frame(opcode: int, payload: Buffer, key: bytes | None = None) -> list
 def encode_frames(opcode: int, payloads: Sequence[Buffer], keys: bytes | None = None) -> bytes:
     """Many small frames in one piece. `keys` holds four bytes for each payload, or is None."""
     parts: list[Buffer] = []
-    for index, payload in enumerate(payloads):
-        key = None if keys is None else keys[4 * index : 4 * index + 4]
-        parts.append(frame_header(opcode, len(payload), key))
-        parts.append(payload if key is None else mask(payload, key))
+    if keys is None:
+        for payload in payloads:
+            parts += (frame_header(opcode, len(payload)), payload)
+        return b"".join(parts)
+    xor = fastest()
+    for at, payload in enumerate(payloads):
+        key = keys[4 * at : 4 * at + 4]
+        parts += (frame_header(opcode, len(payload), key), xor(payload, key))
     return b"".join(parts)
 
 
@@ -104,270 +93,3 @@ def parse_close(payload: Buffer) -> tuple[int | None, str]:
     if not payload:
         return None, ""
     return int.from_bytes(payload[:2], "big"), bytes(payload[2:]).decode("utf-8", "replace")
-
-
-@final
-class FrameDecoder:
-    """What one side of a connection receives, as events.
-
-    `masked`: frames must be masked (we are the server) or must not be (we are the client).
-    `pieces`: hand out binary payloads as they arrive, as views that are valid until the next `space()`; for
-    unmasked frames only.
-    `frame_max`, `message_max`: in payload bytes, for what is collected; more is a protocol error with close
-    code 1009.
-    """
-
-    __slots__ = (
-        "_buffer",
-        "_end",
-        "_error",
-        "_final",
-        "_fragments",
-        "_frame_max",
-        "_key",
-        "_large",
-        "_large_at",
-        "_large_head",
-        "_left",
-        "_masked",
-        "_message_max",
-        "_need",
-        "_opcode",
-        "_pieces",
-        "_size",
-        "_start",
-        "_view",
-    )
-
-    def __init__(
-        self,
-        *,
-        masked: bool,
-        pieces: bool = False,
-        frame_max: int = ENGINE_MESSAGE_MAX,
-        message_max: int = ENGINE_MESSAGE_MAX,
-    ) -> None:
-        self._masked = masked
-        self._pieces = pieces
-        self._frame_max = frame_max
-        self._message_max = message_max
-        self._buffer = bytearray(BUFFER_FIRST)
-        self._view = memoryview(self._buffer)
-        self._start = 0
-        self._end = 0
-        self._need = 0  # bytes from _start that the frame at _start has in all, once its header is known
-        self._left = 0  # payload bytes still to come of a frame that is handed out in pieces
-        self._final = True  # does that frame end its message
-        self._opcode = 0  # of the fragmented message under way; 0: none
-        self._fragments: list[Buffer] = []
-        self._size = 0  # payload bytes of the fragmented message so far
-        self._large: bytearray | None = None  # a frame too large for the buffer
-        self._large_at = 0
-        self._large_head: tuple[bool, int] = (True, 0)
-        self._key = b""
-        self._error: PeerMisbehaved | None = None
-
-    def __repr__(self) -> str:
-        return f"<FrameDecoder holding {self._end - self._start} bytes{', broken' if self._error else ''}>"
-
-    @property
-    def midway(self) -> bool:
-        """Has a frame or a fragmented message begun that has not ended?"""
-        return bool(self._end > self._start or self._left or self._large is not None or self._opcode)
-
-    def space(self) -> memoryview:
-        """Where to receive next. Views handed out by `events` are no longer valid after this."""
-        if self._large is not None:
-            return memoryview(self._large)[self._large_at :]
-        if self._start == self._end:
-            if self._end == len(self._buffer) < BUFFER_MAX:
-                self._grow(4 * len(self._buffer))  # the last receive filled it: a fast stream
-            self._start = self._end = 0
-        wanted = min(self._need or self._left, BUFFER_MAX)
-        if self._start + wanted > len(self._buffer) or len(self._buffer) - self._end < ROOM_MIN:
-            self._make_room(wanted)
-        end = self._end
-        missing = self._start + wanted - end
-        if ROOM_MIN < missing <= len(self._buffer) - end:
-            return self._view[end : end + missing]
-        return self._view[end:]
-
-    def received(self, count: int) -> None:
-        """`count` bytes were received into the last `space()`."""
-        if self._large is not None:
-            self._large_at += count
-        else:
-            self._end += count
-
-    def feed(self, data: Buffer) -> None:
-        """Take bytes that were received elsewhere, such as those behind a handshake, before any other."""
-        if len(self._buffer) - self._end < len(data) + ROOM_MIN:
-            self._grow(self._end + len(data) + ROOM_MIN)
-        self._buffer[self._end : self._end + len(data)] = data
-        self._end += len(data)
-
-    def events(self) -> list[Event]:
-        """Everything that the bytes received so far make, in order.
-
-        Raises PeerMisbehaved, but only after all that came before the fault has been returned.
-        """
-        if self._error is not None:
-            raise self._error
-        events: list[Event] = []
-        try:
-            while self._step(events):
-                pass
-        except PeerMisbehaved as error:
-            self._error = error
-            if not events:
-                raise
-        return events
-
-    def _step(self, events: list[Event]) -> bool:
-        """Take one frame, or one piece of one, off the buffer. False: more bytes are needed."""
-        if self._large is not None:
-            return self._finish_large(events)
-        start, end = self._start, self._end
-        if self._left:
-            return self._take_piece(events)
-        available = end - start
-        if available < 2:
-            return False
-        buffer = self._buffer
-        first, second = buffer[start], buffer[start + 1]
-        size = second & 0x7F
-        head = 2
-        if size == 126:
-            head = 4
-            if available < 4:
-                return False
-            size = buffer[start + 2] << 8 | buffer[start + 3]
-        elif size == 127:
-            head = 10
-            if available < 10:
-                return False
-            size = int.from_bytes(buffer[start + 2 : start + 10], "big")
-        opcode = first & 0x0F
-        final = first >= 0x80
-        if first & 0x70 or opcode > 10 or 2 < opcode < 8 or bool(second & 0x80) is not self._masked:
-            raise PeerMisbehaved("a frame with reserved bits, an unknown opcode or the wrong masking")
-        if opcode >= 8 and (size > 125 or not final):
-            raise PeerMisbehaved("a control frame that is fragmented or too long")
-        if opcode < 8:
-            if (opcode == _CONT) is not (self._opcode != 0):
-                raise PeerMisbehaved("a fragment out of order")
-            if self._pieces and (opcode or self._opcode) == _BINARY:
-                self._begin_pieces(size, head, final, events)
-                return True
-            if size > self._frame_max or self._size + size > self._message_max:
-                raise PeerMisbehaved("a frame or message over the limit", close_code=1009)
-        if self._masked:
-            head += 4
-        if available < head + size:
-            self._await_rest(final, opcode, head, size)
-            return self._large is not None
-        body = start + head
-        payload: Buffer
-        if self._masked:
-            payload = mask(self._view[body : body + size], bytes(buffer[body - 4 : body]))
-        else:
-            payload = bytes(self._view[body : body + size])
-        self._start = body + size
-        self._need = 0
-        self._deliver(final, opcode, payload, events)
-        return True
-
-    def _begin_pieces(self, size: int, head: int, final: bool, events: list[Event]) -> None:
-        self._start += head
-        self._left = size
-        self._final = final
-        self._opcode = 0 if final else _BINARY
-        if not size:
-            events.append((_BINARY, b"", final))
-
-    def _take_piece(self, events: list[Event]) -> bool:
-        start = self._start
-        count = min(self._end - start, self._left)
-        if not count:
-            return False
-        self._start = start + count
-        self._left -= count
-        events.append((_BINARY, self._view[start : start + count], self._final and not self._left))
-        return True
-
-    def _await_rest(self, final: bool, opcode: int, head: int, size: int) -> None:
-        """The frame at the front is not all here: remember how much room it wants."""
-        if head + size <= BUFFER_MAX:
-            self._need = head + size
-            return
-        if self._end - self._start < head:
-            return
-        body = self._start + head
-        self._key = bytes(self._buffer[body - 4 : body]) if self._masked else b""
-        self._large = bytearray(size)
-        self._large_at = self._end - body
-        self._large[: self._large_at] = self._view[body : self._end]
-        self._large_head = (final, opcode)
-        self._start = self._end = self._need = 0
-
-    def _finish_large(self, events: list[Event]) -> bool:
-        large = self._large
-        if large is None or self._large_at < len(large):
-            return False
-        self._large = None
-        final, opcode = self._large_head
-        self._deliver(final, opcode, mask(large, self._key) if self._key else bytes(large), events)
-        return True
-
-    def _deliver(self, final: bool, opcode: int, payload: Buffer, events: list[Event]) -> None:
-        if opcode >= 8:
-            if opcode == _CLOSE:
-                _check_close(payload)
-            events.append((opcode, payload, True))
-            return
-        if not final or opcode == _CONT:
-            self._opcode = self._opcode or opcode
-            self._fragments.append(payload)
-            self._size += len(payload)
-            if not final:
-                return
-            opcode, payload = self._opcode, b"".join(self._fragments)
-            self._fragments, self._opcode, self._size = [], 0, 0
-        if opcode == _TEXT and not payload.isascii():  # type: ignore[union-attr]
-            _check_utf8(payload)
-        events.append((opcode, payload, True))
-
-    def _make_room(self, wanted: int) -> None:
-        """Grow for a frame that is known to be large, then for one that keeps filling what there is."""
-        held = self._end - self._start
-        room = len(self._buffer)
-        if room < BUFFER_MAX and (wanted > room or held > room // 2):
-            self._grow(max(wanted, 2 * room))
-        elif self._start:
-            self._view[:held] = self._view[self._start : self._end]
-            self._start, self._end = 0, held
-
-    def _grow(self, wanted: int) -> None:
-        held = self._end - self._start
-        size = max(min(wanted, BUFFER_MAX), held + ROOM_MIN)
-        buffer = bytearray(size)
-        buffer[:held] = self._view[self._start : self._end]
-        self._buffer, self._view = buffer, memoryview(buffer)
-        self._start, self._end = 0, held
-
-
-def _check_utf8(payload: Buffer) -> None:
-    try:
-        str(payload, "utf-8")
-    except UnicodeDecodeError:
-        raise PeerMisbehaved("a text message that is not UTF-8", close_code=1007) from None
-
-
-def _check_close(payload: Buffer) -> None:
-    """RFC 6455 sections 5.5.1 and 7.4."""
-    if not payload:
-        return
-    code = int.from_bytes(payload[:2], "big")
-    if len(payload) == 1 or code < 1000 or code in (1004, 1005, 1006) or 1015 <= code < 3000 or code > 4999:
-        raise PeerMisbehaved("a Close frame with an invalid code")
-    _check_utf8(payload[2:])

@@ -11,7 +11,8 @@ import anyio
 from iii_cli.transport.sockets import Socket
 from iii_cli.transport.websocket import WebSocket, receive_head
 from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.frames import FrameDecoder, Opcode
+from iii_cli.wire.frame_decoder import FrameDecoder
+from iii_cli.wire.frames import Opcode
 from iii_cli.wire.handshake import accept_response, parse_request, plain_response
 from iii_cli.wire.ref import ChannelRef, Direction
 from iii_cli.wire.secret import Secret

@@ -10,7 +10,8 @@ import anyio
 from anyio.abc import SocketAttribute
 
 from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.frames import FrameDecoder, Opcode, encode_frame
+from iii_cli.wire.frame_decoder import FrameDecoder
+from iii_cli.wire.frames import Opcode, encode_frame
 from iii_cli.wire.handshake import accept_response, parse_request
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iii_cli.errors import PeerMisbehaved
+from iii_cli.wire.frame_decoder import BUFFER_MAX, FrameDecoder
 from iii_cli.wire.frames import (
-    BUFFER_MAX,
-    FrameDecoder,
     Opcode,
     close_payload,
     encode_frame,
