@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, final
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from iii_cli.client.identity import new_uuid
 from iii_cli.errors import (
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ("DEAD_SECONDS", "PING_SECONDS", "Identity", "Link", "unique_name")
 
 PING_SECONDS = 20.0  # how often we ask whether the engine is there; the SDKs' figure (protocol.md 1.5)
+UNSENT_BYTES = 64 << 10  # that messages may wait for company
 DEAD_SECONDS = 60.0  # without any frame from it: three pings unanswered
 
 
@@ -129,7 +131,7 @@ class Link:
         self._ws.socket.close()
 
     async def send(self, message: Message) -> None:
-        """Send one message. Waits for its turn and for room, so that each task holds up one at most.
+        """Send one message. Waits for room, and a moment for the messages of other tasks.
 
         Cancelled, the message may still go out, whole. Raises EngineUnreachable when the connection is lost;
         ValueError and TypeError for what is not JSON; FunctionFailed `payload_too_large` for a message that
@@ -272,15 +274,16 @@ class Link:
         self._owing.set()
 
     async def _send(self, *frames: tuple[Opcode, bytes]) -> None:
-        async with self._turn:
-            try:
-                if self._ws.unsent_bytes:
+        try:
+            async with self._turn:
+                if self._ws.unsent_bytes > UNSENT_BYTES:
                     await self._ws.flush()
                 for opcode, payload in frames:
                     self._ws.post(opcode, payload)
-                await self._ws.flush()
-            except ConnectionLost as lost:
-                raise self._lost(lost.reason) from None
+            await checkpoint()  # whoever has something to send too shares the system call
+            await self._ws.flush()
+        except ConnectionLost as lost:
+            raise self._lost(lost.reason) from None
 
     def _lost(self, reason: str) -> EngineUnreachable:
         self._ws.socket.close()
