@@ -12,7 +12,7 @@ from iii_cli.commands.trigger_order import check_each, prepare
 from iii_cli.commands.trigger_trace import say_trace
 from iii_cli.errors import ExitStatus, Failure, FunctionFailed, Interrupted, UsageProblem
 from iii_cli.wire.messages import InvokeFunction, Void
-from iii_cli.wire.payload import masked
+from iii_cli.wire.payload import masked, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ def _send(invocation: Invocation) -> None:
 
 
 def _call(invocation: Invocation, form: str) -> Any:
-    with _spending(invocation):
+    with _spending(invocation), _redacting(invocation.payload):
         result = call(
             invocation.settings.endpoint,
             invocation.function_id,
@@ -117,6 +117,14 @@ def _call(invocation: Invocation, form: str) -> Any:
         )
     print_document(result, form)
     return result
+
+
+@contextmanager
+def _redacting(payload: Any) -> Iterator[None]:
+    try:
+        yield
+    except FunctionFailed as failure:
+        raise redacted(failure, payload) from None
 
 
 @contextmanager

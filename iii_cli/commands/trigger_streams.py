@@ -18,9 +18,10 @@ from iii_cli.commands.trigger_lanes import LaneMaker
 from iii_cli.commands.trigger_order import embed
 from iii_cli.commands.trigger_result import ResultDoor, ref_in_result
 from iii_cli.config.quantities import seconds
-from iii_cli.errors import UsageProblem
+from iii_cli.errors import FunctionFailed, UsageProblem
 from iii_cli.terminal.progress import Progress, progress_mode
 from iii_cli.wire.paths import split_key
+from iii_cli.wire.payload import redacted
 from iii_cli.wire.ref import Direction
 
 if TYPE_CHECKING:
@@ -158,6 +159,18 @@ class _Plan:
     def order(self, caller: Caller, payload: Any, lanes: list[Lane]) -> StreamedCall:
         invocation = self._invocation
 
+        async def invoke() -> Any:
+            try:
+                return await caller.call(
+                    invocation.function_id,
+                    payload,
+                    namespace=invocation.namespace,
+                    metadata=invocation.metadata,
+                    traceparent=invocation.traceparent,
+                )
+            except FunctionFailed as failure:
+                raise redacted(failure, payload) from None
+
         async def answered(result: Any) -> Sequence[Lane]:
             await self._result.show(result)
             more = self._lanes_of(result)
@@ -167,13 +180,7 @@ class _Plan:
         return StreamedCall(
             function_id=invocation.function_id,
             endpoint=self.endpoint,
-            invoke=lambda: caller.call(
-                invocation.function_id,
-                payload,
-                namespace=invocation.namespace,
-                metadata=invocation.metadata,
-                traceparent=invocation.traceparent,
-            ),
+            invoke=invoke,
             lanes=tuple(lanes),
             answered=answered,
             notice=self._notice,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iii_cli.errors import UsageProblem
+from iii_cli.errors import FunctionFailed, UsageProblem
 from iii_cli.wire.ref import is_ref
 from iii_cli.wire.strict_json import MalformedJson, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("build_payload", "masked", "parse_document", "split_pair", "value_of")
+__all__ = ("build_payload", "keys_in", "masked", "parse_document", "redacted", "split_pair", "value_of")
 
 _NOTHING: Any = object()
 
@@ -68,6 +68,24 @@ def masked(document: Any) -> Any:
     if isinstance(document, list):
         return [masked(item) for item in document]
     return document
+
+
+def keys_in(document: Any) -> list[str]:
+    """The access keys of all refs in it: secrets."""
+    if isinstance(document, dict):
+        found = [document["access_key"]] if is_ref(document) else []
+        return found + [key for value in document.values() for key in keys_in(value)]
+    return [key for item in document for key in keys_in(item)] if isinstance(document, list) else []
+
+
+def redacted(failure: FunctionFailed, payload: Any) -> FunctionFailed:
+    """The failure without the keys of the payload: handlers like to quote what they got."""
+    body = failure.body()
+    for key in filter(None, keys_in(payload)):
+        body = {
+            name: text.replace(key, "***") if isinstance(text, str) else text for name, text in body.items()
+        }
+    return FunctionFailed.from_body(body)
 
 
 def _check_text(text: str) -> None:

@@ -54,6 +54,7 @@ FUNCTIONS: dict[str, Any] = {
     "false": lambda data: False,
     "empty": lambda data: {},
     "list": lambda data: [],
+    "quotes": lambda data: fails("invocation_failed", f"bad input: {data}", stacktrace=repr(data)),
     "exits": lambda data: {"exit_code": 7},
     "huge": lambda data: LONG,
     "unsorted": lambda data: {"b": 1, "a": {"d": [], "c": "é"}},
@@ -215,6 +216,9 @@ ROWS = {
     ),
     "a trace that is none": Row(["echo"], {}, heard={"traceparent": None}, environ={"TRACEPARENT": "00-x"}),
     "ref": Row(["echo", "--ref", f"a.r[0]=iii:read:c1:{KEY}"], {"a": {"r": [REF]}}),
+    "an error that quotes the ref": Row(
+        ["quotes", "--ref", f"r=iii:read:c1:{KEY}"], {"r": REF}, "", "bad input: {'r': ", status=1
+    ),
     "ref over json": Row(["echo", "--json", "[{}]", "--ref", f"[0].r=iii:read:c1:{KEY}"], [{"r": REF}]),
     "ref without a key": Row(["echo", "--ref", f"iii:read:c1:{KEY}"], err="KEY=REF", status=2),
     "ref in the way": Row(["echo", "a=1", "--ref", f"a.b=iii:read:c1:{KEY}"], err="a is not an", status=2),
