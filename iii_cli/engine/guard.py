@@ -67,6 +67,8 @@ class Guard(Value):
 
 def host_name(host: str) -> str:
     """The name or address in `HOST[:PORT]`, in lower case, without a final dot or an address's brackets."""
+    if not host.isprintable() or " " in host:  # urlsplit leaves some of these out
+        return ""
     try:
         parts = urlsplit(f"//{host}")
         name = parts.hostname or ""

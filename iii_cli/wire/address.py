@@ -37,7 +37,7 @@ class EngineAddress(Value, hidden=("query",)):
         Without a port: 49134 for `ws`, 443 for `wss`. Raises MalformedAddress.
         """
         text = url.strip()
-        if not text or any(ord(c) < 0x21 or ord(c) == 0x7F for c in text):
+        if not text or " " in text or not text.isprintable():  # half of a surrogate pair is not either
             raise MalformedAddress("an engine URL has the form ws://HOST:PORT or wss://HOST[:PORT][/PATH]")
         if "://" not in text:
             text = f"ws://{text}"

@@ -42,6 +42,8 @@ def test_addresses_localhost_and_allowed_names_are_ours(host: str) -> None:
             "engine2",
             "evil.example/localhost",
             "localhost?",
+            "local\thost",
+            "localhost evil.example",
             "\N{FULLWIDTH LATIN SMALL LETTER L}ocalhost",
         ),
     ],
