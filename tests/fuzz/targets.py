@@ -16,7 +16,8 @@ from iii_cli.engine.core import Core
 from iii_cli.engine.guard import Guard, MalformedOrigin, host_name, origin_of
 from iii_cli.errors import Failure, PeerMisbehaved
 from iii_cli.wire.address import EngineAddress, MalformedAddress
-from iii_cli.wire.frames import FrameDecoder, parse_close
+from iii_cli.wire.frame_decoder import FrameDecoder
+from iii_cli.wire.frames import parse_close
 from iii_cli.wire.handshake import BadRequest, parse_request, parse_response
 from iii_cli.wire.messages import decode as decode_message
 from iii_cli.wire.messages import encode as encode_message
