@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from iii_cli.terminal.groups import group_runs
-from tests.pipes.program import Program, running_engine
+from tests.pipes.program import III, Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,3 +266,27 @@ def test_quiet_is_quiet(iii: Program) -> None:
         iii.ok("functions", "wait", "text::q")
         assert json.loads(iii.ok("trigger", "text::q"))["stderr_tail"] == "said\n"
         assert service.stop() == (0, "")
+
+
+@pytest.mark.ci
+def test_it_runs_clean_as_the_first_process(iii: Program) -> None:
+    """As in a container without an init: orphans become its children, and signals have no default action."""
+    alone = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("may not make a pid namespace")
+    script = "(sleep 0.01 &) >/dev/null 2>&1; grep -l '^State:.Z' /proc/[0-9]*/status | wc -l"
+    words = ("text::orphans", "--stdin", "none", "--stdout", "result", "--", "sh", "-c", script)
+    process = subprocess.Popen([*alone, III, "serve", *words], env=iii.env, stderr=subprocess.PIPE)
+    service = Service(process)
+    try:
+        assert service.line() == "iii: serving text::orphans"
+        for _ in range(3):
+            iii.ok("trigger", "text::orphans")
+        counts = [json.loads(iii.ok("trigger", "text::orphans"))["json"] for _ in range(3)]
+        assert 0 in counts, "the orphans of the calls before are buried"
+        children = f"/proc/{process.pid}/task/{process.pid}/children"
+        with open(children) as file:
+            os.kill(int(file.read()), signal.SIGTERM)
+        assert service.end() == (0, "iii: SIGTERM received; ending\n")
+    finally:
+        process.kill()
