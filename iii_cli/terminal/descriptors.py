@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from enum import Enum
 
 __all__ = (
@@ -121,3 +122,6 @@ def reserve_descriptors() -> None:
             # open() takes the lowest free number, which is fd: the smaller ones are in use by now.
             if os.open(os.devnull, flags) == fd:
                 os.set_inheritable(fd, True)
+    if sys.stdout is None:
+        # Python has none then, and print() into none says nothing and fails at nothing.
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
