@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.frames import Buffer
     from iii_cli.wire.messages import InvocationResult
 
-__all__ = ("EachOrder", "EachTotals", "LineSink", "call_each", "failed_line", "result_line")
+__all__ = ("WINDOW", "EachOrder", "EachTotals", "LineSink", "call_each", "failed_line", "result_line")
 
 READ_BYTES = 256 << 10
 WINDOW = 4  # times `parallel`: answers that may wait for an earlier one

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import anyio
 import pytest
 
-from iii_cli.client.each import EachOrder, EachTotals, call_each
+from iii_cli.client.each import WINDOW, EachOrder, EachTotals, call_each
 from iii_cli.errors import EngineUnreachable, LocalProblem, UsageProblem, sole_cause
 from iii_cli.wire.address import Endpoint, EngineAddress
 from iii_cli.wire.strict_json import MalformedJson, parse
@@ -71,10 +71,10 @@ def payload_of(line: bytes) -> Any:
 
 
 async def run(
-    engine: ScriptedEngine, *pieces: bytes, parallel: int = 4, **more: Any
+    engine: ScriptedEngine, *pieces: bytes, parallel: int = 4, output: Output | None = None, **more: Any
 ) -> tuple[list[Any], EachTotals]:
     engine.calls.clear()
-    output, totals = Output(), EachTotals()
+    output, totals = output or Output(), EachTotals()
     order = EachOrder(
         endpoint=Endpoint(EngineAddress.parse(engine.url)),
         function_id="f",
@@ -156,6 +156,26 @@ async def test_no_more_than_parallel_are_in_flight(engine: ScriptedEngine) -> No
     with pytest.raises(TimeoutError), anyio.fail_after(0.2):
         await run(engine, b"1\n" * 20, parallel=3, timeout=None)
     assert len(engine.calls) == 3
+
+
+async def test_few_answers_wait_for_an_earlier_one(engine: ScriptedEngine) -> None:
+    engine.functions = {"f": lambda data: silent() if data == 0 else data}
+    with pytest.raises(TimeoutError), anyio.fail_after(0.3):
+        await run(engine, b"".join(b"%d\n" % n for n in range(50)), parallel=2, timeout=None)
+    assert len(engine.calls) == 2 * WINDOW
+
+
+async def test_answers_that_came_before_the_loss_have_their_lines(engine: ScriptedEngine) -> None:
+    def f(data: Any) -> Any:
+        if data == 3:
+            raise Drop
+        raise Later(data)
+
+    engine.functions = {"f": f}
+    output = Output()
+    with pytest.raises(EngineUnreachable, match="1 calls were in flight"):
+        await run(engine, b"0\n1\n2\n3\n", output=output)
+    assert output.lines == [ok(0), ok(1), ok(2)]
 
 
 def silent() -> NoReturn:

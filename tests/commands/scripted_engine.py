@@ -78,6 +78,9 @@ class ScriptedEngine:
             self.waiting.append(reply | {"result": later.args[0]})
             return
         except Drop:
+            for earlier in self.waiting:
+                connection.send(json.dumps(earlier))
+            self.waiting.clear()
             connection.close_socket()
             return
         else:
