@@ -13,7 +13,7 @@ from iii_cli.client.identity import new_uuid
 from iii_cli.errors import EngineUnreachable, FunctionFailed, NotAuthorised, PeerMisbehaved, TimedOut
 from iii_cli.transport.blocking import BlockingWebSocket, open_blocking
 from iii_cli.transport.dialing import ConnectionLost
-from iii_cli.wire.frames import Opcode
+from iii_cli.wire.frames import ENGINE_FRAME_MAX, Opcode
 from iii_cli.wire.messages import (
     ErrorMessage,
     InvocationResult,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.messages import Action, Message
 
-__all__ = ("CALL_SECONDS", "call", "create_channel", "read_created", "send_void")
+__all__ = ("CALL_SECONDS", "call", "create_channel", "encoded", "read_created", "send_void")
 
 CALL_SECONDS = 30.0  # every SDK's default, and the engine CLI's
 
@@ -67,7 +67,7 @@ def call(
     with open_blocking(endpoint, endpoint.address.worker_target(), what="engine") as ws:
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            ws.send(Opcode.TEXT, encode(request).encode(), deadline)
+            ws.send(Opcode.TEXT, encoded(request), deadline)
             return _await_result(ws, invocation_id, endpoint, deadline)
         except TimeoutError:
             raise TimedOut(f"no answer from {function_id} within {timeout:g} s") from None
@@ -84,7 +84,7 @@ def send_void(endpoint: Endpoint, request: InvokeFunction, *, timeout: float | N
     with open_blocking(endpoint, endpoint.address.worker_target(), what="engine") as ws:
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            ws.send(Opcode.TEXT, encode(request).encode(), deadline)
+            ws.send(Opcode.TEXT, encoded(request), deadline)
             ws.send(Opcode.TEXT, encode(Ping()).encode(), deadline)
             while not any(isinstance(message, Pong) for message in _messages(ws, endpoint, deadline)):
                 pass
@@ -108,6 +108,21 @@ def read_created(result: Any) -> tuple[ChannelRef, ChannelRef]:
         return ChannelRef.from_json(result["writer"]), ChannelRef.from_json(result["reader"])
     except (MalformedRef, LookupError, TypeError):
         raise PeerMisbehaved("the engine's answer to engine::channels::create holds no refs") from None
+
+
+def encoded(message: Message) -> bytes:
+    """The payload of a frame with that message.
+
+    Raises FunctionFailed `payload_too_large` for one that the engine would not read; ValueError and TypeError
+    for what is not JSON.
+    """
+    payload = encode(message).encode()
+    if len(payload) > ENGINE_FRAME_MAX:
+        raise FunctionFailed(
+            "payload_too_large",
+            f"the message has {len(payload)} bytes, the engine takes {ENGINE_FRAME_MAX}; use a channel",
+        )
+    return payload
 
 
 def _await_result(

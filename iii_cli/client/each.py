@@ -217,7 +217,7 @@ class _Each:
     def _told(self, lost: Failure) -> Failure:
         if isinstance(lost, EngineUnreachable):
             waiting = len(self._in_flight)
-            return EngineUnreachable(f"{lost.message}; {waiting} calls were in flight and have no line")
+            return EngineUnreachable(f"{lost.message}; calls in flight that have no line: {waiting}")
         return lost
 
     async def _emit(self) -> None:

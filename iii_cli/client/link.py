@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 import anyio
 from anyio.lowlevel import checkpoint
 
+from iii_cli.client.call import encoded
 from iii_cli.client.identity import new_uuid
 from iii_cli.errors import (
     EngineUnreachable,
@@ -22,7 +23,7 @@ from iii_cli.errors import (
 )
 from iii_cli.transport.dialing import ConnectionLost
 from iii_cli.transport.websocket import open_websocket
-from iii_cli.wire.frames import ENGINE_FRAME_MAX, Opcode
+from iii_cli.wire.frames import Opcode
 from iii_cli.wire.messages import (
     ErrorMessage,
     InvocationResult,
@@ -137,13 +138,7 @@ class Link:
         ValueError and TypeError for what is not JSON; FunctionFailed `payload_too_large` for a message that
         the engine would not read.
         """
-        payload = encode(message).encode()
-        if len(payload) > ENGINE_FRAME_MAX:
-            raise FunctionFailed(
-                "payload_too_large",
-                f"the message has {len(payload)} bytes, the engine takes {ENGINE_FRAME_MAX}; use a channel",
-            )
-        await self._send((Opcode.TEXT, payload))
+        await self._send((Opcode.TEXT, encoded(message)))
 
     async def receive(self) -> list[Message]:
         """The next messages. Pings are answered, what is not a message is ignored.

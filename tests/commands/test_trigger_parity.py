@@ -180,6 +180,12 @@ ROWS = {
     "a flag without its value": Row(["echo", "--json"], err="--json", status=2),
     "time-out not a number": Row(["echo", "--timeout-ms", "x"], err="--timeout-ms", status=2),
     "two time-outs": Row(["echo", "--timeout-ms", "1", "--timeout", "1"], err="either --timeout", status=2),
+    "a payload that the engine would not read": Row(
+        ["echo", "--json", "-"],
+        err='"code": "payload_too_large"',
+        status=1,
+        stdin=b'"%s"' % (b"x" * (16 << 20)),
+    ),
     # where it goes
     "namespace": Row(
         ["nope::x", "-n", "there"],
