@@ -10,7 +10,7 @@ import anyio
 from iii_cli.client.limits import Limits, within
 from iii_cli.client.receipts import HeldReceipt
 from iii_cli.errors import ContentDiffers, Failure, Interrupted, sole_cause
-from iii_cli.wire.frames import ENGINE_MESSAGE_MAX, Opcode
+from iii_cli.wire.frames import ENGINE_MESSAGE_MAX, Opcode, text_runs
 from iii_cli.wire.records import chunk_to_jsonl, follow, messages_to_data
 from iii_cli.wire.seal import Mode
 
@@ -186,17 +186,13 @@ class _Drain:
 
     async def _deliver_records(self, events: list[Event]) -> None:
         assert self.mode is not None
-        texts: list[bytes] = []
-        for opcode, payload, whole in events:
-            if opcode == Opcode.TEXT:
-                texts.append(bytes(payload))
+        for are_texts, run in text_runs(events):
+            if are_texts:
+                texts = [bytes(payload) for _, payload, _ in run]
+                await self._write(messages_to_data(self.mode, texts))
             elif self.mode is Mode.JSONL:
-                if texts:
-                    await self._write(messages_to_data(self.mode, texts))
-                    texts = []
-                await self._collect(payload, whole)
-        if texts:
-            await self._write(messages_to_data(self.mode, texts))
+                for _, payload, whole in run:
+                    await self._collect(payload, whole)
 
     async def _collect(self, payload: Buffer, whole: bool) -> None:
         self._whole += payload

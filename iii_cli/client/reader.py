@@ -12,7 +12,7 @@ from iii_cli.client.probe import EndState, probe
 from iii_cli.errors import EngineUnreachable, Failure, PeerMisbehaved, UnknownTarget
 from iii_cli.transport.sockets import ConnectionLost
 from iii_cli.transport.websocket import open_websocket
-from iii_cli.wire.frames import Opcode, parse_close
+from iii_cli.wire.frames import Opcode, parse_close, text_runs
 from iii_cli.wire.ref import Direction
 from iii_cli.wire.seal import BEAT_AFTER
 from iii_cli.wire.verdict import Outcome
@@ -214,31 +214,25 @@ class ChannelReader(ByteReceiveStream):
         """Give every event to the verifier, keep what is data, and stop at the end."""
         verifier = self._verifier
         data: list[Event] = []
-        texts: list[bytes] = []
-        for event in events:
-            opcode, payload, _ = event
-            if opcode == Opcode.TEXT:
-                texts.append(bytes(payload))
+        for are_texts, run in text_runs(events):
+            if are_texts:
+                texts = [bytes(payload) for _, payload, _ in run]
+                kept = verifier.text_batch(texts)
+                data += run if kept is texts else [(Opcode.TEXT, text, True) for text in kept]
                 continue
-            if texts:
-                self._take_texts(texts, data)
-                texts = []
-            if opcode == Opcode.BINARY:
-                before = verifier.finished
-                verifier.chunk(payload)
-                if not before:
-                    data.append(event)
-            elif opcode == Opcode.CLOSE:
-                self._end(ws, close_frame=parse_close(payload)[0] in (None, 1000))
-                return data
-        if texts:
-            self._take_texts(texts, data)
+            for event in run:
+                opcode, payload, _ = event
+                if opcode == Opcode.BINARY:
+                    before = verifier.finished
+                    verifier.chunk(payload)
+                    if not before:
+                        data.append(event)
+                elif opcode == Opcode.CLOSE:
+                    self._end(ws, close_frame=parse_close(payload)[0] in (None, 1000))
+                    return data
         if verifier.finished:
             self._end(ws, close_frame=False)
         return data
-
-    def _take_texts(self, texts: list[bytes], data: list[Event]) -> None:
-        data += [(Opcode.TEXT, text, True) for text in self._verifier.text_batch(texts)]
 
     def _end(self, ws: WebSocket, *, close_frame: bool) -> None:
         if self._verdict is None:

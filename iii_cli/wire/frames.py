@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import groupby
 from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
 from iii_cli.wire.masking import fastest, mask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = (
     "ENGINE_FRAME_MAX",
@@ -23,6 +24,7 @@ __all__ = (
     "encode_frames",
     "frame_header",
     "parse_close",
+    "text_runs",
 )
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
@@ -46,6 +48,7 @@ class Opcode(IntEnum):
 # An opcode, its payload, and whether this ends the message. Plain tuples: millions of them pass.
 Event: TypeAlias = "tuple[int, Buffer, bool]"
 
+_TEXT = int(Opcode.TEXT)
 _HEADER_8 = Struct("!BB")
 _HEADER_16 = Struct("!BBH")
 _HEADER_64 = Struct("!BBQ")
@@ -81,6 +84,19 @@ def encode_frames(opcode: int, payloads: Sequence[Buffer], keys: bytes | None = 
         key = keys[4 * at : 4 * at + 4]
         parts += (frame_header(opcode, len(payload), key), xor(payload, key))
     return b"".join(parts)
+
+
+def text_runs(events: list[Event]) -> Iterator[tuple[bool, list[Event]]]:
+    """The events in order, consecutive text messages together: (are these texts, events).
+
+    Lines come by the thousand, and looking at each alone is most of what they cost.
+    """
+    kinds = {opcode for opcode, _, _ in events}
+    if kinds == {_TEXT}:
+        yield True, events
+        return
+    for is_text, run in groupby(events, key=lambda event: event[0] == _TEXT):
+        yield is_text, list(run)
 
 
 def close_payload(code: int | None, reason: str = "") -> bytes:

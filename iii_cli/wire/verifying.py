@@ -95,7 +95,7 @@ class Verifier:
 
         The same as `text` for each, and fast for many short ones.
         """
-        if self._settled is not None or not payloads or any(map(looks_sealed, payloads)):
+        if self._settled is not None or not payloads or _may_hold_a_seal(payloads):
             return [payload for payload in payloads if self.text(payload)]
         self._started = True
         self._counter.message_batch(payloads)
@@ -234,6 +234,11 @@ class Verifier:
     def _amount(self) -> str:
         count, messages = self._counter.bytes, self._counter.messages
         return f"{count} bytes and {messages} messages" if messages else f"{count} bytes"
+
+
+def _may_hold_a_seal(payloads: Sequence[bytes]) -> bool:
+    """Cheaper than a look at each: whatever looks sealed has this key."""
+    return b'"iii"' in b"".join(payloads)
 
 
 def _sole_error(message: bytes) -> str | None:
