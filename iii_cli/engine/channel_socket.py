@@ -9,6 +9,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from anyio.lowlevel import checkpoint
+
 from iii_cli.engine.bell import Bell
 from iii_cli.engine.channels import HowEnded
 from iii_cli.errors import PeerMisbehaved
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
 
     from iii_cli.engine.channels import Channel, ChannelTable, End
     from iii_cli.transport.websocket import WebSocket
-    from iii_cli.wire.frames import Buffer
+    from iii_cli.wire.frames import Event
 
 __all__ = ("serve_channel_end",)
 
 BATCH_MESSAGES = 256  # of one gathering send
 BATCH_BYTES = 1 << 20
+RUNS_A_TURN = 16  # of queued messages; thousands of small ones come at once, and others wait too
 SMALL = 4 << 10  # payloads up to this are cheaper to copy together than to send one by one
 
 _CLOSE, _PING, _PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
@@ -53,7 +56,7 @@ async def serve_channel_end(
             how = await _from_writer(websocket, channel, channel.ends[direction])
         else:
             how = HowEnded.STOPPED
-            how = await _to_reader(websocket, channel, channel.ends[direction])
+            how = await _Outgoing(websocket, channel, channel.ends[direction]).run()
     except ConnectionLost:
         how = None if channel is None else HowEnded.LOST
     except PeerMisbehaved:
@@ -68,52 +71,95 @@ async def serve_channel_end(
 async def _from_writer(websocket: WebSocket, channel: Channel, end: End) -> HowEnded:
     bell = Bell()
     channel.wake_writer = bell.ring
-    while True:
-        for opcode, payload, _ in await websocket.receive():
+    while not channel.abandoned:
+        events = await websocket.receive()
+        at = runs = 0
+        while at < len(events) and not channel.abandoned:
+            before, (at, size) = at, channel.put(events, at)
+            end.messages += at - before
+            end.bytes += size
+            runs += 1
+            if runs % RUNS_A_TURN == 0:
+                await checkpoint()
+            if at == len(events):
+                break
+            opcode, payload, _ = events[at]
             if opcode < _CLOSE:
-                while not channel.admits(len(payload)) and not channel.abandoned:
-                    await bell.wait()
-                if channel.abandoned:
-                    return HowEnded.ABANDONED
-                channel.put(opcode, payload)
-                end.messages += 1
-                end.bytes += len(payload)
-            elif opcode == _PING:
+                await bell.wait()
+                continue
+            at += 1
+            if opcode == _PING:
                 await websocket.send(_PONG, payload)
             elif opcode == _CLOSE:
                 channel.end()  # the reader need not wait for our echo
                 await websocket.send(_CLOSE, payload)
                 return HowEnded.CLOSED
+    return HowEnded.ABANDONED
 
 
-async def _to_reader(websocket: WebSocket, channel: Channel, end: End) -> HowEnded:
-    bell = Bell()
-    channel.wake_reader = bell.ring
-    while True:
-        batch = channel.batch(BATCH_MESSAGES, BATCH_BYTES)
-        if batch:
-            _post(websocket, batch)
-            await websocket.flush()
-            channel.sent(len(batch))
-            end.messages += len(batch)
-            end.bytes += sum(len(payload) for _, payload in batch)
-        elif channel.ended:
-            await websocket.send(_CLOSE, b"")
-            return HowEnded.CLOSED
-        else:
-            await bell.wait()
+class _Outgoing:
+    """The reader's end. What comes for it is sent on the writer's turn, as far as the socket takes it; its
+    own task waits where one must.
+    """
+
+    def __init__(self, websocket: WebSocket, channel: Channel, end: End) -> None:
+        self._websocket = websocket
+        self._channel = channel
+        self._end = end
+        self._bell = Bell()
+        self._in_flight = 0  # messages that were posted and that the socket has not taken whole
+        self._lost: ConnectionLost | None = None
+        channel.wake_reader = self.push
+
+    def push(self) -> None:
+        """Send without waiting. Whatever needs a wait, or fails, is left to the task."""
+        channel = self._channel
+        try:
+            while not self._in_flight and (batch := channel.batch(BATCH_MESSAGES, BATCH_BYTES)):
+                _post(self._websocket, batch)
+                self._in_flight = len(batch)
+                if self._websocket.flush_now():
+                    self._settle()
+        except ConnectionLost as lost:
+            self._lost = lost
+        if self._in_flight or channel.ended:
+            self._bell.ring()
+
+    async def run(self) -> HowEnded:
+        """Until the stream is over. Raises ConnectionLost."""
+        self.push()
+        while True:
+            if self._lost is not None:
+                raise self._lost
+            if self._in_flight:
+                await self._websocket.flush()
+                self._settle()
+                self.push()
+            elif self._channel.ended:
+                await self._websocket.send(_CLOSE, b"")
+                return HowEnded.CLOSED
+            else:
+                await self._bell.wait()
+
+    def _settle(self) -> None:
+        count, self._in_flight = self._in_flight, 0
+        self._end.messages += count
+        self._end.bytes += self._channel.sent(count)
 
 
-def _post(websocket: WebSocket, batch: list[tuple[int, Buffer]]) -> None:
+def _post(websocket: WebSocket, batch: list[Event]) -> None:
     if len(batch) == 1:
-        websocket.post(*batch[0])
+        opcode, payload, _ = batch[0]
+        websocket.post(opcode, payload)
         return
-    for (opcode, is_small), group in groupby(
-        batch, key=lambda message: (message[0], len(message[1]) <= SMALL)
-    ):
-        payloads = [payload for _, payload in group]
+    for (opcode, is_small), group in groupby(batch, key=_kind_of):
+        payloads = [payload for _, payload, _ in group]
         if is_small:
             websocket.post_many(opcode, payloads)
         else:
             for payload in payloads:
                 websocket.post(opcode, payload)
+
+
+def _kind_of(message: Event) -> tuple[int, bool]:
+    return message[0], len(message[1]) <= SMALL

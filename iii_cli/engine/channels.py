@@ -1,7 +1,7 @@
 """Channels: one queue of whole messages between two single-use ends (protocol.md section 4).
 
 The table knows which channels there are and which ends were taken; a `Channel` is the queue between its two
-ends. Neither waits: the sockets of the ends ask `admits` and `batch`, and are woken by `wake_reader` and
+ends. Neither waits: the sockets of the ends `put` and ask for a `batch`, and are woken by `wake_reader` and
 `wake_writer`, which they set to what suits them.
 """
 
@@ -11,22 +11,25 @@ import hmac
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from iii_cli.wire.frames import Opcode
 from iii_cli.wire.ref import ChannelRef, Direction
 from iii_cli.wire.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from iii_cli.engine.settings import Settings
     from iii_cli.engine.spans import Span, SpanStore, TraceContext
-    from iii_cli.wire.frames import Buffer
+    from iii_cli.wire.frames import Event
 
 __all__ = ("BUFFER_SIZE", "Channel", "ChannelTable", "End", "HowEnded", "TooManyChannels")
 
 BUFFER_SIZE = 64  # messages, where the creator does not say (3.1)
 BUFFER_SIZE_MAX = 1024
+CONTROL = int(Opcode.CLOSE)  # opcodes from here on are no messages
 
 
 class TooManyChannels(Exception):
@@ -90,7 +93,7 @@ class Channel:
         created_at: int,
     ) -> None:
         self._table = table
-        self._messages: deque[tuple[int, Buffer]] = deque()
+        self._messages: deque[Event] = deque()
         self.id = channel_id
         self.key = key
         self.limit = limit
@@ -116,24 +119,33 @@ class Channel:
         """The name of one end. Both share the key."""
         return ChannelRef(self.id, self.key, direction)
 
-    def admits(self, size: int) -> bool:
-        """Is there room for a message of that size? There always is where nothing is queued."""
-        if not self._messages:
-            return True
-        return len(self._messages) < self.limit and self.queued_bytes + size <= self.limit_bytes
+    def put(self, messages: Sequence[Event], at: int = 0) -> tuple[int, int]:
+        """Queue the messages from `at` on, up to a control frame or to one for which there is no room. There
+        always is where nothing is queued.
 
-    def put(self, opcode: int, payload: Buffer) -> None:
-        """Queue a message that was admitted."""
-        self._messages.append((opcode, payload))
-        self._count(len(payload))
-        self.wake_reader()
+        Says where that one is, and how many bytes were queued. The reader hears of them once.
+        """
+        queue, begin, size = self._messages, at, 0
+        room, room_bytes = self.limit - len(queue), self.limit_bytes - self.queued_bytes
+        for message in islice(messages, at, None):
+            length = len(message[1])
+            if message[0] >= CONTROL or (queue and (room <= 0 or size + length > room_bytes)):
+                break
+            queue.append(message)
+            size += length
+            room -= 1
+            at += 1
+        if at > begin:
+            self._count(size)
+            self.wake_reader()
+        return at, size
 
-    def batch(self, max_messages: int, max_bytes: int) -> list[tuple[int, Buffer]]:
+    def batch(self, max_messages: int, max_bytes: int) -> list[Event]:
         """The next messages, at least one where there is one. They stay queued until `sent`."""
         messages = self._messages
         if len(messages) == 1:
             return [messages[0]]
-        chosen: list[tuple[int, Buffer]] = []
+        chosen: list[Event] = []
         size = 0
         for message in messages:
             size += len(message[1])
@@ -142,11 +154,13 @@ class Channel:
             chosen.append(message)
         return chosen
 
-    def sent(self, count: int) -> None:
-        """The first `count` messages are with the reader's socket."""
-        for _ in range(count):
-            self._count(-len(self._messages.popleft()[1]))
+    def sent(self, count: int) -> int:
+        """The first `count` messages are with the reader's socket. Says how many bytes these were."""
+        take = self._messages.popleft
+        size = sum([len(take()[1]) for _ in range(count)])
+        self._count(-size)
         self.wake_writer()
+        return size
 
     def end(self) -> None:
         """Nothing more comes. What is queued is still delivered."""

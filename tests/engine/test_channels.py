@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +12,9 @@ from iii_cli.engine.settings import SECOND, Settings
 from iii_cli.engine.spans import SpanStore, TraceContext
 from iii_cli.wire.ref import Direction
 from tests.engine.bench import Bench, uuid
+
+if TYPE_CHECKING:
+    from iii_cli.wire.frames import Event
 
 READ, WRITE = Direction.READ, Direction.WRITE
 
@@ -29,6 +32,11 @@ def _opened(table: ChannelTable, buffer_size: int | None = None) -> Channel:
     return channel
 
 
+def _put(channel: Channel, *sizes: int) -> int:
+    """Offer messages of these sizes, and say how many were taken."""
+    return channel.put([(2, bytes(size), True) for size in sizes])[0]
+
+
 @pytest.mark.parametrize(
     ("asked", "given"), [(None, 64), (0, 1), (1, 1), (64, 64), (1024, 1024), (5000, 1024)]
 )
@@ -38,37 +46,39 @@ def test_the_buffer_is_bounded(asked: int | None, given: int) -> None:
 
 def test_the_queue_is_bounded_by_number() -> None:
     channel = _opened(_table(), 2)
-    for _ in range(2):
-        assert channel.admits(0)
-        channel.put(1, b"")
-    assert not channel.admits(0)
+    messages: list[Event] = [(1, b"", True)] * 5
+    assert channel.put(messages) == (2, 0)
+    assert channel.put(messages, 2) == (2, 0)
     channel.sent(1)
-    assert channel.admits(0)
+    assert channel.put(messages, 2) == (3, 0)
+
+
+def test_a_control_frame_is_not_queued() -> None:
+    channel = _opened(_table())
+    assert channel.put([(1, b"a", True), (2, b"bc", True), (9, b"ping", True), (1, b"d", True)]) == (2, 3)
+    assert len(channel) == 2
 
 
 def test_the_queue_is_bounded_by_bytes_but_one_message_always_fits() -> None:
     table = _table(max_buffer_bytes=100)
     channel = _opened(table)
-    assert channel.admits(10**9)
-    channel.put(2, bytes(101))
-    assert not channel.admits(0)
-    channel.sent(1)
-    channel.put(2, bytes(60))
-    assert channel.admits(40)
-    assert not channel.admits(41)
+    assert _put(channel, 101, 0) == 1
+    assert channel.sent(1) == 101
+    assert _put(channel, 60, 41) == 1
     assert table.buffered_bytes == channel.queued_bytes == 60
+    assert _put(channel, 40, 0, 1) == 2
+    assert table.buffered_bytes == channel.queued_bytes == 100
 
 
 def test_a_batch_is_bounded_and_stays_queued_until_it_was_sent() -> None:
     channel = _opened(_table())
     assert channel.batch(10, 10) == []
-    for size in (4, 4, 4, 50, 1):
-        channel.put(2, bytes(size))
-    assert [len(payload) for _, payload in channel.batch(10, 10)] == [4, 4]
-    assert [len(payload) for _, payload in channel.batch(1, 10)] == [4]
+    _put(channel, 4, 4, 4, 50, 1)
+    assert [len(payload) for _, payload, _ in channel.batch(10, 10)] == [4, 4]
+    assert [len(payload) for _, payload, _ in channel.batch(1, 10)] == [4]
     assert len(channel) == 5
     channel.sent(3)
-    assert [len(payload) for _, payload in channel.batch(10, 10)] == [50]
+    assert [len(payload) for _, payload, _ in channel.batch(10, 10)] == [50]
     channel.sent(2)
     assert (len(channel), channel.queued_bytes) == (0, 0)
 
@@ -78,7 +88,7 @@ def test_ends_are_woken_by_what_concerns_them() -> None:
     heard: list[str] = []
     channel.wake_reader = lambda: heard.append("reader")
     channel.wake_writer = lambda: heard.append("writer")
-    channel.put(2, b"x")
+    channel.put([(2, b"x", True)])
     channel.sent(1)
     channel.end()
     channel.abandon()
@@ -113,7 +123,7 @@ def test_keys_are_checked_before_and_after_the_end() -> None:
 def test_the_writers_end_leaves_the_data_and_the_readers_end_does_not() -> None:
     table = _table()
     channel = _opened(table)
-    channel.put(2, b"data")
+    channel.put([(2, b"data", True)])
     table.finish(channel, WRITE, HowEnded.CLOSED, 0)
     assert (channel.ended, channel.abandoned, len(channel)) == (True, False, 1)
     table.finish(channel, READ, HowEnded.LOST, 0)
@@ -126,7 +136,7 @@ def test_the_sweep_takes_what_is_old_and_has_an_end_nobody_took(taken: tuple[Dir
     channel = table.create(None, 0)
     for direction in taken:
         table.take(channel.id, direction, 0)
-    channel.put(2, b"data")
+    channel.put([(2, b"data", True)])
     for minute in range(1, 6):
         assert table.sweep(minute * 60 * SECOND) == [], f"after {minute} minutes"
     swept = table.sweep(360 * SECOND)
@@ -161,11 +171,11 @@ def test_the_engine_refuses_new_channels_at_its_limits_and_open_ones_go_on() -> 
     with pytest.raises(TooManyChannels, match="2 channels"):
         table.create(None, 0)
     table.sweep(1000 * SECOND)
-    channel.put(2, bytes(10))
+    assert _put(channel, 10) == 1
     with pytest.raises(TooManyChannels, match="10 bytes"):
         table.create(None, 0)
-    assert channel.admits(10)
-    channel.sent(1)
+    assert _put(channel, 10) == 1
+    channel.sent(2)
     table.create(None, 0)
 
 
