@@ -10,6 +10,8 @@ cancelled, because nobody can hear their result any more (the engine has told th
 from __future__ import annotations
 
 import random
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import anyio
@@ -157,7 +159,6 @@ class Connection:
                         return
                     self._on_lost(lost)
                     link = await self._again(link, lost)
-                    self._on_back()
             finally:
                 handlers.cancel_scope.cancel()
 
@@ -197,7 +198,7 @@ class Connection:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(link.attend)
-                tasks.start_soon(self._keep_registered, link)
+                tasks.start_soon(partial(self._keep_registered, link, back=self.made > 1))
                 try:
                     while True:
                         for message in await link.receive():
@@ -228,14 +229,17 @@ class Connection:
             case _:
                 return
 
-    async def _keep_registered(self, link: Link) -> None:
-        while True:
-            fresh = self._fresh = anyio.Event()
-            try:
+    async def _keep_registered(self, link: Link, *, back: bool) -> None:
+        """Announce what is there and what is added; say that we are `back` when the engine has all of it."""
+        with suppress(EngineUnreachable):  # `receive` sees the same, and says so
+            if back:
                 await self._register(link)
-            except EngineUnreachable:
-                return  # `receive` sees the same, and says so
-            await fresh.wait()
+                await link.barrier()
+                self._on_back()
+            while True:
+                fresh = self._fresh = anyio.Event()
+                await self._register(link)
+                await fresh.wait()
 
     async def _register(self, link: Link) -> None:
         """Announce the functions that the link does not know yet."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import typer
 
-__all__ = ("STOPPING", "flags_of", "run", "settings_of", "tell")
+__all__ = ("STOPPING", "flags_of", "run", "settings_of", "stop_at_once", "tell")
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ async def _until_signalled(body: Callable[..., Awaitable[T]], args: tuple[Any, .
             task_status.started()
             async for signum in signals:
                 if stopped:
-                    _stop_at_once(signum)
+                    stop_at_once(signum)
                 stopped.append(signum)
                 _say_stopped(signum)
                 scope.cancel()
@@ -88,7 +88,7 @@ async def _until_signalled(body: Callable[..., Awaitable[T]], args: tuple[Any, .
     return result[0]
 
 
-def _stop_at_once(signum: int) -> NoReturn:
+def stop_at_once(signum: int) -> NoReturn:
     """No COMMAND of ours outlives us, not even one that does not listen to SIGTERM."""
     from iii_cli.terminal.children import kill_children
 

@@ -66,7 +66,6 @@ def serve_command(
     from iii_cli.commands.filter_command import FilterCommand
     from iii_cli.commands.serving import ServeOrder, serve_function
     from iii_cli.commands.serving_schema import described, request_schema, response_schema
-    from iii_cli.terminal.talk import talk
 
     source, target = _choice(stdin, "--stdin", _SOURCES), _choice(stdout, "--stdout", _TARGETS)
     _check_name(name)
@@ -87,11 +86,10 @@ def serve_command(
         argv,
         cwd=cwd,
         grace=seconds(grace, "--grace") or 0.0,
-        show=lambda line: None if talk.quiet else talk.stderr.write(f"{line}\n"),
+        show=_show,
     )
     request = request_schema(options) if schema is None else _schema(schema)
     settings = settings_of(ctx)
-    talk.configure(quiet=settings.quiet)
     order = ServeOrder(
         settings=settings,
         name=name,
@@ -109,6 +107,15 @@ def serve_command(
 
 _SOURCES: tuple[Literal["ref", "json", "none"], ...] = ("ref", "json", "none")
 _TARGETS: tuple[Literal["ref", "result"], ...] = ("ref", "result")
+
+
+def _show(line: str) -> None:
+    """What COMMAND says on its stderr. It may repeat what a stranger sent."""
+    from iii_cli.terminal.talk import talk
+    from iii_cli.terminal.text import clean
+
+    if not talk.quiet:
+        talk.stderr.write(f"{clean(line) if talk.stderr.is_terminal else line}\n")
 
 
 def _choice(word: str, option: str, allowed: tuple[Any, ...]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 from contextlib import suppress
@@ -15,9 +14,9 @@ from iii_cli.client.answering import BUSY
 from iii_cli.client.filter import Filter
 from iii_cli.client.link import Identity, unique_name
 from iii_cli.client.worker import Worker, open_worker
-from iii_cli.commands.running import STOPPING
+from iii_cli.commands.running import STOPPING, stop_at_once
+from iii_cli.config.quantities import format_bytes, format_duration
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
-from iii_cli.terminal.children import kill_children
 from iii_cli.terminal.orphans import bury_orphans, is_first_process
 from iii_cli.terminal.talk import talk
 from iii_cli.wire.value import Value
@@ -74,6 +73,7 @@ class _Service:
         settings = order.settings
         self._order = order
         self._filter = Filter(settings.endpoint, order.options, order.command)
+        self._handler = self._told if settings.verbose else self._filter
         self._worker = Worker(
             settings.endpoint,
             Identity(unique_name(), __version__, settings.namespace),
@@ -84,6 +84,7 @@ class _Service:
         self._stopping = anyio.Event()
         self._connecting = anyio.CancelScope()
         self._signum: int | None = None
+        self._drained = False  # every call has ended by itself
         self._taken = False  # the one call of --once has come
         self._failure: Failure | None = None  # of that call
 
@@ -91,8 +92,7 @@ class _Service:
         """Hear the signals."""
         async for signum in signals:
             if self._signum is not None:
-                kill_children()
-                os._exit(128 + signum)
+                stop_at_once(signum)
             self._signum = signum
             count = self._worker.statistics().answering
             waits = f"waiting for {count} call{'' if count == 1 else 's'}" if count else "ending"
@@ -110,7 +110,7 @@ class _Service:
             response_format=order.response_format,
             live=False,
         )
-        register(self._answer_once if order.once else self._filter)
+        register(self._answer_once if order.once else self._handler)
         with anyio.CancelScope() as self._connecting:
             async with open_worker(self._worker):
                 self._connecting = anyio.CancelScope()  # from here on the end is not that abrupt
@@ -119,8 +119,6 @@ class _Service:
             raise Interrupted(self._signum)
         if self._failure is not None:
             raise self._failure
-
-    _drained = False
 
     async def _serve(self) -> None:
         async with anyio.create_task_group() as tasks:
@@ -162,13 +160,27 @@ class _Service:
         self._taken = True
         await self._worker.unregister(self._order.name)
         try:
-            return await self._filter(payload)
+            return await self._handler(payload)
         except FunctionFailed as failure:
             cause = failure.__cause__
             self._failure = cause if isinstance(cause, Failure) else failure
             raise
         finally:
             self._stopping.set()
+
+    async def _told(self, payload: Any) -> Any:
+        """For --verbose: a line for each call."""
+        try:
+            facts = await self._filter(payload)
+        except FunctionFailed as failure:
+            talk.notice(f"{self._order.name}: {failure.message}")
+            raise
+        took = format_duration(facts["duration_ms"] / 1000)
+        talk.notice(
+            f"{self._order.name}: {format_bytes(facts['stdin_bytes'])} in, "
+            f"{format_bytes(facts['stdout_bytes'])} out, {took}"
+        )
+        return facts
 
     async def _drain(self) -> None:
         """Take no new calls, and let those that run end: for so long, then they are cancelled."""

@@ -456,6 +456,8 @@ async def test_a_lost_connection_fails_calls_and_cancels_handlers_and_is_won_bac
         announcement = await again.welcome("another")
         assert announcement["reattach"]["previous_worker_id"] == WORKER_ID
         assert (await again.message("registerfunction"))["id"] == "f"
+        assert notices == ["EngineUnreachable"], "not back before the engine has the functions"
+        await again.pong()
         assert worker.worker_id == "another"
         assert worker.statistics().connections == 2
     assert notices == ["EngineUnreachable", "back"]
