@@ -271,7 +271,7 @@ def test_quiet_is_quiet(iii: Program) -> None:
 @pytest.mark.ci
 def test_it_runs_clean_as_the_first_process(iii: Program) -> None:
     """As in a container without an init: orphans become its children, and signals have no default action."""
-    alone = ["unshare", "--pid", "--fork", "--mount-proc"]
+    alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("may not make a pid namespace")
     script = "(sleep 0.01 &) >/dev/null 2>&1; grep -l '^State:.Z' /proc/[0-9]*/status | wc -l"
