@@ -131,7 +131,12 @@ def _sink(options: ReadOptions) -> Sink:
     if options.command is None:
         if options.exit_code or options.deliver_partial:
             raise UsageProblem("--exit-code and --deliver-partial need a COMMAND behind `--`")
-        return open_output(options.output, no_clobber=options.no_clobber, keep_partial=options.keep_partial)
+        return open_output(
+            options.output,
+            no_clobber=options.no_clobber,
+            keep_partial=options.keep_partial,
+            text=options.lines or options.text or options.jsonl,
+        )
     if options.output is not None:
         raise UsageProblem("either -o FILE or a COMMAND behind `--`")
     find_command(options.command)

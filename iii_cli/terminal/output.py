@@ -7,8 +7,9 @@ from typing import final
 from iii_cli.errors import LocalProblem
 from iii_cli.terminal.outfile import OutFile
 from iii_cli.terminal.sinks import Buffer, Sink, StdoutSink
+from iii_cli.terminal.text import clean
 
-__all__ = ("TerminalGuard", "open_output")
+__all__ = ("TerminalGuard", "TerminalText", "open_output")
 
 
 @final
@@ -45,14 +46,44 @@ class TerminalGuard(Sink):
         self._inner.discard()
 
 
-def open_output(path: str | None, *, no_clobber: bool = False, keep_partial: bool = False) -> Sink:
+@final
+class TerminalText(Sink):
+    """Text of a worker on a person's terminal: nothing in it moves the cursor (design.md section 3)."""
+
+    def __init__(self, inner: Sink) -> None:
+        self.name = inner.name
+        self._inner = inner
+
+    @property
+    def durable(self) -> bool:
+        return self._inner.durable
+
+    async def write(self, chunk: Buffer) -> None:
+        """Write whole messages. Raises as the inner sink does."""
+        text = clean(bytes(chunk).decode(errors="replace"), keep_newlines=True)
+        await self._inner.write(text.encode())
+        self.bytes_written += len(chunk)
+
+    async def finish(self) -> None:
+        await self._inner.finish()
+
+    def discard(self) -> None:
+        self._inner.discard()
+
+
+def open_output(
+    path: str | None, *, no_clobber: bool = False, keep_partial: bool = False, text: bool = False
+) -> Sink:
     """The sink for `-o PATH`, checked but not yet opened. None: stdout, guarded if it is a terminal.
 
-    `-` is stdout as it is. Raises UsageProblem and LocalProblem.
+    `-` is stdout as it is. `text`: whole text messages of a worker will come, which a terminal gets clean.
+    Raises UsageProblem and LocalProblem.
     """
     if path is None:
         sink = StdoutSink()
-        return TerminalGuard(sink) if sink.is_terminal else sink
+        if not sink.is_terminal:
+            return sink
+        return TerminalText(sink) if text else TerminalGuard(sink)
     if path == "-":
         return StdoutSink()
     return OutFile.prepare(path, no_clobber=no_clobber, keep_partial=keep_partial)

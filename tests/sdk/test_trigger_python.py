@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.pipes.program import Program, running_engine
+from tests.pipes.screen import on_screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +150,15 @@ def test_a_function_that_does_nothing_ends_in_124(iii: Program, limit: tuple[str
 def test_messages_come_out_as_asked(iii: Program, mode: str, out: str) -> None:
     done = iii.run("trigger", "py::messages", 'words=["a","b c","d\\n"]', "--out", "-", mode)
     assert (done.returncode, done.stdout.decode()) == (0, out)
+
+
+@pytest.mark.parametrize("mode", ["--text", "--lines"])
+def test_messages_do_not_move_a_terminal_s_cursor(iii: Program, mode: str) -> None:
+    words = json.dumps(["red \x1b[31m, back \u202e, title \x1b]0;x\x07."])
+    typed = ("py::messages", f"words={words}", "--out", "-", mode)
+    status, shown = on_screen(iii, "trigger", *typed)
+    assert (status, shown.partition(".")[0]) == (0, "red , back , title "), shown
+    assert "\x1b[31m" in iii.run("trigger", *typed).stdout.decode()
 
 
 def test_a_stream_of_messages_alone_is_8_in_byte_mode(iii: Program) -> None:
