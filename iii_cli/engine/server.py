@@ -19,6 +19,7 @@ from iii_cli.engine.guard import Guard
 from iii_cli.engine.listening import accept_all, listen, url_of
 from iii_cli.engine.settings import SECOND, Settings
 from iii_cli.engine.state import keep_quiet
+from iii_cli.engine.tidy import Tidy
 from iii_cli.engine.worker_socket import Switchboard, serve_telemetry
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.transport.dialing import ConnectionLost
@@ -44,6 +45,7 @@ DEFAULT_HOST = "localhost"  # loopback only: a channel's key is all that protect
 DEFAULT_PORT = 49134
 HANDSHAKE_TIMEOUT = 10.0  # seconds for a request head; then the connection is closed without a word
 SHUTDOWN_TIMEOUT = 0.5  # seconds that channels outlive the workers when the engine stops
+KEPT_BUFFER_MAX = 256 << 10  # bytes that an idle connection may hold; larger frames get memory of their own
 TICK_MAX = 0.5  # seconds: how late a new deadline may be noticed
 
 
@@ -84,6 +86,7 @@ class EngineServer:
         self.core = Core(lambda: str(uuid4()), settings=settings, notice=notice)
         self._switchboard = Switchboard(self.core, self.now)
         self._connections = 0
+        self._tidy = Tidy()
         self._channel_scopes: set[anyio.CancelScope] = set()
         self._channel_over = Bell()
 
@@ -110,6 +113,7 @@ class EngineServer:
         listeners = listen(host, port, guarded=bool(self._guard.token))
         try:
             async with anyio.create_task_group() as tasks:
+                self._switchboard.tasks = tasks
                 try:
                     for listener in listeners:
                         tasks.start_soon(accept_all, listener, lambda raw: self._welcome(raw, tasks))
@@ -135,6 +139,7 @@ class EngineServer:
             wait = TICK_MAX if deadline is None else (deadline - self.now()) / SECOND
             await anyio.sleep(min(max(wait, 0), TICK_MAX))
             self.tick()
+            self._tidy.look()
 
     async def _stop(self, shutdown_timeout: float) -> None:
         """The workers were cancelled with everything else; the channels shield themselves until now."""
@@ -174,6 +179,7 @@ class EngineServer:
             self._notice("internal error", error=type(error).__name__, where=where)
         finally:
             self._connections -= 1
+            self._tidy.connection_ended()
             socket.close()
 
     async def _shake_hands(self, socket: Socket) -> tuple[Purpose, WebSocket] | None:
@@ -190,7 +196,12 @@ class EngineServer:
             await socket.send_all(plain_response(431))
             return None
         await socket.send_all(accept_response(request.headers["sec-websocket-key"], formatdate(usegmt=True)))
-        decoder = FrameDecoder(masked=True, frame_max=ENGINE_FRAME_MAX, message_max=ENGINE_MESSAGE_MAX)
+        decoder = FrameDecoder(
+            masked=True,
+            frame_max=ENGINE_FRAME_MAX,
+            message_max=ENGINE_MESSAGE_MAX,
+            buffer_max=KEPT_BUFFER_MAX,
+        )
         if rest:
             decoder.feed(rest)
         return purpose, WebSocket(socket, decoder, masking=False)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from iii_cli.engine.bell import Bell
 from iii_cli.engine.delivery import Close, Drop, Send
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.transport.dialing import ConnectionLost
@@ -15,6 +14,8 @@ from iii_cli.wire.frames import Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from anyio.abc import TaskGroup
 
     from iii_cli.engine.core import Core
     from iii_cli.engine.delivery import Delivery
@@ -37,11 +38,11 @@ _TEXT, _BINARY, _CLOSE, _PING, _PONG = (
 class _Line:
     """One worker's socket as the switchboard sees it."""
 
-    __slots__ = ("bell", "closing", "scope", "websocket")
+    __slots__ = ("closing", "draining", "scope", "websocket")
 
     def __init__(self, websocket: WebSocket) -> None:
         self.websocket = websocket
-        self.bell = Bell()  # there is more to send than the socket took
+        self.draining = False  # a task sends what the socket did not take at once
         self.closing = False  # a Close frame is the last thing in its queue
         self.scope = anyio.CancelScope()
 
@@ -50,6 +51,7 @@ class Switchboard:
     """All worker sockets, and the core that decides what passes between them."""
 
     def __init__(self, core: Core, now: Callable[[], int]) -> None:
+        self.tasks: TaskGroup | None = None  # where sockets that are slow get a task of their own
         self._core = core
         self._now = now
         self._lines: dict[int, _Line] = {}
@@ -69,11 +71,8 @@ class Switchboard:
         line = self._lines[number] = _Line(websocket)
         try:
             with line.scope:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._send, line)
-                    self.deliver(self._core.connected(number, ip, self._now()))
-                    await self._receive(number, line)
-                    tasks.cancel_scope.cancel()
+                self.deliver(self._core.connected(number, ip, self._now()))
+                await self._receive(number, line)
         finally:
             del self._lines[number]
             self.deliver(self._core.disconnected(number, self._now()))
@@ -107,19 +106,25 @@ class Switchboard:
             line = self._touched.pop()
             try:
                 if not line.websocket.flush_now():
-                    line.bell.ring()
-                    if line.websocket.unsent_bytes > self._core.settings.max_outgoing_bytes:
-                        line.scope.cancel()  # it does not read what it asked for
+                    self._drain_later(line)
             except ConnectionLost:
                 line.scope.cancel()
 
-    async def _send(self, line: _Line) -> None:
+    def _drain_later(self, line: _Line) -> None:
+        if line.websocket.unsent_bytes > self._core.settings.max_outgoing_bytes:
+            line.scope.cancel()  # it does not read what it asked for
+        elif not line.draining and self.tasks is not None:
+            line.draining = True
+            self.tasks.start_soon(self._drain, line)
+
+    async def _drain(self, line: _Line) -> None:
         try:
-            while True:
-                await line.bell.wait()
+            while line.websocket.unsent_bytes:
                 await line.websocket.flush()
         except ConnectionLost:
             line.scope.cancel()
+        finally:
+            line.draining = False
 
     async def _receive(self, number: int, line: _Line) -> None:
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ("BUFFER_MAX", "FrameDecoder")
 
-BUFFER_FIRST = 16 << 10  # an idle connection holds this much
+BUFFER_FIRST = 16 << 10  # a connection that has been received from holds this much, others nothing
 BUFFER_MAX = FRAME_BYTES_MAX + (16 << 10)  # one frame of ours whole, with its header
 ROOM_MIN = 8 << 10  # a receive into less than this is not worth a system call
 
@@ -38,11 +38,12 @@ class FrameDecoder:
     `pieces`: hand out binary payloads as they arrive, as views that are valid until the next `space()`; for
     unmasked frames only.
     `frame_max`, `message_max`: in payload bytes, for what is collected; more is a protocol error with close
-    code 1009.
+    code 1009. `buffer_max`: what it may keep when nothing comes any more.
     """
 
     __slots__ = (
         "_buffer",
+        "_buffer_max",
         "_end",
         "_error",
         "_final",
@@ -70,12 +71,14 @@ class FrameDecoder:
         pieces: bool = False,
         frame_max: int = ENGINE_MESSAGE_MAX,
         message_max: int = ENGINE_MESSAGE_MAX,
+        buffer_max: int = BUFFER_MAX,
     ) -> None:
         self._masked = masked
         self._pieces = pieces
         self._frame_max = frame_max
         self._message_max = message_max
-        self._buffer = bytearray(BUFFER_FIRST)
+        self._buffer_max = buffer_max
+        self._buffer = bytearray()
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
@@ -104,10 +107,10 @@ class FrameDecoder:
         if self._large is not None:
             return memoryview(self._large)[self._large_at :]
         if self._start == self._end:
-            if self._end == len(self._buffer) < BUFFER_MAX:
-                self._grow(4 * len(self._buffer))  # the last receive filled it: a fast stream
+            if self._end == len(self._buffer) < self._buffer_max:
+                self._grow(4 * len(self._buffer) or BUFFER_FIRST)  # the last receive filled it: a fast stream
             self._start = self._end = 0
-        wanted = min(self._need or self._left, BUFFER_MAX)
+        wanted = min(self._need or self._left, self._buffer_max)
         if self._start + wanted > len(self._buffer) or len(self._buffer) - self._end < ROOM_MIN:
             self._make_room(wanted)
         end = self._end
@@ -227,7 +230,7 @@ class FrameDecoder:
 
     def _await_rest(self, final: bool, opcode: int, head: int, size: int) -> None:
         """The frame at the front is not all here: remember how much room it wants."""
-        if head + size <= BUFFER_MAX:
+        if head + size <= self._buffer_max:
             self._need = head + size
             return
         if self._end - self._start < head:
@@ -271,7 +274,7 @@ class FrameDecoder:
         """Grow for a frame that is known to be large, then for one that keeps filling what there is."""
         held = self._end - self._start
         room = len(self._buffer)
-        if room < BUFFER_MAX and (wanted > room or held > room // 2):
+        if room < self._buffer_max and (wanted > room or held > room // 2):
             self._grow(max(wanted, 2 * room))
         elif self._start:
             self._view[:held] = self._view[self._start : self._end]
@@ -279,7 +282,7 @@ class FrameDecoder:
 
     def _grow(self, wanted: int) -> None:
         held = self._end - self._start
-        size = max(min(wanted, BUFFER_MAX), held + ROOM_MIN)
+        size = max(min(wanted, self._buffer_max), held + ROOM_MIN)
         buffer = bytearray(size)
         buffer[:held] = self._view[self._start : self._end]
         self._buffer, self._view = buffer, memoryview(buffer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.wire.value import Value
@@ -61,12 +61,12 @@ class Request(Value):
     @property
     def path(self) -> str:
         """The path as it was sent, not decoded."""
-        return urlsplit(self.target).path
+        return self.target.partition("?")[0]  # urlsplit would keep the target, key and all, in its cache
 
     @property
     def query(self) -> list[tuple[str, str]]:
         """The decoded query parameters, in order, blank ones kept."""
-        return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
+        return parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
 
     def segments(self) -> list[str]:
         """The decoded segments of the path: `/ws/channels/a` is `["ws", "channels", "a"]`."""
@@ -142,10 +142,8 @@ def parse_request(head: bytes) -> Request:
     parts = first.split(" ")
     if len(parts) != 3 or not parts[1] or parts[2] not in ("HTTP/1.1", "HTTP/1.0"):
         raise BadRequest(400, "")
-    try:
-        urlsplit(parts[1])
-    except ValueError:  # its text repeats the target, which holds keys
-        raise BadRequest(400, "") from None
+    if not parts[1].startswith("/") or "[" in parts[1].partition("?")[0]:
+        raise BadRequest(400, "")
     return Request(parts[0], parts[1], headers)
 
 

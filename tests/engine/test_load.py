@@ -1,0 +1,160 @@
+"""Many of everything at once, by hand: nothing is lost, and everything is given back.
+
+pytest -m soak -s tests/engine/test_load.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.raw import BINARY, CLOSE, Frame, RawSocket
+from tests.conformance.stage import Party, SocketStage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
+
+WORKERS, CHANNELS, FLOWING, CALLS = 1000, 1000, 200, 50_000
+CHUNKS, CHUNK = 64, 64 << 10
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Engine:
+    """An engine process, and what it takes of the system."""
+
+    def __init__(self) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "iii_cli",
+            "engine",
+            "run",
+            "--port",
+            "0",
+            "--print-url",
+            "--log",
+            "off",
+        ]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        self._process.stdout.close()
+
+    def memory(self) -> int:
+        """Resident MiB."""
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize() >> 20
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(20) == 0
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
+    engine = Engine()
+    yield engine
+    engine.stop()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+async def _settled(engine: Engine, descriptors: int) -> None:
+    """Wait until every socket has been let go."""
+    async with asyncio.timeout(20):
+        while engine.descriptors() > descriptors:
+            await asyncio.sleep(0.1)
+
+
+async def test_everything_at_once_and_everything_given_back(engine: Engine) -> None:
+    stage = SocketStage(engine.url)
+    memory, descriptors = engine.memory(), engine.descriptors()
+    _say(f"start: {memory} MiB, {descriptors} descriptors")
+
+    workers = await _many(stage, WORKERS)
+    for number, worker in enumerate(workers):
+        await worker.say("registerfunction", id=f"load::{number}")
+    ends = []
+    for worker in workers[:CHANNELS]:
+        refs = await worker.call("engine::channels::create", {})
+        ends.append((await stage.end(refs["writer"]), await stage.end(refs["reader"])))
+    _say(f"{WORKERS} workers, {CHANNELS} channels: {engine.memory()} MiB, {engine.descriptors()} descriptors")
+
+    begun = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for number, worker in enumerate(workers):
+            tasks.create_task(_serve_and_call(worker, number))
+        for writer, reader in ends[:FLOWING]:
+            tasks.create_task(_write(writer))
+            tasks.create_task(_read(reader))
+    moved = FLOWING * CHUNKS * CHUNK >> 20
+    _say(f"{CALLS} calls and {moved} MiB: {time.perf_counter() - begun:.1f} s, {engine.memory()} MiB")
+
+    await stage.close()
+    await _settled(engine, descriptors)
+    await asyncio.sleep(1)
+    _say(f"end: {engine.memory()} MiB, {engine.descriptors()} descriptors")
+    assert engine.descriptors() == descriptors
+    assert engine.memory() <= memory * 1.2
+
+
+async def _many(stage: SocketStage, count: int) -> list[Party]:
+    workers: list[Party] = []
+    for _ in range(count // 50):
+        workers += await asyncio.gather(*(stage.worker() for _ in range(50)))
+    return workers
+
+
+async def _serve_and_call(worker: Party, number: int) -> None:
+    """Call its neighbours one by one and answer those that call in between, until all are done."""
+    mine = CALLS // WORKERS
+    sent = done = served = 0
+    while done < mine or served < mine:
+        if sent == done and sent < mine:
+            sent += 1
+            await worker.invoke(f"load::{(number + sent) % WORKERS}", {"n": sent})
+        message = await worker.next(60)
+        if message["type"] == "invokefunction":
+            await worker.answer(message, result=message["data"]["n"])
+            served += 1
+        else:
+            done += 1
+            assert message["result"] == done
+
+
+async def _write(writer: RawSocket) -> None:
+    for number in range(CHUNKS):
+        await writer.send(BINARY, bytes([number]) * CHUNK)
+    await writer.send(CLOSE, b"\x03\xe8")
+    assert await writer.receive_close(60) == (1000, "")
+
+
+async def _read(reader: RawSocket) -> None:
+    for number in range(CHUNKS):
+        assert await reader.receive(60) == Frame(BINARY, bytes([number]) * CHUNK)
+    assert await reader.receive_close(60) == (None, "")
