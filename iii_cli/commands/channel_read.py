@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import typer
 
     from iii_cli.config.refspec import ResolvedRef
-    from iii_cli.config.settings import Settings
     from iii_cli.terminal.sinks import Sink
     from iii_cli.wire.verdict import Verdict
 
@@ -96,7 +95,7 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
             return verdict
 
         verdict = run(read)
-    _remark(verdict, settings)
+    _remark(verdict, mode)
 
 
 async def _open(order: ReadOrder, given: ResolvedRef, options: ReadOptions) -> None:
@@ -161,6 +160,9 @@ def _expected(mode: Mode | None, options: ReadOptions) -> Literal["bytes", "mess
     return "bytes" if mode is None and options.messages is None else None
 
 
-def _remark(verdict: Verdict | None, settings: Settings) -> None:
-    if verdict is not None and verdict.outcome is Outcome.FOREIGN and not settings.quiet:
-        tell(verdict.text)
+def _remark(verdict: Verdict | None, mode: Mode | None) -> None:
+    if verdict is None or verdict.outcome is not Outcome.FOREIGN:
+        return
+    tell(verdict.text)
+    if mode in (Mode.LINES, Mode.TEXT) and verdict.figures.bytes:
+        tell(f"{verdict.figures.bytes} bytes beside the messages were not shown; --jsonl shows both")

@@ -216,6 +216,13 @@ def test_a_mode_that_contradicts_the_stream_is_refused_before_anything_is_writte
     assert (read[0], "a line" in read[2]) == (0, True)
 
 
+def test_bytes_beside_the_lines_of_a_foreign_stream_are_not_lost_in_silence(iii: Program) -> None:
+    mixed = b'{"text":"a line"}\n{"base64":"AAAA"}\n'
+    _, read = both(iii, ["--no-seal", "--jsonl"], ["--lines"], stdin=mixed)
+    assert read[:2] == (0, b"a line\n")
+    assert "3 bytes beside the messages were not shown" in read[2]
+
+
 # Verdicts
 
 
