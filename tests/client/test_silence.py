@@ -1,0 +1,59 @@
+"""An hour between two chunks, by a clock that jumps ahead whenever nothing else is to be done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+import trio.testing
+
+from iii_cli.errors import StreamTruncated
+from iii_cli.wire.frames import Opcode
+from tests.client.fake_engine import fake_engine
+from tests.client.test_ends import read_all, sealed, sealer
+
+if TYPE_CHECKING:
+    from iii_cli.transport.websocket import WebSocket
+
+HOUR = 3600
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Only trio has such a clock. It waits a moment for the sockets before it jumps."""
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0.02)}
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+async def test_an_hour_of_silence_is_no_end(is_sealed: bool) -> None:
+    frames = sealed(b"one", b"two")
+    if not is_sealed:
+        frames = frames[1:-1]
+
+    async def script(ws: WebSocket) -> None:
+        for opcode, payload in frames:
+            await ws.send(opcode, payload)
+            await anyio.sleep(HOUR)
+        await ws.send(Opcode.CLOSE, b"")
+
+    began = anyio.current_time()
+    async with fake_engine(script) as engine:
+        data, _ = await read_all(engine.endpoint)
+    assert data == b"onetwo"
+    assert anyio.current_time() - began >= HOUR
+
+
+async def test_silence_after_a_beat_means_that_the_writer_is_gone() -> None:
+    async def script(ws: WebSocket) -> None:
+        seal = sealer()
+        await ws.send(Opcode.TEXT, seal.open_frame())
+        await ws.send(Opcode.TEXT, seal.beat_frame())
+        await anyio.sleep(HOUR)
+
+    began = anyio.current_time()
+    async with fake_engine(script) as engine:
+        _, reader = await read_all(engine.endpoint)
+        assert reader.verdict is not None
+        assert isinstance(reader.verdict.failure(), StreamTruncated)
+        assert 60 <= anyio.current_time() - began < HOUR
