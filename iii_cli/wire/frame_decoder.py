@@ -25,6 +25,7 @@ __all__ = ("BUFFER_MAX", "FrameDecoder")
 
 BUFFER_FIRST = 16 << 10  # a connection that has been received from holds this much, others nothing
 BUFFER_MAX = FRAME_BYTES_MAX + (16 << 10)  # one frame of ours whole, with its header
+LARGE_FIRST = FRAME_BYTES_MAX  # a frame of ours at once, a larger one as it comes
 ROOM_MIN = 8 << 10  # a receive into less than this is not worth a system call
 
 _CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG = (int(opcode) for opcode in Opcode)
@@ -53,6 +54,7 @@ class FrameDecoder:
         "_large",
         "_large_at",
         "_large_head",
+        "_large_size",
         "_left",
         "_masked",
         "_message_max",
@@ -90,6 +92,7 @@ class FrameDecoder:
         self._size = 0  # payload bytes of the fragmented message so far
         self._large: bytearray | None = None  # a frame too large for the buffer
         self._large_at = 0
+        self._large_size = 0
         self._large_head: tuple[bool, int] = (True, 0)
         self._key = b""
         self._error: PeerMisbehaved | None = None
@@ -105,6 +108,8 @@ class FrameDecoder:
     def space(self) -> memoryview:
         """Where to receive next. Views handed out by `events` are no longer valid after this."""
         if self._large is not None:
+            if self._large_at == len(self._large):
+                self._grow_large(self._large)
             return memoryview(self._large)[self._large_at :]
         if self._start == self._end:
             if self._end == len(self._buffer) < self._buffer_max:
@@ -237,15 +242,21 @@ class FrameDecoder:
             return
         body = self._start + head
         self._key = bytes(self._buffer[body - 4 : body]) if self._masked else b""
-        self._large = bytearray(size)
+        self._large = bytearray(min(size, max(LARGE_FIRST, self._end - body)))
+        self._large_size = size
         self._large_at = self._end - body
         self._large[: self._large_at] = self._view[body : self._end]
         self._large_head = (final, opcode)
         self._start = self._end = self._need = 0
 
+    def _grow_large(self, large: bytearray) -> None:
+        """As its bytes come: a header that promises 16 MiB costs its sender more than 14 bytes."""
+        self._large = bytearray(min(2 * len(large), self._large_size))
+        self._large[: len(large)] = large
+
     def _finish_large(self, events: list[Event]) -> bool:
         large = self._large
-        if large is None or self._large_at < len(large):
+        if large is None or self._large_at < self._large_size:
             return False
         self._large = None
         final, opcode = self._large_head

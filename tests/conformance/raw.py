@@ -159,6 +159,13 @@ class RawSocket:
                 return
         assert rest == b"", rest[:100]
 
+    async def receive_end_of_all(self, within: float = 5.0) -> None:
+        """Receive until the TCP stream ends, whatever comes. Raises TimeoutError."""
+        async with asyncio.timeout(within):
+            with suppress(ConnectionError):
+                while await self._reader.read(1 << 20):
+                    pass
+
     def half_close(self) -> None:
         """Send FIN and go on receiving."""
         self._writer.write_eof()

@@ -210,3 +210,21 @@ def test_close_payloads() -> None:
     assert parse_close(b"") == (None, "")
     assert parse_close(close_payload(1000, "done")) == (1000, "done")
     assert close_payload(None) == b""
+
+
+def test_a_header_that_promises_much_costs_little_until_it_keeps_its_promise() -> None:
+    decoder = FrameDecoder(masked=True)
+    payload = bytes(range(256)) * (1 << 14)
+    frame = b"".join(bytes(part) for part in encode_frame(Opcode.BINARY, payload, b"abcd"))
+    decoder.feed(frame[:20])
+    events = decoder.events()
+    sent = 20
+    while not events:
+        space = decoder.space()
+        assert len(space) <= max(sent, 1 << 20)
+        count = min(len(space), len(frame) - sent)
+        space[:count] = frame[sent : sent + count]
+        decoder.received(count)
+        sent += count
+        events = decoder.events()
+    assert events == [(Opcode.BINARY, payload, True)]
