@@ -121,7 +121,9 @@ def trigger_command(
     ] = False,
     timeout: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Limit for all of it (--each: of a call). 0: none. [30s]"),
+        typer.Option(
+            metavar="TIME", help="Limit for all of it (--each: of a call). 0: none. [30s, none with streams]"
+        ),
     ] = None,
     timeout_ms: Annotated[
         int | None, typer.Option(metavar="N", help="The same in milliseconds, as the engine's CLI has it.")
