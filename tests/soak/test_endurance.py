@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MINUTES = float(os.environ.get("III_SOAK_MINUTES", "10"))
 SEED = int(os.environ.get("III_SOAK_SEED", "1"))
-GROWTH_MAX = 8 << 10  # bytes a second of one process; the noise of ten minutes is less than a tenth of it
+GROWTH_MAX = 8 << 10  # bytes a second of one process: a bound on a leak, not a proof of none
 LANES = 2
 
 pytestmark = [
