@@ -124,4 +124,5 @@ def reserve_descriptors() -> None:
                 os.set_inheritable(fd, True)
     if sys.stdout is None:
         # Python has none then, and print() into none says nothing and fails at nothing.
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc] # it is the process's own, not a stand-in
