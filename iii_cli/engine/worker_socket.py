@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Switchboard", "serve_telemetry")
 
-FLUSH_EVERY = 8  # messages: a send for each costs more, and a send for all lets the others wait in turn
+FLUSH_EVERY = 32  # messages: a send for each costs more, and a send for all lets the others wait in turn
 FAREWELL = 1.0  # seconds that a refused worker has to take leave
 
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = (
