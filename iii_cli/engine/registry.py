@@ -111,8 +111,6 @@ class Registry:
         taken = self.find(function.namespace, function.id)
         if taken is not None and taken.owner is not function.owner:
             return taken
-        if taken is not None and taken.owner is None:
-            return taken
         self._functions.setdefault(function.id, {})[function.namespace] = function
         if function.owner is not None:
             if taken is not None:

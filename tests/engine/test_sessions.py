@@ -254,6 +254,16 @@ def test_registering_the_same_again_and_again_is_no_growth() -> None:
     assert worker.end is None
 
 
+def test_what_was_parked_counts_once() -> None:
+    bench = Bench(max_registrations=10, max_held_bytes=10_000)
+    worker = bench.connect()
+    for number in range(8):
+        worker.say("registerfunction", id=f"f{number}", metadata="x" * 1000)
+    worker.announce("w").say("registerfunction", id="more")
+    assert worker.end is None
+    assert len(worker.call("engine::functions::list")["functions"]) == 9
+
+
 def test_a_channel_outlives_the_worker_that_made_it(bench: Bench) -> None:
     worker = bench.worker("w")
     ref = worker.call("engine::channels::create")["reader"]
