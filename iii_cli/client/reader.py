@@ -127,9 +127,11 @@ class ChannelReader(ByteReceiveStream):
         An empty list is the end; `verdict` then says which. The seal's own frames are not among them.
         Cancelling loses nothing. Raises as `open`.
         """
-        await self.open()
         ws = self._ws
-        assert ws is not None
+        if ws is None or self._left_by_us:
+            await self.open()
+            ws = self._ws
+            assert ws is not None
         while self._verdict is None:
             try:
                 events = await self._receive(ws)

@@ -181,7 +181,10 @@ class ChannelWriter(ByteSendStream):
             await self._flush(ws)
         if self._sealer is not None:
             self._sealer.message_batch(texts)
-        ws.post_many(Opcode.TEXT, texts)
+        if len(texts) == 1:
+            ws.post(Opcode.TEXT, texts[0])
+        else:
+            ws.post_many(Opcode.TEXT, texts)
         self._messages += len(texts)
         await self._flush(ws)
 

@@ -54,8 +54,10 @@ def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:
     """
     import anyio
 
+    from iii_cli.transport.readiness import new_loop
+
     try:
-        return anyio.run(_until_signalled, body, args)
+        return anyio.run(_until_signalled, body, args, backend_options={"loop_factory": new_loop})
     except BaseExceptionGroup as group:
         raise sole_cause(group) from None
 

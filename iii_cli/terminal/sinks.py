@@ -18,6 +18,7 @@ from iii_cli.errors import LocalProblem
 from iii_cli.terminal.descriptors import Kind
 from iii_cli.terminal.outlet import Outlet
 from iii_cli.terminal.turns import Turns
+from iii_cli.transport.readiness import wait_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,7 +123,7 @@ class DescriptorSink(Sink):
             try:
                 count = self._outlet.offer(rest)
             except BlockingIOError:
-                await anyio.wait_writable(self._outlet.ready_fd)
+                await wait_writable(self._outlet.ready_fd)
             else:
                 self.bytes_written += count
                 return count

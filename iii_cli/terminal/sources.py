@@ -18,11 +18,10 @@ import socket
 import stat
 from typing import TYPE_CHECKING
 
-import anyio
-
 from iii_cli.errors import LocalProblem
 from iii_cli.terminal.descriptors import Kind, descriptor_named, grow_pipe, kind_of, own_description, readable
 from iii_cli.terminal.turns import Turns
+from iii_cli.transport.readiness import wait_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +153,7 @@ class Source:
             return None
 
     async def _wait(self) -> None:
-        await anyio.wait_readable(self._fd if self._own is None else self._own)
+        await wait_readable(self._fd if self._own is None else self._own)
 
     def _checked_kind(self) -> Kind:
         try:

@@ -24,6 +24,7 @@ from iii_cli.transport.dialing import (
     unreachable,
     word_for,
 )
+from iii_cli.transport.readiness import wait_readable, wait_writable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -126,11 +127,13 @@ class Socket:
     def send_now(self, buffers: Sequence[Buffer]) -> int | None:
         """Like `send_some`, but None instead of waiting."""
         try:
-            return self._send_now(buffers)
+            sent = self._send_now(buffers)
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return None
         except OSError as error:
             raise ConnectionLost(word_for(error)) from None
+        self._budget_bytes -= sent
+        return sent
 
     def _send_now(self, buffers: Sequence[Buffer]) -> int:
         if not self._tls:
@@ -150,6 +153,10 @@ class Socket:
         while view:
             view = view[await self.send_some([view]) :]
 
+    async def give_way(self) -> None:
+        """Before a `send_now`: let others run once in a while."""
+        await self._pace(0)
+
     async def _pace(self, upcoming: int) -> None:
         self._budget_calls -= 1
         if self._budget_calls <= 0 or self._budget_bytes <= 0:
@@ -158,10 +165,10 @@ class Socket:
         self._budget_bytes -= upcoming
 
     async def _wait_readable(self) -> None:
-        await self._wait(anyio.wait_readable)
+        await self._wait(wait_readable)
 
     async def _wait_writable(self) -> None:
-        await self._wait(anyio.wait_writable)
+        await self._wait(wait_writable)
 
     async def _wait(self, until_ready: Callable[[socket.socket], Awaitable[None]]) -> None:
         self._budget_calls, self._budget_bytes = CHECKPOINT_CALLS, CHECKPOINT_BYTES

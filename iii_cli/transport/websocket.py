@@ -100,6 +100,9 @@ class WebSocket:
 
         Cancelling leaves the rest queued, in order. Raises ConnectionLost.
         """
+        await self.socket.give_way()
+        if self.flush_now():
+            return
         unsent = self._unsent
         async with self._lock:
             while unsent:

@@ -116,6 +116,9 @@ class Counter:
 
     def message_batch(self, texts: Sequence[bytes]) -> None:
         """Text messages, all at the present byte offset. The same as `message` for each; copies them once."""
+        if len(texts) == 1:
+            self.message(texts[0])
+            return
         pack, offset = _HEAD.pack, self.bytes
         heads = [pack(offset, len(text)) for text in texts]
         self._messages_digest.update(b"".join(chain.from_iterable(zip(heads, texts, strict=True))))

@@ -146,6 +146,8 @@ class FrameDecoder:
         if self._error is not None:
             raise self._error
         events: list[Event] = []
+        if self._start == self._end and self._large is None:
+            return events
         try:
             more = True
             while more:
