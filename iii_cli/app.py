@@ -67,6 +67,11 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.write(f"iii {__version__}\n")
         _flush()
         return ExitStatus.DONE
+    if arguments[:1] == ["_complete"]:
+        from iii_cli.commands.candidates import answer
+
+        answer(arguments[1:])
+        return ExitStatus.DONE
     if _wants_events(arguments):
         from iii_cli.terminal.talk import talk
 

@@ -31,6 +31,7 @@ TREE = {
     "demo": Leaf(
         "demo:demo_app", "Stream a file through a served Unix filter and back, and compare what came out."
     ),
+    "completion": Leaf("completion:completion_app", "Print the completion script for bash, zsh or fish."),
     "help": Leaf("help:help_app", "Explain exit-codes, environment, refs or seals, or a command."),
 }
 

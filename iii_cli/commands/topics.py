@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ("TOPICS",)
 
 _EXIT_CODES = """\
-Exit codes of iii. The line on stderr says what failed, where, and what to do next.
+Exit codes of iii. The line on stderr says what failed, where, and what to do
+next.
 
     0  done. `read`, `trigger --out`: every byte is here, verified where sealed.
        `write` without --receipt: every byte and the seal were handed to the
@@ -40,8 +41,8 @@ one was used. It does not after 2, 4, 5, 6, 8.
 """
 
 _ENVIRONMENT = """\
-Environment of iii. Flags win over --context NAME, that over these, these over the
-context in use (`iii context use`), that over the defaults.
+Environment of iii. Flags win over --context NAME, that over these, these over
+the context in use (`iii context use`), that over the defaults.
 
 The same names and meanings as in the iii SDKs:
   III_URL           the engine (default ws://localhost:49134); wss:// for TLS
@@ -85,7 +86,7 @@ reader. @NAME/writer and @NAME/reader name one end.
 
     iii channel create --save backup          both ends, saved here
     iii channel create --save backup --only reader
-                                              … and the reader's token, to hand over
+                                         … and print the reader's token
     iii channel write @backup < db.sql
     iii channel read "$TOKEN" -o db.sql       on another host
 
@@ -94,8 +95,8 @@ either end, with no other authentication. @NAME, env: and file: keep it out of
 `ps` and of the shell's history.
 
 A ref expires five minutes after its channel was made, unless both ends are open
-by then. It is spent by use: reading or writing a second time is exit 6. Opening
-fails cleanly (a file missing, a command not found) before the ref is touched, so
+by then. It is spent by use: reading or writing a second time is exit 6. What
+can fail before (a file missing, a command not found) does not touch the ref, so
 it can be used again. What should last longer than one stream is a function:
 `iii serve NAME -- COMMAND`; its name is the address.
 
@@ -105,19 +106,19 @@ it can be used again. What should last longer than one stream is a function:
 _SEALS = """\
 Seals: how a reader knows that it has everything.
 
-On the raw protocol a writer that died and one that finished look the same to the
-reader, and a used ref looks like an empty stream. `channel write` therefore seals:
-it sends one text frame before the data and one after it, with the number and the
-digest of all bytes and messages. Byte readers of every SDK skip text frames, so
-they get exactly the data.
+On the raw protocol a writer that died and one that finished look the same to
+the reader, and a used ref looks like an empty stream. `channel write` therefore
+seals: it sends one text frame before the data and one after it, with the number
+and the digest of all bytes and messages. Byte readers of every SDK skip text
+frames, so they get exactly the data.
 
 What `channel read` (and `trigger --out`) says:
     sealed, and all is right              exit 0, verified
     sealed, but the end is missing        exit 7: the writer died or vanished
     sealed, and the writer aborted        exit 7: aborted by the writer: REASON
     sealed, and something differs         exit 8
-    not sealed, a clean end               exit 0, and a line that the end could not
-                                          be verified; --require-seal: exit 7
+    not sealed, a clean end               exit 0, and a line that the end could
+                                          not be verified; --require-seal: 7
     nothing at all                        exit 6; --allow-empty accepts it
 With -o FILE the file appears under its name after exit 0, never before.
 
@@ -131,16 +132,17 @@ In the same way `false | iii channel write @x` cannot be told from success, and
 writes, never the reader.
 
     --receipt      write: exit 0 only after the reader has it on disk (fsync and
-                   rename), or its consumer ended with 0; else 9. Only readers of
-                   ours answer
+                   rename), or its consumer ended with 0; else 9. Only readers
+                   of ours answer
     --no-seal      write the bare bytes
     --digest       xxh3_128 (default) or sha256, which equals `sha256sum` of the
-                   data. xxh3_128 finds damage; it is no defence against an attacker
+                   data. xxh3_128 finds damage; it does not stop an attacker
     --peer-timeout read: 60 s. A sealed writer that has nothing to send says so
                    every 15 s; silence after that means that it is gone
 
-Text modes into a function (`trigger --in` with --lines or --jsonl) are not sealed
-unless --seal is given: an SDK's message callback would take the seal for data.
+Text modes into a function (`trigger --in` with --lines or --jsonl) are not
+sealed unless --seal is given: an SDK's message callback would take the seal
+for data.
 """
 
 TOPICS: dict[str, str] = {

@@ -54,7 +54,7 @@ def test_a_topic_is_plain_text_for_a_terminal(topic: str) -> None:
     assert not text.endswith("\n\n")
     lines = text.splitlines()
     assert len(lines) <= 60
-    assert max(map(len, lines)) <= 84
+    assert max(map(len, lines)) <= 80
     assert all(line.isprintable() and line == line.rstrip() for line in lines)
 
 

@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ("FUNCTION", "hostile_worker")
+__all__ = ("FUNCTION", "hostile_worker", "registered")
 
 TRICKS = "\x1b[31mred\x1b]52;c;aGk=\x07\x1b[2J\N{RIGHT-TO-LEFT OVERRIDE}\x9b1mfresh\nline\r\x08\x7f"
 FUNCTION = "evil::\x1b[2Jfn"
@@ -31,10 +31,25 @@ def hostile_worker(url: str) -> Iterator[None]:
     with connect(url, compression=None) as connection:
         connection.recv()
         ask(connection, "engine::workers::register", about | {"pid": 42})
-        register = {"type": "registerfunction", "id": FUNCTION, "description": TRICKS}
-        connection.send(json.dumps(register | {"request_format": schema, "response_format": TRICKS}))
-        ask(connection, "engine::functions::info", {"function_id": FUNCTION})
+        register(connection, FUNCTION, description=TRICKS, request_format=schema, response_format=TRICKS)
         yield
+
+
+@contextmanager
+def registered(url: str, name: str, **functions: Any) -> Iterator[None]:
+    """A worker of that name with these functions: ids, and the schemas of what they take."""
+    with connect(url, compression=None) as connection:
+        connection.recv()
+        ask(connection, "engine::workers::register", {"name": name, "pid": 43})
+        for function, schema in functions.items():
+            register(connection, function, request_format=schema)
+        yield
+
+
+def register(connection: Any, function: str, **fields: Any) -> None:
+    """Returns when the engine has it."""
+    connection.send(json.dumps({"type": "registerfunction", "id": function} | fields))
+    ask(connection, "engine::functions::info", {"function_id": function})
 
 
 def ask(connection: Any, function: str, data: Any) -> Any:

@@ -1,0 +1,1 @@
+. "${BASH_SOURCE[0]%/*}/iii"

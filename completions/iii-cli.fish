@@ -1,0 +1,1 @@
+complete -c iii-cli -w iii

@@ -1,0 +1,82 @@
+"""The wheel and the sdist: what belongs in them, nothing else, and where an installation puts it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.ci
+ROOT = Path(__file__).parents[2]
+SHARE = {
+    "share/man/man1/iii.1",
+    "share/man/man1/iii-cli.1",
+    "share/man/man1/iii-channel-write.1",
+    "share/bash-completion/completions/iii",
+    "share/bash-completion/completions/iii-cli",
+    "share/zsh/site-functions/_iii",
+    "share/fish/vendor_completions.d/iii.fish",
+    "share/fish/vendor_completions.d/iii-cli.fish",
+}
+TOP = {"iii_cli", "tests", "man", "completions", "PKG-INFO", "pyproject.toml", ".gitignore"} | {
+    *("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both, built from what git tracks and nothing else."""
+    folder = tmp_path_factory.mktemp("built")
+    source = folder / "source"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in tracked.decode().split("\0")[:-1]:
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    return folder
+
+
+def wheel_names(built: Path) -> set[str]:
+    [wheel] = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_holds_the_package_and_share(built: Path) -> None:
+    names = wheel_names(built)
+    package = {
+        str(p.relative_to(ROOT)) for p in (ROOT / "iii_cli").rglob("*") if p.suffix in (".py", ".typed")
+    }
+    assert package <= names
+    [data] = {name.partition("/data/")[0] for name in names if "/data/" in name}
+    assert {f"{data}/data/{name}" for name in SHARE} <= names
+    others = {name for name in names - package if "/data/share/" not in name}
+    assert {name.partition("/")[0].rpartition(".")[2] for name in others} == {"dist-info"}
+
+
+def test_the_sdist_holds_what_a_build_and_its_tests_need(built: Path) -> None:
+    [sdist] = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    assert {name.partition("/")[0] for name in names} <= TOP
+    assert {"man/iii.1", "completions/iii.bash", "tests/conftest.py", "iii_cli/py.typed"} <= set(names)
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+
+
+def test_pip_puts_share_where_the_system_looks(built: Path, tmp_path: Path) -> None:
+    """Into a venv of its own: pip would take the installation under test away."""
+    [wheel] = built.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
+    python = str(tmp_path / "bin" / "python")
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index"]
+    subprocess.run([*command, str(wheel)], check=True, capture_output=True)
+    assert [name for name in SHARE if not (tmp_path / name).is_file()] == []
+    assert (tmp_path / "bin" / "iii").is_file()
+    assert (tmp_path / "bin" / "iii-cli").is_file()
