@@ -11,11 +11,30 @@ from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
-__all__ = ("III", "Program", "running_engine")
+__all__ = ("III", "Child", "Program", "running_engine")
 
 III = str(Path(sys.executable).with_name("iii"))  # the script that pip installed beside this Python
 LIMIT = 20.0  # seconds that no test command takes
+
+
+class Child(subprocess.Popen[bytes]):
+    """A process that does not outlive its block, whatever becomes of the test: a plain one is waited for."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        try:
+            self.wait(LIMIT)
+        finally:
+            self.kill()
+            super().__exit__(kind, value, traceback)
 
 
 class Program:
@@ -62,9 +81,9 @@ class Program:
         stdin: IO[bytes] | int | None = subprocess.DEVNULL,
         stdout: IO[bytes] | int | None = subprocess.PIPE,
         stderr: IO[bytes] | int | None = subprocess.PIPE,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Child:
         """Start and leave running; the caller ends it."""
-        return subprocess.Popen([III, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=self.env)
+        return Child([III, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=self.env)
 
     def shell(self, script: str, limit: float = LIMIT) -> subprocess.CompletedProcess[bytes]:
         """Run a bash script in which `iii` is ours. pipefail is on; ${PIPESTATUS[@]} is there."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from iii_cli.terminal.groups import group_runs
+from tests.pipes.program import Child
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -259,7 +260,7 @@ def test_outputs_that_are_no_plain_files(iii: Program, tmp_path: Path) -> None:
     assert both(iii, [], ["-o", "/dev/null"], stdin=b"x" * 100_000)[1][0] == 0
     assert both(iii, [], ["-o", "/dev/full"], stdin=b"x" * 100_000)[1][0] == 10
     os.mkfifo(tmp_path / "fifo")
-    with subprocess.Popen(["cat", str(tmp_path / "fifo")], stdout=subprocess.PIPE) as cat:
+    with Child(["cat", str(tmp_path / "fifo")], stdout=subprocess.PIPE) as cat:
         assert both(iii, [], ["-o", str(tmp_path / "fifo")], stdin=b"through")[1][0] == 0
         assert cat.communicate(timeout=10)[0] == b"through"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import III, Program, running_engine
+from tests.pipes.program import III, Child, Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +110,7 @@ def test_ps_shows_no_key(iii: Program, tmp_path: Path, form: str) -> None:
     if variable := {"env:MINE": "MINE", "default": "III_WRITER"}.get(form):
         iii.env[variable] = writer
     writing = iii.start("channel", "write", *words, "--", "sh", "-c", "echo $$; exec sleep 30")
-    with subprocess.Popen(
+    with Child(
         [III, "channel", "read", "@x"], env=iii.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as reading:
         assert reading.stdout is not None

@@ -86,12 +86,14 @@ def test_ctrl_c_lets_the_function_hear_of_it(stage: Processes, tmp_path: Path) -
     """The command of the filter is killed, not fed a plain end: it never gets to say that it is done."""
     iii, _, _ = stage
     trace = tmp_path / "trace"
-    script = f"cat > /dev/null; echo done > {trace}"
-    with iii.start("serve", "text::sink", "--", "sh", "-c", script, stderr=subprocess.DEVNULL) as serving:
+    script = f"touch {tmp_path}/begun; cat > /dev/null; echo done > {trace}"
+    words = ("serve", "text::sink", "--stdout", "result", "--", "sh", "-c", script)
+    with iii.start(*words, stderr=subprocess.DEVNULL) as serving:
         iii.ok("functions", "wait", "text::sink")
-        source = f"cmd:touch {tmp_path}/begun; cat /dev/zero"
-        running = iii.start("trigger", "text::sink", "--in", source, stdout=None, stderr=subprocess.DEVNULL)
-        while not (tmp_path / "begun").exists():
+        running = iii.start(
+            "trigger", "text::sink", "--in", "cmd:cat /dev/zero", stdout=None, stderr=subprocess.DEVNULL
+        )
+        while running.poll() is None and not (tmp_path / "begun").exists():
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
         assert running.wait(15) == 130

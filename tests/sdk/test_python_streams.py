@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import Program, running_engine
+from tests.pipes.program import Child, Program, running_engine
 from tests.sdk.python_worker import CHUNK
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SIZE = 100 << 20
 def url() -> Iterator[str]:
     with running_engine() as (url, _):
         command = [sys.executable, str(Path(__file__).with_name("python_worker.py")), url]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as worker:
+        with Child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"ready\n"
             yield url

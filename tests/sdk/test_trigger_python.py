@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.pipes.program import Program, running_engine
+from tests.pipes.program import Child, Program, running_engine
 from tests.pipes.screen import on_screen
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ QUICK = ("--linger", "100ms")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running_engine() as (url, _):
         command = [sys.executable, str(Path(__file__).with_name("trigger_worker.py")), url]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as worker:
+        with Child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"ready\n"
             Program(tmp_path_factory.mktemp("home"), url).ok("functions", "wait", "py::digest", "py::dies")
@@ -212,7 +212,7 @@ def test_a_signal_ends_it_and_leaves_no_file(iii: Program, tmp_path: Path, signu
 @pytest.mark.ci
 def test_a_worker_that_dies_ends_the_call(iii: Program, url: str, tmp_path: Path) -> None:
     command = [sys.executable, str(Path(__file__).with_name("trigger_worker.py")), url, "mortal"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as mortal:
+    with Child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as mortal:
         assert mortal.stdout is not None
         assert mortal.stdout.readline() == b"ready\n"
         iii.ok("functions", "wait", "mortal::dies")
