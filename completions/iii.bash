@@ -34,6 +34,7 @@ _iii_child() {
         '/engine') echo 'engine' ;;
         'engine/run') echo 'engine run' ;;
         'engine/exec') echo 'engine exec' ;;
+        '/doctor') echo 'doctor' ;;
         '/demo') echo 'demo' ;;
         '/completion') echo 'completion' ;;
         '/help') echo 'help' ;;
@@ -43,7 +44,7 @@ _iii_child() {
 
 _iii_children() {
     case "$1" in
-        '') echo 'channel trigger serve functions workers trace ref context engine demo completion help' ;;
+        '') echo 'channel trigger serve functions workers trace ref context engine doctor demo completion help' ;;
         'channel') echo 'create write tee read' ;;
         'functions') echo 'ls info wait' ;;
         'workers') echo 'ls info' ;;
@@ -85,6 +86,7 @@ _iii_flags() {
         'context rm' | 'engine') echo '-h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
         'engine run') echo '--host --port --print-url --log --max-channels --max-buffer-bytes --shutdown-timeout --token-file --allow-origin --allow-host -h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --cacert --cert --key --server-name --header --version' ;;
         'engine exec') echo '--log --max-channels --max-buffer-bytes -h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
+        'doctor') echo '--json -h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
         'demo' | 'completion' | 'help') echo '-h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
     esac
 }
@@ -157,7 +159,7 @@ _iii_argument() {
         'context use/0' | 'context show/0' | 'context rm/'*) echo '@context' ;;
         'demo/0') echo '@file' ;;
         'completion/0') echo 'bash zsh fish' ;;
-        'help/'*) echo 'exit-codes environment refs seals channel trigger serve functions workers trace ref context engine demo completion help' ;;
+        'help/'*) echo 'exit-codes environment refs seals channel trigger serve functions workers trace ref context engine doctor demo completion help' ;;
     esac
 }
 

@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.messages import Action, Message
 
-__all__ = ("CALL_SECONDS", "call", "create_channel", "encoded", "read_created", "send_void")
+__all__ = (
+    "CALL_SECONDS",
+    "call",
+    "create_channel",
+    "encoded",
+    "exchange",
+    "ping",
+    "read_created",
+    "send_void",
+)
 
 CALL_SECONDS = 30.0  # every SDK's default, and the engine CLI's
 
@@ -53,11 +62,10 @@ def call(
     Raises FunctionFailed for an error that the function or the engine answered, TimedOut, EngineUnreachable,
     NotAuthorised.
     """
-    invocation_id = new_uuid()
     request = InvokeFunction(
         function_id=function_id,
         data=data,
-        invocation_id=invocation_id,
+        invocation_id=new_uuid(),
         action=action,
         metadata=metadata,
         namespace=namespace,
@@ -67,8 +75,7 @@ def call(
     with open_blocking(endpoint, endpoint.address.worker_target(), what="engine") as ws:
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            ws.send(Opcode.TEXT, encoded(request), deadline)
-            return _await_result(ws, invocation_id, endpoint, deadline)
+            return exchange(ws, endpoint, request, deadline)
         except TimeoutError:
             raise TimedOut(f"no answer from {function_id} within {timeout:g} s") from None
         except ConnectionLost as lost:
@@ -85,13 +92,31 @@ def send_void(endpoint: Endpoint, request: InvokeFunction, *, timeout: float | N
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             ws.send(Opcode.TEXT, encoded(request), deadline)
-            ws.send(Opcode.TEXT, encode(Ping()).encode(), deadline)
-            while not any(isinstance(message, Pong) for message in _messages(ws, endpoint, deadline)):
-                pass
+            ping(ws, endpoint, deadline)
         except TimeoutError:
             raise TimedOut(f"the engine did not take the call within {timeout:g} s") from None
         except ConnectionLost as lost:
             raise _lost(endpoint, lost.reason) from None
+
+
+def exchange(
+    ws: BlockingWebSocket, endpoint: Endpoint, request: InvokeFunction, deadline: float | None
+) -> Any:
+    """Send a call and wait for its result. `deadline` is on the monotonic clock, in seconds.
+
+    Raises FunctionFailed, NotAuthorised, TimeoutError, ConnectionLost.
+    """
+    ws.send(Opcode.TEXT, encoded(request), deadline)
+    return _await_result(ws, request.invocation_id, endpoint, deadline)
+
+
+def ping(ws: BlockingWebSocket, endpoint: Endpoint, deadline: float | None) -> None:
+    """Wait until the engine has read everything that was sent before (protocol.md 1.5). Raises as
+    `exchange`.
+    """
+    ws.send(Opcode.TEXT, encode(Ping()).encode(), deadline)
+    while not any(isinstance(message, Pong) for message in _messages(ws, endpoint, deadline)):
+        pass
 
 
 def create_channel(
@@ -126,7 +151,7 @@ def encoded(message: Message) -> bytes:
 
 
 def _await_result(
-    ws: BlockingWebSocket, invocation_id: str, endpoint: Endpoint, deadline: float | None
+    ws: BlockingWebSocket, invocation_id: str | None, endpoint: Endpoint, deadline: float | None
 ) -> Any:
     while True:
         for message in _messages(ws, endpoint, deadline):

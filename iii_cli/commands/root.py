@@ -28,6 +28,10 @@ TREE = {
     "ref": Leaf("ref:ref_app", "Keep the refs of channels by name."),
     "context": Leaf("context:context_app", "Keep engines by name and choose one."),
     "engine": Leaf("engine:engine_app", "Run the embedded engine: for development, tests and CI."),
+    "doctor": Leaf(
+        "doctor:doctor_app",
+        "Look at the engine, the settings and this machine, and say what to do about what is not fine.",
+    ),
     "demo": Leaf(
         "demo:demo_app", "Stream a file through a served Unix filter and back, and compare what came out."
     ),

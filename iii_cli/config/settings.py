@@ -64,6 +64,8 @@ class Settings(Value):
     endpoint: Endpoint
     url_source: str  # for people: "--url", "III_URL", "context 'prod'", "the default"
     namespace: str | None = None
+    namespace_source: str | None = None  # as `url_source`; None: nobody named one
+    token_source: str | None = None
     context: str | None = None
     quiet: bool = False
     verbose: bool = False
@@ -151,7 +153,8 @@ class _Resolution:
 
     def settings(self) -> Settings:
         flags = self.flags
-        token = self._token()
+        token, token_source = self._token()
+        namespace, namespace_source = self._namespace()
         headers = read_headers(flags.headers, self.notices)
         self._warn_of_plain_text(token is not None or any(name == "authorization" for name, _ in headers))
         return Settings(
@@ -163,7 +166,9 @@ class _Resolution:
                 **self._waits(),
             ),
             url_source=self.url_source,
-            namespace=self._namespace(),
+            namespace=namespace,
+            namespace_source=namespace_source,
+            token_source=token_source,
             context=self.context.name if self.context else None,
             quiet=flags.quiet,
             verbose=flags.verbose,
@@ -201,15 +206,19 @@ class _Resolution:
         """The context, if the address is its own."""
         return self.context if self.context is not None and self.context.address == self.address else None
 
-    def _token(self) -> Secret | None:
+    def _token(self) -> tuple[Secret | None, str | None]:
+        """The token, and where it comes from."""
         if self.flags.token_file is not None:
-            return read_token_file(self.flags.token_file, "--token-file", self.notices)
+            source = "--token-file"
+            return read_token_file(self.flags.token_file, source, self.notices), source
         if self._own_token and "III_TOKEN" in self.environ:
-            return token_of(self.environ["III_TOKEN"], "III_TOKEN")
+            return token_of(self.environ["III_TOKEN"], "III_TOKEN"), "III_TOKEN"
         if self._own_token and "III_TOKEN_FILE" in self.environ:
-            return read_token_file(self.environ["III_TOKEN_FILE"], "III_TOKEN_FILE", self.notices)
+            source = "III_TOKEN_FILE"
+            return read_token_file(self.environ[source], source, self.notices), source
         context = self._own_context()
-        return context.token(self.environ, self.notices) if context else None
+        token = context.token(self.environ, self.notices) if context else None
+        return token, f"context {context.name!r}" if context and token else None
 
     def _tls(self) -> TlsFiles:
         flags = self.flags
@@ -224,15 +233,18 @@ class _Resolution:
             server_name=base.server_name if flags.server_name is None else flags.server_name,
         )
 
-    def _namespace(self) -> str | None:
+    def _namespace(self) -> tuple[str | None, str | None]:
+        """The namespace, and where it comes from."""
         namespace, source = self.flags.namespace, "--namespace"
         if namespace is None:
             namespace, source = self.environ.get("III_NAMESPACE"), "III_NAMESPACE"
         if namespace is None:
-            return self.context.namespace if self.context else None
+            context = self.context
+            named = context is not None and context.namespace is not None
+            return (context.namespace, f"context {context.name!r}") if context and named else (None, None)
         if not namespace.strip():
             raise UsageProblem(f"{source} is blank", hint="name a namespace or leave it out")
-        return namespace
+        return namespace, source
 
     def _waits(self) -> dict[str, float | None]:
         waits: dict[str, float | None] = {}

@@ -12,6 +12,7 @@ import sys
 from enum import Enum
 
 __all__ = (
+    "PIPE_BYTES",
     "Kind",
     "descriptor_named",
     "grow_pipe",

@@ -16,7 +16,7 @@ from iii_cli.terminal.text import clean, ellipsis, escape_json, width_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ("emit", "print_json", "print_table", "stdout_is_terminal")
+__all__ = ("GAP", "emit", "print_json", "print_table", "stdout_columns", "stdout_is_terminal")
 
 GAP = "  "
 NARROWEST = 8  # columns below which a cut text says nothing
@@ -73,7 +73,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     if not stdout_is_terminal():
         emit("".join("\t".join(row) + "\n" for row in table))
     elif table:
-        emit("".join(_lines([list(header), *table], _columns())))
+        emit("".join(_lines([list(header), *table], stdout_columns())))
 
 
 def _lines(table: list[list[str]], columns: int) -> Iterable[str]:
@@ -95,7 +95,8 @@ def _fit(widths: list[int], columns: int) -> list[int]:
     return widths
 
 
-def _columns() -> int:
+def stdout_columns() -> int:
+    """How wide the terminal is that reads our stdout; 80 where it does not say."""
     try:
         return os.get_terminal_size(1).columns or 80
     except OSError:

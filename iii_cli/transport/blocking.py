@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.errors import EngineUnreachable, PeerMisbehaved
 from iii_cli.transport.dialing import (
@@ -26,14 +26,28 @@ from iii_cli.transport.dialing import (
 from iii_cli.wire.frame_decoder import FrameDecoder
 from iii_cli.wire.frames import Event, encode_frame
 from iii_cli.wire.handshake import HEAD_BYTES_MAX, check_accepted, parse_response, upgrade_request
+from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.frames import Buffer
 
-__all__ = ("BlockingWebSocket", "open_blocking")
+__all__ = ("BlockingWebSocket", "TlsSession", "open_blocking")
+
+
+class TlsSession(Value):
+    """What TLS agreed on, and whose certificate the engine showed. Names come from there: not to be
+    trusted.
+    """
+
+    protocol: str  # "TLSv1.3"
+    cipher: str
+    subject: str
+    issuer: str
+    expires_at: float | None  # Unix seconds
 
 
 @final
@@ -52,6 +66,23 @@ class BlockingWebSocket:
     ) -> None:
         with suppress(OSError):
             self._raw.close()
+
+    def tls_session(self) -> TlsSession | None:
+        """What protects the connection; None: nothing does."""
+        raw: Any = self._raw
+        if not hasattr(raw, "getpeercert"):
+            return None
+        import ssl
+
+        certificate = raw.getpeercert() or {}
+        expiry = certificate.get("notAfter")
+        return TlsSession(
+            raw.version() or "",
+            (raw.cipher() or ("",))[0],
+            _common_name(certificate.get("subject", ())),
+            _common_name(certificate.get("issuer", ())),
+            ssl.cert_time_to_seconds(expiry) if expiry else None,
+        )
 
     def send(self, opcode: int, payload: Buffer, deadline: float | None) -> None:
         """One frame. `deadline` is on the monotonic clock, in seconds. Raises TimeoutError,
@@ -163,6 +194,12 @@ def _secured(raw: socket.socket, endpoint: Endpoint) -> socket.socket:
         raise
     except OSError as error:
         raise tls_fault(endpoint.address, error) from None
+
+
+def _common_name(names: Iterable[Any]) -> str:
+    """`CN` of a certificate's subject or issuer, else the first part of it."""
+    parts = dict(pair for group in names for pair in group)
+    return str(parts.get("commonName") or next(iter(parts.values()), ""))
 
 
 def _receive_head(raw: socket.socket, deadline: float | None) -> tuple[bytes, bytes]:

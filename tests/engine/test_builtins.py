@@ -303,7 +303,11 @@ def test_health_and_baggage(bench: Bench) -> None:
     peer = bench.worker()
     health = peer.call("engine::health::check")
     assert (health["status"], health["timestamp"]) == ("healthy", START // 10**6)
-    assert health["components"].keys() == {"otel", "metrics", "logs", "spans"}
+    assert health["components"].keys() == {"otel", "metrics", "logs", "spans", "embedded"}
+    assert health["components"]["embedded"]["details"]["open_channels"] == 0
+    peer.call("engine::channels::create")
+    details = peer.call("engine::health::check")["components"]["embedded"]["details"]
+    assert (details["open_channels"], details["max_channels"]) == (1, 10_000)
     assert peer.call("engine::baggage::get", {"key": "k"}) == {"value": None}
     assert peer.call("engine::baggage::set", {"key": "k", "value": "v"})["success"] is True
     assert peer.call("engine::baggage::get_all") == {"baggage": {}}

@@ -31,11 +31,23 @@ class HealthBuiltins:
 
     def _check(self, call: Call, given: Given) -> Any:
         healthy: dict[str, Any] = {"status": "healthy", "details": {}}
+        components = dict.fromkeys(("otel", "metrics", "logs", "spans"), healthy)
         return {
             "status": "healthy",
             "version": iii_cli.__version__,
             "timestamp": call.now // 1_000_000,
-            "components": dict.fromkeys(("otel", "metrics", "logs", "spans"), healthy),
+            "components": components | {"embedded": {"status": "healthy", "details": self._limits()}},
+        }
+
+    def _limits(self) -> dict[str, int]:
+        """What only this engine has, and `iii doctor` shows."""
+        settings, channels = self._state.settings, self._state.channels
+        return {
+            "open_channels": len(channels),
+            "max_channels": settings.max_channels,
+            "buffered_bytes": channels.buffered_bytes,
+            "max_buffer_bytes": settings.max_buffer_bytes,
+            "max_connections": settings.max_connections,
         }
 
     def _get(self, call: Call, given: Given) -> Any:
