@@ -216,7 +216,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)  # fsync on a busy disk
 @given(change=st.dictionaries(st.sampled_from(list(GOOD)), json_values))
 def test_any_json_is_a_saved_ref_or_a_local_problem(
     tmp_path_factory: pytest.TempPathFactory, change: dict[str, Any]
