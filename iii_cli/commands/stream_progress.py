@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from iii_cli.terminal.meter import Meter
 from iii_cli.terminal.progress import Progress, ProgressMode, progress_mode
 from iii_cli.terminal.talk import talk
 from iii_cli.terminal.text import clean
@@ -56,9 +57,9 @@ def progress_of_write(
             return f"waiting {seconds:.0f} s for the reader to confirm"
         return f"nothing to send for {seconds:.0f} s: {clean(_source_name(order))} gives nothing"
 
-    progress = Progress(mode, total=total, waiting=waiting, color=settings.use_color(True))
-    order.moved = progress.moved
-    return progress
+    meter = Meter(total=total, waiting=waiting)
+    order.moved = meter.moved
+    return Progress(mode, meter, color=settings.use_color(True))
 
 
 def conclude_write(progress: Progress, order: WriteOrder, writers: Mapping[str, ChannelWriter]) -> None:
@@ -81,16 +82,16 @@ def progress_of_read(mode: ProgressMode, settings: Settings, order: ReadOrder) -
 
     def waiting(seconds: float) -> str:
         counted = reader.statistics()
-        if counted.bytes > progress.bytes and counted.messages == 0:
+        if counted.bytes > meter.bytes and counted.messages == 0:
             return f"our output takes nothing for {seconds:.0f} s"
         if reader.opened is None and not counted.bytes + counted.messages:
             return f"nothing has come for {seconds:.0f} s: no writer yet"
         alive = ", the writer is alive" if reader.writer_alive else ""
         return f"no data for {seconds:.0f} s{alive}"
 
-    progress = Progress(mode, total=total, waiting=waiting, color=settings.use_color(True))
-    order.moved = progress.moved
-    return progress
+    meter = Meter(total=total, waiting=waiting)
+    order.moved = meter.moved
+    return Progress(mode, meter, color=settings.use_color(True))
 
 
 def conclude_read(progress: Progress, verdict: Verdict | None) -> None:

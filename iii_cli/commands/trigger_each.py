@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, final
 from iii_cli.client.each import EachOrder, EachTotals, call_each
 from iii_cli.commands.running import run, tell
 from iii_cli.errors import Failure, UsageProblem
-from iii_cli.terminal.progress import FIRST_SECONDS, TICK_SECONDS, ProgressMode, progress_mode
+from iii_cli.terminal.progress import FIRST_SECONDS, MARGIN, TICK_SECONDS, ProgressMode, progress_mode
 from iii_cli.terminal.sinks import StdoutSink
 from iii_cli.terminal.sources import Source
 from iii_cli.terminal.talk import talk
-from iii_cli.terminal.text import escape_json
+from iii_cli.terminal.text import ellipsis, escape_json
 from iii_cli.wire.payload import parse_document
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class _Shown:
 
     def conclude(self) -> None:
         """One line at the end."""
-        talk.draw("")
+        talk.draw()
         facts = {"calls": self._totals.done, "failed": self._totals.failed}
         talk.facts.update(seconds=round(time.monotonic() - self._began, 3), **facts)
         if self._mode in (ProgressMode.BAR, ProgressMode.PLAIN):
@@ -121,7 +121,7 @@ class _Shown:
 
     def _show(self) -> None:
         if self._mode is ProgressMode.BAR:
-            talk.draw(self._line())
+            talk.draw(ellipsis(self._line(), talk.stderr.columns - MARGIN))
         elif self._mode is ProgressMode.JSON:
             facts = {"calls": self._totals.done, "failed": self._totals.failed}
             talk.event("progress", facts | {"seconds": round(time.monotonic() - self._began, 3)})

@@ -49,11 +49,12 @@ class ResultDoor:
         elif result is None:
             return
         elif not self._on_stderr:
+            talk.draw()  # both may be the same terminal
             await StdoutSink().write(self._text(result, for_terminal=sys.stdout.isatty()))
         elif talk.as_json:
             talk.event("result", {"result": masked(result)})
         else:
-            talk.draw("")
+            talk.draw()
             text = self._text(masked(result), for_terminal=sys.stderr.isatty())
             await DescriptorSink(2, name="standard error", owned=False).write(text)
 

@@ -16,6 +16,7 @@ from iii_cli.commands.stream_specs import StreamSpec, check_keys, key_of, parse_
 from iii_cli.commands.trigger_ends import SourceEnd, TargetEnd
 from iii_cli.commands.trigger_lanes import LaneMaker
 from iii_cli.commands.trigger_order import embed
+from iii_cli.commands.trigger_progress import meter_of
 from iii_cli.commands.trigger_result import ResultDoor, ref_in_result
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import FunctionFailed, UsageProblem
@@ -175,6 +176,8 @@ class _Plan:
             await self._result.show(result)
             more = self._lanes_of(result)
             lanes.extend(more)
+            for lane in more:
+                self._shown.add(meter_of(lane, lanes, size=None, label=len(lanes) > 1))
             return more
 
         return StreamedCall(
@@ -191,8 +194,14 @@ class _Plan:
         )
 
     def watching(self, lanes: list[Lane]) -> Progress:
-        size = self._sources[0].size if len(self._sources) == 1 and not self._targets else None
-        return Progress(self._progress, total=size, count=lambda: sum(lane.byte_count() for lane in lanes))
+        settings, specs = self._invocation.settings, self._specs
+        several = len(specs.ins) + len(specs.targets) > 1
+        sizes = [*(source.size for source in self._sources), *(None for _ in specs.targets)]
+        meters = [
+            meter_of(lane, lanes, size=size, label=several) for lane, size in zip(lanes, sizes, strict=False)
+        ]
+        self._shown = Progress(self._progress, *meters, color=settings.use_color(True))
+        return self._shown
 
     def release(self) -> None:
         self._result.dismiss()

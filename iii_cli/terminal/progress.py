@@ -1,8 +1,7 @@
 """How a stream gets on, told on stderr (design.md section 3).
 
-The data path pays one integer addition a chunk, or nothing where a count exists already: a separate task
-looks at it a few times a second. Nothing is shown during the first second. What is shown never holds up
-the data: see Stderr.
+A separate task looks at the meters a few times a second. Nothing is shown during the first second. What is
+shown never holds up the data: see Stderr.
 """
 
 from __future__ import annotations
@@ -13,14 +12,13 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, final
 
 import anyio
 
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.progress_line import Snapshot, bar_line, plain_line, summary_line
+from iii_cli.terminal.progress_line import bar_line, event_fields, plain_line, summary_line
 from iii_cli.terminal.talk import Talk, talk
 
 if TYPE_CHECKING:
@@ -31,13 +29,14 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from iii_cli.terminal.bar import Bar
+    from iii_cli.terminal.meter import Meter
+    from iii_cli.terminal.progress_line import Snapshot
 
-__all__ = ("FIRST_SECONDS", "TICK_SECONDS", "Progress", "ProgressMode", "progress_mode")
+__all__ = ("FIRST_SECONDS", "MARGIN", "TICK_SECONDS", "Progress", "ProgressMode", "progress_mode")
 
 FIRST_SECONDS = 1.0  # before that nothing is shown: most commands are done by then
 TICK_SECONDS = 0.2
-WINDOW_SECONDS = 5.0  # over which the present rate is taken
-WAITING_SECONDS = 3.0  # without a byte, until we say what is known
+MARGIN = 3  # columns that stay free, so that the terminal's `^C` does not push a bar onto a second row
 
 
 class ProgressMode(Enum):
@@ -74,45 +73,36 @@ def progress_mode(
 
 @final
 class Progress:
-    """The progress of one stream, one at a time. `async with` shows it, and ends with one summary line.
-
-    `total` may be asked for: the reading side learns it from the seal. `moved` adds bytes; a `count` is asked
-    instead where something else counts already. `waiting` is asked after some seconds (its argument) without
-    a byte, and says what is known. SIGUSR1 (SIGINFO) prints the line once, whatever the mode.
+    """The progress of one stream, or of several at once. `async with` shows it, and ends with one summary
+    line. SIGUSR1 (SIGINFO) prints the lines once, whatever the mode.
     """
 
     def __init__(
         self,
         mode: ProgressMode,
-        *,
-        total: int | Callable[[], int | None] | None = None,
-        count: Callable[[], int] | None = None,
-        waiting: Callable[[float], str | None] | None = None,
+        *meters: Meter,
         color: bool | None = None,
         talk: Talk = talk,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mode = mode
-        self._total = total
-        self.bytes = 0
-        self._count = count
-        self._waiting = waiting
+        self._meters = list(meters)
         self._color = color
         self._talk = talk
         self._clock = clock
         self._words: Sequence[str] = ()
         self._bar: Bar | None = None
         self._group: TaskGroup | None = None
-        self._began = self._seen_at = self._moved_at = clock()
+        self._began = self._seen_at = 0.0
+        self._start()
         self._shown_at = -math.inf
-        self._seen = 0
-        self._window: deque[tuple[float, int]] = deque([(self._began, 0)])
         if mode is ProgressMode.JSON:
             talk.configure(as_json=True)
 
-    def moved(self, count: int) -> None:
-        """`count` more bytes are through."""
-        self.bytes += count
+    def add(self, meter: Meter) -> None:
+        """One stream more, from now on."""
+        meter.start(self._clock())
+        self._meters.append(meter)
 
     def conclude(
         self, *, digest: str | None = None, verified: bool | None = None, words: Sequence[str] = ()
@@ -122,29 +112,23 @@ class Progress:
         self._talk.facts.update(digest=digest, verified=verified)
 
     def print_once(self) -> None:
-        """Print the line now."""
-        now = self._look()
-        if self.mode is ProgressMode.JSON:
-            self._talk.event("progress", now.to_json())
-        else:
-            self._talk.tell(plain_line(now))
+        """Print the lines now."""
+        self._print(self._look())
 
     def tick(self) -> None:
-        """Look at the count, and show it if it is time to."""
+        """Look at the counts, and show them if it is time to."""
         now = self._look()
         due = max(self._began + FIRST_SECONDS, self._shown_at + self.mode.value)
         if self.mode is ProgressMode.OFF or self._seen_at < due:
             return
         self._shown_at = self._seen_at
         if self.mode is ProgressMode.BAR:
-            self._talk.draw(bar_line(now, self._talk.stderr.columns - 1, self._draw))
-        elif self.mode is ProgressMode.JSON:
-            self._talk.event("progress", now.to_json())
+            self._draw(now)
         else:
-            self._talk.tell(plain_line(now))
+            self._print(now)
 
     async def __aenter__(self) -> Self:
-        self._began = self._moved_at = self._clock()
+        self._start()
         group = anyio.create_task_group()
         await group.__aenter__()
         try:
@@ -164,43 +148,47 @@ class Progress:
         assert self._group is not None
         self._group.cancel_scope.cancel()
         # An error of the body is not the group's: it would come out wrapped. A cancellation is.
-        if kind is not None and issubclass(kind, anyio.get_cancelled_exc_class()):
-            await self._group.__aexit__(kind, error, trace)
-        else:
-            await self._group.__aexit__(None, None, None)
-        self._end(kind)
+        cancelled = kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
+        try:
+            await self._group.__aexit__(*((kind, error, trace) if cancelled else (None, None, None)))
+        finally:
+            self._end(kind)
+
+    def _start(self) -> None:
+        self._began = self._seen_at = self._clock()
+        for meter in self._meters:
+            meter.start(self._began)
 
     def _end(self, kind: type[BaseException] | None) -> None:
         now = self._look()
-        self._talk.draw("")
-        self._talk.facts.update(bytes=now.moved, seconds=round(now.seconds, 3))
+        self._talk.draw()
+        moved, seconds = sum(each.moved for each in now), self._seen_at - self._began
+        self._talk.facts.update(bytes=moved, seconds=round(seconds, 3))
         if self.mode in {ProgressMode.OFF, ProgressMode.JSON}:
             return
+        columns = self._talk.room if self._talk.stderr.is_terminal else None
         if kind is None:
-            self._talk.tell(summary_line(now, self._words, stopped=False))
-        elif now.moved and now.seconds >= FIRST_SECONDS and not issubclass(kind, BrokenPipeError):
-            self._talk.tell(summary_line(now, (), stopped=True))
+            self._talk.tell(summary_line(now, self._words, stopped=False, columns=columns))
+        elif moved and seconds >= FIRST_SECONDS and not issubclass(kind, BrokenPipeError):
+            self._talk.tell(summary_line(now, (), stopped=True, columns=columns))
 
-    def _look(self) -> Snapshot:
-        at, moved = self._clock(), self.bytes + (self._count() if self._count is not None else 0)
-        if moved != self._seen:
-            self._moved_at = at
-        self._seen_at, self._seen = at, moved
-        self._window.append((at, moved))
-        while len(self._window) > 2 and self._window[0][0] < at - WINDOW_SECONDS:
-            self._window.popleft()
-        since, before = self._window[0]
-        rate = (moved - before) / (at - since) if at > since else 0.0
-        total = self._total() if callable(self._total) else self._total
-        return Snapshot(moved, total, at - self._began, rate, self._reason(at - self._moved_at))
+    def _look(self) -> list[Snapshot]:
+        self._seen_at = self._clock()
+        return [meter.look(self._seen_at) for meter in self._meters]
 
-    def _reason(self, seconds: float) -> str | None:
-        if seconds < WAITING_SECONDS:
-            return None
-        reason = None if self._waiting is None else self._waiting(seconds)
-        return reason or f"nothing has moved for {seconds:.0f} s"
+    def _print(self, now: list[Snapshot]) -> None:
+        if self.mode is ProgressMode.JSON:
+            self._talk.event("progress", event_fields(now))
+        else:
+            for each in now:
+                self._talk.tell(plain_line(each))
 
-    def _draw(self, fraction: float, width: int) -> str:
+    def _draw(self, now: list[Snapshot]) -> None:
+        columns = self._talk.stderr.columns - MARGIN
+        labels = max((len(each.label) for each in now), default=0)
+        self._talk.draw(*(bar_line(each, columns, self._draw_bar, label_width=labels) for each in now))
+
+    def _draw_bar(self, fraction: float, width: int) -> str:
         if self._bar is None:
             from iii_cli.terminal.bar import Bar
 

@@ -13,10 +13,17 @@ if TYPE_CHECKING:
 
     DrawBar = Callable[[float, int], str]
 
-__all__ = ("Snapshot", "bar_line", "plain_line", "summary_line")
+__all__ = ("Snapshot", "bar_line", "event_fields", "plain_line", "summary_line")
 
-BAR_WIDEST, BAR_WANTED, BAR_NARROWEST = 40, 20, 10  # columns; fewer show no more than the percentage does
+BAR_WIDEST, BAR_WANTED, BAR_NARROWEST = 40, 12, 10  # columns; fewer show no more than the percentage does
 INDISPENSABLE = 3  # figures that a bar does not push aside: volume, rate, percentage
+LABEL_WIDEST = 20
+# What is said of an end, and how it is said where a line is short.
+SHORT_WORDS = {
+    "confirmed by the reader": "confirmed",
+    "not confirmed by the reader": "not confirmed",
+    "the end could not be verified": "not verified",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,8 @@ class Snapshot:
     seconds: float
     rate: float
     waiting: str | None = None
+    label: str = ""
+    over: bool = False
 
     @property
     def average(self) -> float:
@@ -59,16 +68,45 @@ class Snapshot:
         }
 
 
+def event_fields(streams: Sequence[Snapshot]) -> dict[str, Any]:
+    """The fields of a progress event. Of several streams: the sum, and `streams` with each by its label."""
+    if len(streams) == 1:
+        return streams[0].to_json()
+    waiting = [each.waiting for each in streams if not each.over]
+    total = Snapshot(
+        moved=sum(each.moved for each in streams),
+        total=None,
+        seconds=max((each.seconds for each in streams), default=0.0),
+        rate=sum(each.rate for each in streams),
+        waiting=waiting[0] if waiting and all(waiting) else None,
+    )
+    return total.to_json() | {"streams": [{"label": each.label, **each.to_json()} for each in streams]}
+
+
 def plain_line(now: Snapshot) -> str:
     """One line for a log."""
-    return ", ".join([_volume(now), *_figures(now)])
+    label = f"{clean(now.label)}: " if now.label else ""
+    return label + ", ".join([_volume(now), *_figures(now)])
 
 
-def bar_line(now: Snapshot, columns: int, draw: DrawBar) -> str:
-    """One line of at most `columns`, with a bar where there is room and a total."""
+def bar_line(now: Snapshot, columns: int, draw: DrawBar, *, label_width: int = 0) -> str:
+    """One line of at most `columns`, with a bar where there is room and a total.
+
+    `label_width`: of the widest label among the lines that are drawn together.
+    """
+    label = ""
+    if now.label:
+        width = min(label_width, LABEL_WIDEST)
+        label = ellipsis(clean(now.label), width).ljust(width + 2)
+    return (
+        ellipsis(label, columns) if len(label) >= columns else label + _drawn(now, columns - len(label), draw)
+    )
+
+
+def _drawn(now: Snapshot, columns: int, draw: DrawBar) -> str:
     if now.waiting is not None:
-        return ellipsis(f"{_volume(now)}  {clean(now.waiting)}", columns)
-    parts = [_volume(now), *_figures(now)]
+        return _waiting_line(now, columns)
+    parts = [f"{_volume(now):>{8 + len(_of_total(now))}}", *_figures(now, steady=True)]
     if now.fraction is None:
         return _joined(parts, columns)
     line = _joined(parts, columns - BAR_WANTED - 2, keep=INDISPENSABLE)
@@ -76,27 +114,63 @@ def bar_line(now: Snapshot, columns: int, draw: DrawBar) -> str:
     return f"{draw(now.fraction, width)}  {line}" if width >= BAR_NARROWEST else _joined(parts, columns)
 
 
-def summary_line(now: Snapshot, words: Sequence[str], *, stopped: bool) -> str:
-    """The one line at the end."""
-    exact = f" ({now.moved:,} bytes)" if now.moved >= 1024 else ""
+def _waiting_line(now: Snapshot, columns: int) -> str:
+    """What is known comes before how much has moved, where a line is short."""
+    reason = clean(now.waiting or "")
+    for line in (f"{_volume(now)}  {reason}", f"{volume_text(now.moved)}  {reason}"):
+        if width_of(line) <= columns:
+            return line
+    return ellipsis(reason, columns)
+
+
+def summary_line(
+    streams: Sequence[Snapshot], words: Sequence[str], *, stopped: bool, columns: int | None = None
+) -> str:
+    """The one line at the end. On `columns` it says less, but how it ended in any case."""
     begin = "stopped after " if stopped else ""
-    seconds = f"{now.seconds:.1f} s" if now.seconds < 60 else span_text(now.seconds)
-    line = f"{begin}{volume_text(now.moved)}{exact} in {seconds}, {volume_text(now.average)}/s"
-    return ", ".join([line, *words])
+    seconds = max((each.seconds for each in streams), default=0.0)
+    span = f" in {seconds:.1f} s" if seconds < 60 else f" in {span_text(seconds)}"
+    short = [SHORT_WORDS.get(word, word) for word in words]
+    line = ""
+    for exact, rate, ending in (
+        (True, True, words),
+        (False, True, words),
+        (False, False, words),
+        (False, False, short),
+    ):
+        streamed = ", ".join(_moved(each, exact=exact, rate=rate and len(streams) > 1) for each in streams)
+        average = f", {volume_text(streams[0].average)}/s" if rate and len(streams) == 1 else ""
+        line = ", ".join([f"{begin}{streamed}{span}{average}", *ending])
+        if columns is None or width_of(line) <= columns:
+            break
+    return line
+
+
+def _moved(now: Snapshot, *, exact: bool, rate: bool) -> str:
+    label = f"{clean(now.label)} " if now.label else ""
+    digits = f" ({now.moved:,} bytes)" if exact and now.moved >= 1024 else ""
+    return f"{label}{volume_text(now.moved)}{digits}" + (f" at {volume_text(now.average)}/s" if rate else "")
 
 
 def _volume(now: Snapshot) -> str:
-    total = f" of {volume_text(now.total)}" if now.fraction is not None and now.total is not None else ""
-    return volume_text(now.moved) + total
+    return volume_text(now.moved) + _of_total(now)
 
 
-def _figures(now: Snapshot) -> list[str]:
-    """The most wanted first: what does not fit is left out from the end."""
+def _of_total(now: Snapshot) -> str:
+    return f" of {volume_text(now.total)}" if now.fraction is not None and now.total is not None else ""
+
+
+def _figures(now: Snapshot, *, steady: bool = False) -> list[str]:
+    """The most wanted first: what does not fit is left out from the end. `steady`: they keep their width."""
     if now.waiting is not None:
         return [clean(now.waiting)]
+    if now.over:
+        return ["done"]
     percent = [] if now.fraction is None else [f"{now.fraction:.0%}"]
     eta = [] if now.eta is None else [f"ETA {span_text(now.eta)}"]
     rate = f"{volume_text(now.rate)}/s"
+    if steady:
+        rate, percent = f"{rate:>10}", [f"{text:>4}" for text in percent]
     return [rate, *percent, *eta, span_text(now.seconds), f"average {volume_text(now.average)}/s"]
 
 

@@ -52,6 +52,24 @@ class Stderr:
             return 80
 
     @property
+    def rows(self) -> int:
+        """The height of the terminal, 24 where it does not say."""
+        try:
+            return os.get_terminal_size(self._fd).lines or 24
+        except OSError:
+            return 24
+
+    @property
+    def is_ours(self) -> bool:
+        """May we draw on the terminal? Not from the background, over a pager, or over a password prompt."""
+        try:
+            if os.tcgetpgrp(self._fd) != os.getpgrp():
+                return False
+        except OSError:
+            pass  # not the terminal of our session: nobody else's jobs are on it either
+        return _is_plain(self._fd)
+
+    @property
     def is_idle(self) -> bool:
         """Has everything that was written left us? A drawing that is not urgent waits for that."""
         self._push()
@@ -126,6 +144,19 @@ class Stderr:
         poll = select.poll()
         poll.register(outlet.ready_fd, select.POLLOUT)
         return bool(poll.poll(max(1, int(seconds * 1000))))
+
+
+def _is_plain(fd: int) -> bool:
+    """Does the terminal edit lines and echo them? Whoever changes that has the whole screen, or asks for a
+    secret.
+    """
+    import termios
+
+    try:
+        modes: int = termios.tcgetattr(fd)[3]
+    except termios.error:
+        return True
+    return bool(modes & termios.ICANON and modes & termios.ECHO)
 
 
 def _hand_over(text: str) -> None:

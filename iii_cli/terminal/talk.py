@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.errors import Failure, FunctionFailed
+from iii_cli.terminal.drawing import Drawing
 from iii_cli.terminal.stderr import Stderr
 from iii_cli.terminal.text import clean, escape_json, mask_refs
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Talk", "talk")
 
-ERASE_LINE = "\r\x1b[K"
+PREFIX = "iii: "
 
 
 @final
@@ -32,7 +33,12 @@ class Talk:
         self.quiet = False
         self.as_json = False
         self.facts: dict[str, Any] = {}
-        self._drawing = ""
+        self._drawing = Drawing(self.stderr)
+
+    @property
+    def room(self) -> int:
+        """Columns of the terminal that one line of ours has."""
+        return self.stderr.columns - len(PREFIX)
 
     def configure(self, *, quiet: bool | None = None, as_json: bool | None = None) -> None:
         """`-q` and `--progress json`. What is None stays as it is."""
@@ -50,7 +56,7 @@ class Talk:
         if self.as_json:
             self.event("notice", {"message": text})
         else:
-            self._line(f"iii: {text}")
+            self._line(f"{PREFIX}{text}")
 
     def problem(self, failure: Failure) -> None:
         """What went wrong: one line. A failed function as the engine's own CLI shows it (protocol.md 8.2)."""
@@ -62,7 +68,7 @@ class Talk:
             body = escape_json(json.dumps(failure.body(), indent=2, ensure_ascii=False))
             self._line(f"Error: {body}" + (f"\niii: {clean(failure.hint)}" if failure.hint else ""))
         else:
-            self._line(f"iii: {clean(str(failure))}")
+            self._line(f"{PREFIX}{clean(str(failure))}")
 
     def event(self, name: str, fields: Mapping[str, Any]) -> None:
         """One JSON object on one line. Only where `as_json` was asked for."""
@@ -73,24 +79,22 @@ class Talk:
 
     def done(self, exit_status: int) -> None:
         """Say the last thing: in JSON mode the last event, else what is left of the backlog."""
-        self.draw("")
+        self.draw()
         if self.as_json:
             nothing = dict.fromkeys(("bytes", "digest", "verified", "seconds"))
             self.event("done", {"exit": int(exit_status), **nothing, **self.facts})
         self.stderr.drain()
 
-    def draw(self, line: str) -> None:
-        """Keep `line` as the last line of the terminal, in place of the one before; `""` takes it away.
+    def draw(self, *lines: str) -> None:
+        """Keep `lines` as the last ones of the terminal, in place of those before; none takes them away.
 
         Skipped while the terminal is behind: the next drawing will do.
         """
-        if (line or self._drawing) and (not line or self.stderr.is_idle):
-            self.stderr.write(f"{ERASE_LINE}{line}")
-            self._drawing = line
+        if not lines or self.stderr.is_idle:
+            self.stderr.write(self._drawing.replace(lines))
 
     def _line(self, text: str) -> None:
-        before, after = (ERASE_LINE, self._drawing) if self._drawing else ("", "")
-        self.stderr.write(f"{before}{mask_refs(text)}\n{after}")
+        self.stderr.write(self._drawing.around(f"{mask_refs(text)}\n"))
 
 
 talk = Talk()

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.terminal.meter import Meter
 from iii_cli.terminal.progress import Progress, ProgressMode, progress_mode
 from iii_cli.terminal.stderr import Stderr
 from iii_cli.terminal.talk import Talk
@@ -33,8 +34,10 @@ class Desk:
         self.talk = Talk(Stderr(self.writing))
         self.now = 100.0
 
-    def progress(self, mode: ProgressMode, **options: Any) -> Progress:
-        return Progress(mode, talk=self.talk, clock=lambda: self.now, **options)
+    def progress(self, mode: ProgressMode, *, color: bool | None = None, **options: Any) -> Progress:
+        """Of one stream, whose meter is `self.meter`."""
+        self.meter = Meter(**options)
+        return Progress(mode, self.meter, color=color, talk=self.talk, clock=lambda: self.now)
 
     def after(self, seconds: float, progress: Progress) -> str:
         """What is shown when the clock has gone on."""
@@ -87,24 +90,25 @@ def test_the_mode_follows_stderr(pipe: Desk, terminal: Desk) -> None:
         progress_mode("sometimes")
 
 
-def test_a_bar_after_one_second(terminal: Desk) -> None:
+def test_a_bar_after_one_second(terminal: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
     progress = terminal.progress(ProgressMode.BAR, total=100 * MIB, color=False)
-    progress.moved(10 * MIB)
+    terminal.meter.moved(10 * MIB)
     assert terminal.after(0.9, progress) == ""
-    progress.moved(10 * MIB)
+    terminal.meter.moved(10 * MIB)
     shown = terminal.after(0.1, progress)
-    assert shown.startswith("\r\x1b[K━━━━━──")
-    assert "20.0 MiB of 100 MiB  20.0 MiB/s  20%  ETA 0:04  0:01" in shown
+    assert shown.startswith("\r\x1b[K━━━━──")
+    assert "20.0 MiB of 100 MiB  20.0 MiB/s   20%  ETA 0:04  0:01" in shown
     assert terminal.after(0.1, progress) == "", "five times a second is enough"
-    progress.moved(80 * MIB)
+    terminal.meter.moved(80 * MIB)
     assert "100%" in terminal.after(0.2, progress)
 
 
 def test_lines_in_a_log(pipe: Desk) -> None:
     progress = pipe.progress(ProgressMode.PLAIN)
-    progress.moved(10 * MIB)
+    pipe.meter.moved(10 * MIB)
     assert pipe.after(1.0, progress) == "iii: 10.0 MiB, 10.0 MiB/s, 0:01, average 10.0 MiB/s\n"
-    progress.moved(MIB)
+    pipe.meter.moved(MIB)
     assert pipe.after(4.9, progress) == ""
     assert pipe.after(0.1, progress).count("\n") == 1
 
@@ -119,18 +123,21 @@ def test_a_count_that_exists_is_used(pipe: Desk) -> None:
 def test_the_present_rate_forgets_the_past(pipe: Desk) -> None:
     progress = pipe.progress(ProgressMode.JSON)
     for _ in range(10):
-        progress.moved(100 * MIB)
+        pipe.meter.moved(100 * MIB)
         pipe.after(1.0, progress)
     for _ in range(10):
-        progress.moved(MIB)
+        pipe.meter.moved(MIB)
         said = pipe.after(1.0, progress)
     assert json.loads(said)["rate"] == MIB
     assert json.loads(said)["average"] == 1010 * MIB // 20
 
 
-def test_when_nothing_moves_it_says_what_is_known(pipe: Desk, terminal: Desk) -> None:
+def test_when_nothing_moves_it_says_what_is_known(
+    pipe: Desk, terminal: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
     progress = pipe.progress(ProgressMode.PLAIN)
-    progress.moved(5)
+    pipe.meter.moved(5)
     pipe.after(1.0, progress)
     assert pipe.after(6.0, progress) == "iii: 5 B, nothing has moved for 6 s\n"
     asked: list[float] = []
@@ -140,9 +147,11 @@ def test_when_nothing_moves_it_says_what_is_known(pipe: Desk, terminal: Desk) ->
         return "no reader yet, or a slow one"
 
     progress = terminal.progress(ProgressMode.BAR, total=10, waiting=known, color=False)
-    assert terminal.after(2.9, progress).endswith("───  0 B of 10 B  0 B/s  0%  0:02  average 0 B/s")
+    assert terminal.after(2.9, progress).endswith(
+        "───       0 B of 10 B       0 B/s    0%  0:02  average 0 B/s"
+    )
     assert terminal.after(1.0, progress) == "\r\x1b[K0 B of 10 B  no reader yet, or a slow one"
-    progress.moved(1)
+    terminal.meter.moved(1)
     assert "no reader" not in terminal.after(1.0, progress)
     assert asked == [pytest.approx(3.9)]
 
@@ -157,7 +166,7 @@ def test_a_stalled_stderr_does_not_stall_us(pipe: Desk) -> None:
 
 async def test_one_summary_line_at_the_end(pipe: Desk) -> None:
     async with pipe.progress(ProgressMode.PLAIN) as progress:
-        progress.moved(3 * MIB)
+        pipe.meter.moved(3 * MIB)
         pipe.now += 2
         progress.conclude(digest="xxh3_128 5f", verified=True, words=("verified",))
     assert pipe.said() == "iii: 3.00 MiB (3,145,728 bytes) in 2.0 s, 1.50 MiB/s, verified\n"
@@ -169,7 +178,7 @@ async def test_one_summary_line_at_the_end(pipe: Desk) -> None:
 
 async def test_off_says_nothing_and_knows_all_the_same(pipe: Desk) -> None:
     async with pipe.progress(ProgressMode.OFF) as progress:
-        progress.moved(7)
+        pipe.meter.moved(7)
         pipe.now += 10
         progress.tick()
     assert pipe.said() == ""
@@ -177,8 +186,8 @@ async def test_off_says_nothing_and_knows_all_the_same(pipe: Desk) -> None:
 
 
 async def test_the_bar_moves_by_itself_and_goes_away(terminal: Desk) -> None:
-    async with terminal.progress(ProgressMode.BAR, total=100) as progress:
-        progress.moved(50)
+    async with terminal.progress(ProgressMode.BAR, total=100):
+        terminal.meter.moved(50)
         terminal.now += 1
         shown = ""
         with anyio.fail_after(5):
@@ -198,8 +207,8 @@ async def test_an_error_of_the_body_comes_out_as_it_is(pipe: Desk) -> None:
 
 
 async def _fail(desk: Desk, error: Exception) -> None:
-    async with desk.progress(ProgressMode.PLAIN) as progress:
-        progress.moved(2 * MIB)
+    async with desk.progress(ProgressMode.PLAIN):
+        desk.meter.moved(2 * MIB)
         desk.now += 2
         raise error
 
@@ -232,8 +241,8 @@ async def _show_for_ever(desk: Desk) -> None:
 
 
 async def test_a_signal_prints_the_line_once_even_when_off(pipe: Desk) -> None:
-    async with pipe.progress(ProgressMode.OFF) as progress:
-        progress.moved(MIB)
+    async with pipe.progress(ProgressMode.OFF):
+        pipe.meter.moved(MIB)
         os.kill(os.getpid(), signal.SIGUSR1)
         said = ""
         with anyio.fail_after(5):
@@ -245,8 +254,9 @@ async def test_a_signal_prints_the_line_once_even_when_off(pipe: Desk) -> None:
 
 def test_rich_is_loaded_for_a_bar_only() -> None:
     script = (
-        "import sys; from iii_cli.terminal.progress import Progress, ProgressMode;"
-        "Progress(ProgressMode.PLAIN).print_once();"
+        "import sys; from iii_cli.terminal.meter import Meter;"
+        "from iii_cli.terminal.progress import Progress, ProgressMode;"
+        "Progress(ProgressMode.PLAIN, Meter()).print_once();"
         "assert 'rich' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], stderr=subprocess.DEVNULL, check=True)

@@ -1,0 +1,53 @@
+"""How the streams of a call get on: a line for each (design.md section 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iii_cli.client.lanes import InLane, OutLane
+from iii_cli.terminal.meter import Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iii_cli.client.lanes import Lane
+
+__all__ = ("meter_of",)
+
+
+def meter_of(lane: Lane, lanes: Sequence[Lane], *, size: int | None, label: bool) -> Meter:
+    """What is counted of one of the `lanes`, which may become more. `label`: is it one of several?"""
+
+    def total() -> int | None:
+        if not isinstance(lane, OutLane):
+            return size
+        opened = lane.reader.opened
+        return lane.expected_bytes if opened is None else opened.size
+
+    def waiting(seconds: float) -> str | None:
+        if _over(lane):
+            return f"waiting {seconds:.0f} s for the result" if all(map(_over, lanes)) else None
+        return _reason(lane, f"{seconds:.0f} s")
+
+    name = lane.label if label else ""
+    return Meter(label=name, total=total, count=lane.byte_count, waiting=waiting, over=lambda: _over(lane))
+
+
+def _over(lane: Lane) -> bool:
+    if isinstance(lane, InLane):
+        return lane.writer.ended
+    return isinstance(lane, OutLane) and lane.reader.verdict is not None
+
+
+def _reason(lane: Lane, time: str) -> str | None:
+    if lane.waits_for_us():
+        way = "input gives" if isinstance(lane, InLane) else "output takes"
+        return f"our {way} nothing for {time}"
+    if isinstance(lane, InLane):
+        if lane.writer.closing:
+            return f"all is sent, the rest not taken for {time}"
+        return f"nothing accepted for {time}: the function does not read"
+    if isinstance(lane, OutLane) and lane.reader.opened is None and not lane.moved():
+        return f"nothing for {time}: the function has not begun to write"
+    alive = ", the writer is alive" if isinstance(lane, OutLane) and lane.reader.writer_alive else ""
+    return f"no data for {time}{alive}"
