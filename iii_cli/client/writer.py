@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.figures import Figures
     from iii_cli.wire.frames import Buffer, Event
     from iii_cli.wire.ref import ChannelRef
+    from iii_cli.wire.seal import Mode
     from iii_cli.wire.sealing import Sealer
 
 __all__ = ("ABORT_SECONDS", "ChannelWriter", "WriterStatistics")
@@ -107,17 +108,23 @@ class ChannelWriter(ByteSendStream):
         unsent = self._ws.unsent_bytes if self._ws else 0
         return WriterStatistics(self._bytes, self._frames, self._messages, unsent)
 
-    async def open(self) -> None:
+    async def open(self, mode: Mode | str | None = None) -> None:
         """Connect, and send the seal's open frame. Idempotent.
 
-        Raises EngineUnreachable, NotAuthorised, UnknownTarget (404). That the end was already taken shows
-        only later, as RefSpent.
+        `mode` is what a reader without a mode flag follows: `bytes` unless the writer was made for another.
+        A stream whose text messages are its data, such as tokens, is `text`; `lines` where each is a line.
+
+        Cancelled, it may be tried again. Raises EngineUnreachable, NotAuthorised, UnknownTarget (404);
+        ClosedResourceError after the end; ValueError for an unknown mode. That the end was already taken
+        shows only later, as RefSpent.
         """
         if self._state is _State.ENDED:
             raise anyio.ClosedResourceError
         async with self._opening:
             if self._ws is not None:
                 return
+            if mode is not None and self._sealer is not None:
+                self._sealer.declare(mode)
             target = self._endpoint.address.channel_target(self._ref)
             self._ws = await open_websocket(self._endpoint, target, what="channel")
             self._state = _State.OPEN

@@ -46,6 +46,12 @@ class Sealer:
         self._ended = False
         self._encode(self.opening)  # refuse a bad id here and not at the first frame
 
+    def declare(self, mode: Mode | str) -> None:
+        """Say how the data is framed, before the open frame is taken. Raises ValueError for an unknown
+        mode.
+        """
+        self.opening = self.opening.replace(mode=Mode(mode))
+
     def chunk(self, data: Buffer) -> None:
         """Account for binary payload."""
         self._counter.chunk(data)

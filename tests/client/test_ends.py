@@ -84,6 +84,23 @@ async def test_a_writer_sends_a_seal_and_knows_its_own_echo() -> None:
     assert dict(engine.requests[0].query) == {"key": "k-1", "dir": "write"}
 
 
+async def test_a_stream_of_messages_can_say_so() -> None:
+    frames: list[tuple[int, bytes]] = []
+
+    async def script(ws: WebSocket) -> None:
+        await ws.send(Opcode.CLOSE, await collect(ws, frames))
+
+    async with fake_engine(script) as engine:
+        writer = ChannelWriter(engine.endpoint, REF, sealer())
+        with pytest.raises(ValueError, match="words"):
+            await writer.open("words")
+    async with fake_engine(script) as engine, ChannelWriter(engine.endpoint, REF, sealer()) as writer:
+        await writer.open("text")
+        await writer.send_message("ä")
+    assert json.loads(frames[0][1])["iii"]["open"]["mode"] == "text"
+    assert frames[1] == (Opcode.TEXT, "ä".encode())
+
+
 @pytest.mark.parametrize("attended", [False, True])
 async def test_a_close_that_is_not_the_echo_means_a_used_ref(attended: bool) -> None:
     async with fake_engine(close_without_code) as engine, anyio.create_task_group() as tasks:
