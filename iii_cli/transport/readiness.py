@@ -27,8 +27,16 @@ if TYPE_CHECKING:
 __all__ = ("new_loop", "wait_readable", "wait_writable")
 
 LINGER_MS = 5  # how late a timer may be; the turn of a pump that never waits is as long
+TURNS = 3  # that others get before a wait goes through the event loop after all
 
 _epolls: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """asyncio's own event loop, which also says whether somebody wants to go on."""
+
+    def is_idle(self) -> bool:
+        return not getattr(self, "_ready", ())
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -36,7 +44,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
     if sys.platform != "linux":
         return asyncio.new_event_loop()
     selector = selectors.EpollSelector()
-    loop = asyncio.SelectorEventLoop(selector)
+    loop = _Loop(selector)
     _epolls[loop] = selector.fileno()
     return loop
 
@@ -58,7 +66,8 @@ async def _lingered(waited: int | socket.socket, event: int) -> bool:
     epoll = _epoll_of_this_loop()
     if epoll is None:
         return False
-    await checkpoint()  # whoever can go on without waiting does so first
+    if not await _others_are_done():
+        return False
     fd = waited if isinstance(waited, int) else waited.fileno()
     if fd < 0:
         return False
@@ -66,6 +75,18 @@ async def _lingered(waited: int | socket.socket, event: int) -> bool:
     poll.register(fd, event)
     poll.register(epoll, select.POLLIN)
     return any(ready == fd for ready, _ in poll.poll(LINGER_MS))
+
+
+async def _others_are_done() -> bool:
+    """Let whoever can go on without waiting do so first: to linger then would hold up what they are to
+    send.
+    """
+    loop = asyncio.get_running_loop()
+    for _ in range(TURNS):
+        await checkpoint()
+        if not isinstance(loop, _Loop) or loop.is_idle():
+            return True
+    return False
 
 
 def _epoll_of_this_loop() -> int | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from iii_cli.transport.readiness import LINGER_MS, new_loop, wait_readable, wait_writable
 
@@ -109,4 +110,26 @@ async def test_a_signal_is_heard_while_one_lingers(pipe: tuple[int, int]) -> Non
                 assert received is signal.SIGUSR1
                 break
             late.join()
+            tasks.cancel_scope.cancel()
+
+
+async def test_who_is_about_to_send_is_not_held_up(pipe: tuple[int, int]) -> None:
+    """A sender lets others run before it sends (client.link); its receiver must not linger just then."""
+    came = anyio.Event()
+
+    async def receive() -> None:
+        nonlocal came
+        while True:
+            await wait_readable(pipe[0])
+            os.read(pipe[0], 9)
+            came.set()
+
+    with anyio.fail_after(100 * LINGER_MS / 1000 / 2):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive)
+            for _ in range(100):
+                await checkpoint()
+                os.write(pipe[1], b"message")
+                await came.wait()
+                came = anyio.Event()
             tasks.cancel_scope.cancel()
