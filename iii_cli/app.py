@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from iii_cli import __version__
-from iii_cli.commands.engine_words import hand_over
+from iii_cli.commands.engine.words import hand_over
 from iii_cli.errors import ExitStatus, Failure, Interrupted, LocalProblem, UsageProblem
 from iii_cli.terminal.descriptors import reserve_descriptors
 
@@ -68,7 +68,7 @@ def _run(arguments: list[str]) -> int:
         _flush()
         return ExitStatus.DONE
     if arguments[:1] == ["_complete"]:
-        from iii_cli.commands.candidates import answer
+        from iii_cli.commands.shell.candidates import answer
 
         answer(arguments[1:])
         return ExitStatus.DONE

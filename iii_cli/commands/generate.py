@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from iii_cli.commands.manual import man_pages
-from iii_cli.commands.reference import commands
-from iii_cli.commands.script_bash import bash_script
-from iii_cli.commands.script_fish import fish_script
-from iii_cli.commands.script_zsh import zsh_script
+from iii_cli.commands.shell.manual import man_pages
+from iii_cli.commands.shell.reference import commands
+from iii_cli.commands.shell.script_bash import bash_script
+from iii_cli.commands.shell.script_fish import fish_script
+from iii_cli.commands.shell.script_zsh import zsh_script
 
 __all__ = ("SHELLS", "generated")
 

@@ -15,27 +15,34 @@ from iii_cli.terminal.talk import talk
 __all__ = ("TREE", "app")
 
 TREE = {
-    "channel": Leaf("channel:channel_app", "Make channels, write into them and read from them."),
+    "channel": Leaf("channel.command:channel_app", "Make channels, write into them and read from them."),
     "trigger": Leaf(
-        "trigger:trigger_app",
+        "trigger.command:trigger_app",
         "Call a function, with streams if it wants some, and print its result as JSON; nothing for null.",
     ),
-    "t": Leaf("trigger:trigger_app", ""),
-    "serve": Leaf("serve:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."),
-    "functions": Leaf("functions:functions_app", "See which functions there are, and wait for them."),
-    "workers": Leaf("workers:workers_app", "See which workers are connected, and what they offer."),
-    "trace": Leaf("trace:trace_app", "See what happened in a trace."),
+    "t": Leaf("trigger.command:trigger_app", ""),
+    "serve": Leaf(
+        "serve.command:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."
+    ),
+    "functions": Leaf(
+        "discovery.functions:functions_app", "See which functions there are, and wait for them."
+    ),
+    "workers": Leaf("discovery.workers:workers_app", "See which workers are connected, and what they offer."),
+    "trace": Leaf("discovery.trace:trace_app", "See what happened in a trace."),
     "ref": Leaf("ref:ref_app", "Keep the refs of channels by name."),
     "context": Leaf("context:context_app", "Keep engines by name and choose one."),
-    "engine": Leaf("engine:engine_app", "Run the embedded engine: for development, tests and CI."),
+    "engine": Leaf("engine.command:engine_app", "Run the embedded engine: for development, tests and CI."),
     "doctor": Leaf(
-        "doctor:doctor_app",
+        "doctor.command:doctor_app",
         "Look at the engine, the settings and this machine, and say what to do about what is not fine.",
     ),
     "demo": Leaf(
-        "demo:demo_app", "Stream a file through a served Unix filter and back, and compare what came out."
+        "demo.command:demo_app",
+        "Stream a file through a served Unix filter and back, and compare what came out.",
     ),
-    "completion": Leaf("completion:completion_app", "Print the completion script for bash, zsh or fish."),
+    "completion": Leaf(
+        "shell.completion:completion_app", "Print the completion script for bash, zsh or fish."
+    ),
     "help": Leaf("help:help_app", "Explain exit-codes, environment, refs or seals, or a command."),
 }
 

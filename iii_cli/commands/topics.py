@@ -56,12 +56,14 @@ Ours:
   III_READER        the REF that `channel read` takes when none is given
                     (`eval "$(iii channel create --export)"` sets both)
   III_REQUIRE_SEAL  1: every read fails (7) on a stream without a seal
+  III_COMPLETION_TIMEOUT
+                    how long TAB waits for the engine (200ms)
 
 Common ones:
-  III_TRACEBACK      1: a bug in iii shows its traceback, which may hold secrets
   NO_COLOR, FORCE_COLOR    no colours, or colours even where no terminal is
   TRACEPARENT              the trace that `trigger --trace` continues
-  III_TRACEBACK            1: a bug of ours shows where it is, for a report
+  III_TRACEBACK            1: a bug of ours shows its traceback, which may hold
+                           secrets
 
 A context's token goes only to that context's URL. A token over plain ws:// to
 another host warns once: use wss://.

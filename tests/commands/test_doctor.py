@@ -9,9 +9,9 @@ import pytest
 
 import iii_cli
 from iii_cli.client.checkup import EngineFacts
-from iii_cli.commands.doctor_document import document
-from iii_cli.commands.doctor_findings import findings
-from iii_cli.commands.doctor_run import Facts
+from iii_cli.commands.doctor.checkup import Facts
+from iii_cli.commands.doctor.document import document
+from iii_cli.commands.doctor.findings import findings
 from iii_cli.config.settings import Settings
 from iii_cli.errors import EngineUnreachable, NotAuthorised
 from iii_cli.terminal.system_limits import SystemLimits

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from iii_cli.commands.discovery.trace_tree import trace_id_of
 from iii_cli.commands.root import app
-from iii_cli.commands.trace_tree import trace_id_of
 from iii_cli.errors import UnknownTarget, UsageProblem
 from tests.commands.scripted_engine import ScriptedEngine, running_engine
 

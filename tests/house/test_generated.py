@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from iii_cli.commands.generate import SHELLS, generated
-from iii_cli.commands.reference import Command, commands
+from iii_cli.commands.shell.reference import Command, commands
 from iii_cli.errors import ExitStatus
 from tests.pipes.program import III
 

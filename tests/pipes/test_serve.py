@@ -274,7 +274,7 @@ def test_it_runs_clean_as_the_first_process(iii: Program) -> None:
     alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("may not make a pid namespace")
-    script = "(sleep 0.01 &) >/dev/null 2>&1; grep -l '^State:.Z' /proc/[0-9]*/status | wc -l"
+    script = "(sleep 0.01 &) >/dev/null 2>&1; grep -sl '^State:.Z' /proc/[0-9]*/status | wc -l"
     words = ("text::orphans", "--stdin", "none", "--stdout", "result", "--", "sh", "-c", script)
     process = subprocess.Popen([*alone, III, "serve", *words], env=iii.env, stderr=subprocess.PIPE)
     service = Service(process)

@@ -66,7 +66,7 @@ def test_the_command_line_says_which_engine(iii: Program) -> None:
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:9", "ws://no-such-host.invalid", "nonsense"])
 def test_without_an_engine_it_is_silent(iii: Program, url: str) -> None:
     began = time.monotonic()
-    done = iii.run("_complete", "function", "", env={"III_URL": url})
+    done = iii.run("_complete", "function", "", env={"III_URL": url, "III_COMPLETION_TIMEOUT": ""})
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert time.monotonic() - began < ENOUGH
 
@@ -74,9 +74,8 @@ def test_without_an_engine_it_is_silent(iii: Program, url: str) -> None:
 def test_an_engine_that_does_not_answer_is_not_waited_for(iii: Program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
-        done = iii.run(
-            "_complete", "function", "", env={"III_URL": f"ws://127.0.0.1:{silent.getsockname()[1]}"}
-        )
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        done = iii.run("_complete", "function", "", env={"III_URL": url, "III_COMPLETION_TIMEOUT": ""})
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
         assert time.monotonic() - began < ENOUGH
 

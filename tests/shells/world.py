@@ -29,6 +29,7 @@ def world(home: Path) -> Iterator[Program]:
     """A program in a home of its own, with all that."""
     with running_engine() as (url, _), registered(url, "painter", **FUNCTIONS):
         program = Program(home, url)
+        program.env["III_COMPLETION_TIMEOUT"] = "10s"  # here it counts what is completed, not how soon
         program.ok("context", "add", "prod", "wss://engine.example")
         program.ok("channel", "create", "--save", "backup")
         (home / "big file.bin").touch()

@@ -1,0 +1,222 @@
+"""`iii channel create | write | read`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from iii_cli.commands.running import settings_of
+from iii_cli.commands.tail import TailCommand, tail_of
+
+__all__ = ("channel_app",)
+
+channel_app = typer.Typer(no_args_is_help=True, help="Make channels, write into them and read from them.")
+
+Ref = Annotated[str | None, typer.Argument(metavar="[REF]", help="@NAME, a token, env:NAME, file:PATH or -.")]
+Timeout = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Limit for the whole of it: 500ms, 30s, 5m.")
+]
+Stall = Annotated[str | None, typer.Option(metavar="TIME", help="End when nothing moved for so long.")]
+Progress = Annotated[str, typer.Option(metavar="auto|always|never|json", help="How it gets on, on stderr.")]
+ExitCode = Annotated[bool, typer.Option("--exit-code", help="Pass COMMAND's own exit code on.")]
+Lines = Annotated[bool, typer.Option("--lines", help="A line is a text message.")]
+Jsonl = Annotated[bool, typer.Option("--jsonl", help='A line is a frame, {"text":…} or {"base64":…}.')]
+
+
+@channel_app.command()
+def create(
+    ctx: typer.Context,
+    buffer: Annotated[
+        int | None, typer.Option(metavar="N", help="Messages that the engine holds. [64]")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the engine's own object.")] = False,
+    export: Annotated[
+        bool, typer.Option("--export", help="Print lines for eval: III_WRITER, III_READER.")
+    ] = False,
+    only: Annotated[str | None, typer.Option(metavar="writer|reader", help="Print one token alone.")] = None,
+    save: Annotated[str | None, typer.Option(metavar="NAME", help="Save both ends as @NAME.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a saved name that is not used yet.")
+    ] = False,
+) -> None:
+    """Make a channel and print the refs of its two ends.
+
+    A ref is a secret and is good for one use within 5 minutes. --save alone prints nothing.
+
+    \b
+    Examples:
+      iii channel create --save backup
+      eval "$(iii channel create --export)"
+    """
+    from iii_cli.commands.channel.create import CreateOrder, create_channel_ends
+
+    create_channel_ends(
+        settings_of(ctx),
+        CreateOrder(buffer=buffer, json=json, export=export, only=only, save=save, force=force),
+    )
+
+
+@channel_app.command(cls=TailCommand)
+def write(
+    ctx: typer.Context,
+    ref: Ref = None,
+    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help="Instead of stdin.")] = None,
+    lines: Lines = False,
+    jsonl: Jsonl = False,
+    no_seal: Annotated[bool, typer.Option("--no-seal", help="Send the bare bytes.")] = False,
+    digest: Annotated[
+        str, typer.Option(metavar="xxh3_128|sha256", help="What the seal promises.")
+    ] = "xxh3_128",
+    size: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Tell the reader how much will come.")
+    ] = None,
+    receipt: Annotated[
+        bool, typer.Option("--receipt", help="Wait until the reader confirms that it has the data.")
+    ] = False,
+    receipt_timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From our close to the receipt. [60s]")
+    ] = None,
+    timeout: Timeout = None,
+    stall_timeout: Stall = None,
+    exit_code: ExitCode = False,
+    progress: Progress = "auto",
+) -> None:
+    """Write stdin, FILEs or the output of COMMAND into a channel.
+
+    A COMMAND that fails aborts the stream, which the reader sees. A producer before a pipe cannot be watched:
+    `false | iii channel write REF` looks like success, `iii channel write REF -- false` does not.
+
+    \b
+    Examples:
+      iii channel write @backup --receipt -- pg_dump db
+      iii channel write @x < big.csv
+    """
+    from iii_cli.commands.channel.write import WriteOptions, write_channel
+
+    write_channel(
+        ctx,
+        WriteOptions(
+            ref=ref,
+            files=files or [],
+            command=tail_of(ctx),
+            lines=lines,
+            jsonl=jsonl,
+            seal=not no_seal,
+            digest=digest,
+            size=size,
+            receipt=receipt,
+            receipt_timeout=receipt_timeout,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            exit_code=exit_code,
+            progress=progress,
+        ),
+    )
+
+
+@channel_app.command()
+def tee(
+    ctx: typer.Context,
+    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="The writers.")],
+    lines: Lines = False,
+    digest: Annotated[
+        str, typer.Option(metavar="xxh3_128|sha256", help="What the seal promises.")
+    ] = "xxh3_128",
+    timeout: Timeout = None,
+    stall_timeout: Stall = None,
+    progress: Progress = "auto",
+) -> None:
+    """Write stdin into several channels at once, each a sealed stream of its own.
+
+    A reader that dies stops none of the others; the exit code and a line say which failed.
+
+    \b
+    Examples:
+      pg_dump db | iii channel tee @here @there
+      tail -f app.log | iii channel tee --lines @one @two
+    """
+    from iii_cli.commands.channel.tee import TeeOptions, tee_channels
+
+    tee_channels(
+        ctx,
+        TeeOptions(
+            refs=refs,
+            lines=lines,
+            digest=digest,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            progress=progress,
+        ),
+    )
+
+
+@channel_app.command(cls=TailCommand)
+def read(
+    ctx: typer.Context,
+    ref: Ref = None,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE|-", help="Instead of stdout; appears when whole."),
+    ] = None,
+    no_clobber: Annotated[bool, typer.Option("--no-clobber", help="Refuse a FILE that exists.")] = False,
+    keep_partial: Annotated[bool, typer.Option("--keep-partial", help="Keep FILE.part on failure.")] = False,
+    lines: Lines = False,
+    text: Annotated[bool, typer.Option("--text", help="Text messages joined as they are.")] = False,
+    jsonl: Jsonl = False,
+    messages: Annotated[
+        str | None,
+        typer.Option(metavar="stderr|drop|FILE", help="Where text messages beside bytes go. [stderr]"),
+    ] = None,
+    require_seal: Annotated[
+        bool,
+        typer.Option(
+            "--require-seal", envvar="III_REQUIRE_SEAL", help="A stream that cannot be verified fails."
+        ),
+    ] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Nothing at all is no failure.")] = False,
+    deliver_partial: Annotated[
+        bool, typer.Option("--deliver-partial", help="COMMAND sees a truncated stream's end too.")
+    ] = False,
+    peer_timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Silence after a beat before the writer counts as gone. [60s]"),
+    ] = None,
+    timeout: Timeout = None,
+    stall_timeout: Stall = None,
+    exit_code: ExitCode = False,
+    progress: Progress = "auto",
+) -> None:
+    """Read a channel to stdout, into FILE or into COMMAND; exit 0 means that every byte arrived.
+
+    A stream that cannot be verified (its writer is not ours) ends with 0 and one line that says so.
+
+    \b
+    Examples:
+      iii channel read @backup -o db.sql
+      iii channel read @x -- tar x
+    """
+    from iii_cli.commands.channel.read import ReadOptions, read_channel
+
+    read_channel(
+        ctx,
+        ReadOptions(
+            ref=ref,
+            command=tail_of(ctx),
+            output=output,
+            no_clobber=no_clobber,
+            keep_partial=keep_partial,
+            lines=lines,
+            text=text,
+            jsonl=jsonl,
+            messages=messages,
+            require_seal=require_seal,
+            allow_empty=allow_empty,
+            deliver_partial=deliver_partial,
+            peer_timeout=peer_timeout,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            exit_code=exit_code,
+            progress=progress,
+        ),
+    )

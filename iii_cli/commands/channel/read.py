@@ -1,0 +1,168 @@
+"""What `iii channel read` does with its options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from iii_cli.client.draining import ReadOrder, read_stream
+from iii_cli.client.limits import Limits
+from iii_cli.client.reader import ChannelReader
+from iii_cli.commands.channel.given_ref import find_ref, mark_used
+from iii_cli.commands.channel.message_door import MessageDoor
+from iii_cli.commands.running import run, tell
+from iii_cli.commands.stream_progress import conclude_read, mode_for, progress_of_read
+from iii_cli.config.quantities import seconds
+from iii_cli.errors import UsageProblem
+from iii_cli.terminal.children import PIPE, spawn
+from iii_cli.terminal.consumer import ConsumerSink
+from iii_cli.terminal.executable import find_command
+from iii_cli.terminal.output import open_output
+from iii_cli.terminal.report import stdout_is_terminal
+from iii_cli.wire.ref import Direction
+from iii_cli.wire.seal import PEER_TIMEOUT, Mode
+from iii_cli.wire.value import Value
+from iii_cli.wire.verdict import Outcome
+from iii_cli.wire.verifying import Verifier
+
+if TYPE_CHECKING:
+    import typer
+
+    from iii_cli.config.refspec import ResolvedRef
+    from iii_cli.terminal.sinks import Sink
+    from iii_cli.wire.verdict import Verdict
+
+__all__ = ("ReadOptions", "read_channel")
+
+
+class ReadOptions(Value):
+    """The options, as typed."""
+
+    ref: str | None
+    command: list[str] | None
+    output: str | None
+    no_clobber: bool
+    keep_partial: bool
+    lines: bool
+    text: bool
+    jsonl: bool
+    messages: str | None
+    require_seal: bool
+    allow_empty: bool
+    deliver_partial: bool
+    peer_timeout: str | None
+    timeout: str | None
+    stall_timeout: str | None
+    exit_code: bool
+    progress: str
+
+
+def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
+    """Check everything local, then read the stream."""
+    to_screen = options.output in (None, "-") and stdout_is_terminal()
+    shown = mode_for(options.progress, shares_terminal=to_screen)
+    mode = _mode(options)
+    peer_timeout = (
+        PEER_TIMEOUT if options.peer_timeout is None else seconds(options.peer_timeout, "--peer-timeout")
+    )
+    limits = Limits(
+        whole=None if options.timeout is None else seconds(options.timeout, "--timeout"),
+        stall=None if options.stall_timeout is None else seconds(options.stall_timeout, "--stall-timeout"),
+    )
+    sink = _sink(options)
+    given, settings = find_ref(ctx, options.ref, Direction.READ, stdin_free=True)
+    verifier = Verifier(
+        require_seal=options.require_seal,
+        allow_empty=options.allow_empty,
+        expect=_expected(mode, options),
+    )
+    with MessageDoor(options.messages, quiet=settings.quiet) as door:
+        order = ReadOrder(
+            reader=ChannelReader(settings.endpoint, given.ref, verifier, peer_timeout=peer_timeout),
+            sink=sink,
+            endpoint=settings.endpoint,
+            mode=mode,
+            limits=limits,
+            message=door.show,
+            deliver_partial=options.deliver_partial,
+        )
+        progress = progress_of_read(shown, settings, order)
+
+        async def read() -> Verdict | None:
+            await _open(order, given, options)
+            async with progress:
+                verdict = await _read(order, options)
+                conclude_read(progress, verdict)
+            return verdict
+
+        verdict = run(read)
+    _remark(verdict, mode)
+
+
+async def _open(order: ReadOrder, given: ResolvedRef, options: ReadOptions) -> None:
+    """Open the ends, the output first: a ref is not spent on an output that cannot be opened."""
+    try:
+        if options.command is None:
+            await order.sink.open()
+        await order.reader.open()
+        mark_used(given)
+    except BaseException:
+        order.sink.discard()  # the file beside FILE
+        raise
+
+
+async def _read(order: ReadOrder, options: ReadOptions) -> Verdict | None:
+    if options.command is None:
+        return await read_stream(order)
+    async with spawn(options.command, stdin=PIPE) as child:
+
+        async def ended_well() -> None:
+            await child.wait()
+            failure = child.failure(pass_on=options.exit_code)
+            if failure is not None:
+                raise failure
+
+        order.sink = ConsumerSink(child)
+        order.beside = order.conclude = ended_well
+        return await read_stream(order)
+
+
+def _sink(options: ReadOptions) -> Sink:
+    if options.command is None:
+        if options.exit_code or options.deliver_partial:
+            raise UsageProblem("--exit-code and --deliver-partial need a COMMAND behind `--`")
+        return open_output(
+            options.output,
+            no_clobber=options.no_clobber,
+            keep_partial=options.keep_partial,
+            text=options.lines or options.text or options.jsonl,
+        )
+    if options.output is not None:
+        raise UsageProblem("either -o FILE or a COMMAND behind `--`")
+    find_command(options.command)
+    return open_output("-")  # stands in until the COMMAND runs
+
+
+def _mode(options: ReadOptions) -> Mode | None:
+    asked = [
+        mode
+        for mode, on in ((Mode.LINES, options.lines), (Mode.TEXT, options.text), (Mode.JSONL, options.jsonl))
+        if on
+    ]
+    if len(asked) > 1:
+        raise UsageProblem("one of --lines, --text and --jsonl is enough")
+    return asked[0] if asked else None
+
+
+def _expected(mode: Mode | None, options: ReadOptions) -> Literal["bytes", "messages"] | None:
+    """What of a foreign stream this reader shows: one that has only the other kind must not end with 0."""
+    if mode in (Mode.LINES, Mode.TEXT):
+        return "messages"
+    return "bytes" if mode is None and options.messages is None else None
+
+
+def _remark(verdict: Verdict | None, mode: Mode | None) -> None:
+    if verdict is None or verdict.outcome is not Outcome.FOREIGN:
+        return
+    tell(verdict.text)
+    if mode in (Mode.LINES, Mode.TEXT) and verdict.figures.bytes:
+        tell(f"{verdict.figures.bytes} bytes beside the messages were not shown; --jsonl shows both")

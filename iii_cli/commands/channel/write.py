@@ -1,0 +1,160 @@
+"""What `iii channel write` does with its options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iii_cli.client.call import create_channel
+from iii_cli.client.identity import new_stream_id
+from iii_cli.client.limits import Limits
+from iii_cli.client.reader import ChannelReader
+from iii_cli.client.receipts import AwaitedReceipt
+from iii_cli.client.sending import WriteOrder, write_stream
+from iii_cli.client.writer import ChannelWriter
+from iii_cli.commands.channel.given_ref import find_ref, mark_used
+from iii_cli.commands.running import run, tell
+from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
+from iii_cli.config.quantities import byte_count, seconds
+from iii_cli.errors import UsageProblem
+from iii_cli.terminal.children import PIPE, spawn
+from iii_cli.terminal.executable import find_command
+from iii_cli.terminal.sources import Source
+from iii_cli.wire.figures import DIGESTS
+from iii_cli.wire.ref import Direction
+from iii_cli.wire.seal import RECEIPT_TIMEOUT, Mode
+from iii_cli.wire.sealing import Sealer
+from iii_cli.wire.value import Value
+
+if TYPE_CHECKING:
+    import typer
+
+
+__all__ = ("WriteOptions", "limits_of", "mode_of", "write_channel")
+
+
+class WriteOptions(Value):
+    """The options, as typed."""
+
+    ref: str | None
+    files: list[str]
+    command: list[str] | None
+    lines: bool
+    jsonl: bool
+    seal: bool
+    digest: str
+    size: str | None
+    receipt: bool
+    receipt_timeout: str | None
+    timeout: str | None
+    stall_timeout: str | None
+    exit_code: bool
+    progress: str
+
+
+def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
+    """Check everything local, then write the stream."""
+    shown = mode_for(options.progress)
+    mode, limits = mode_of(lines=options.lines, jsonl=options.jsonl), limits_of(options)
+    receipt_timeout = (
+        RECEIPT_TIMEOUT
+        if options.receipt_timeout is None
+        else seconds(options.receipt_timeout, "--receipt-timeout")
+    )
+    _check(options)
+    sources = _sources(options)
+    from_stdin = options.command is None and not options.files
+    given, settings = find_ref(ctx, options.ref, Direction.WRITE, stdin_free=not from_stdin)
+    if from_stdin and sources[0].is_terminal:
+        shown = mode_for(options.progress, shares_terminal=True)
+        tell("reading from the terminal; Ctrl-D ends it")
+    endpoint = settings.endpoint
+    receipt, receipt_ref = None, None
+    if options.receipt:
+        receipt_ref, receipt_reader = create_channel(endpoint, 1)
+        receipt = AwaitedReceipt(ChannelReader(endpoint, receipt_reader), receipt_timeout)
+    sealer, size = None, _size(options, sources)
+    if options.seal:
+        promised = size if mode is Mode.BYTES else None
+        sealer = Sealer(new_stream_id(), mode=mode, digest=options.digest, size=promised, receipt=receipt_ref)
+    writers = {"the engine": ChannelWriter(endpoint, given.ref, sealer)}
+    order = WriteOrder(
+        writer=writers["the engine"],
+        sources=sources,
+        mode=mode,
+        limits=limits,
+        receipt=receipt,
+    )
+    progress = progress_of_write(shown, settings, order, writers, size)
+
+    async def write() -> None:
+        await order.writer.open()
+        mark_used(given)
+        async with progress:
+            await _write(order, options)
+            conclude_write(progress, order, writers)
+
+    run(write)
+
+
+async def _write(order: WriteOrder, options: WriteOptions) -> None:
+    if options.command is None:
+        await write_stream(order)
+        return
+    async with spawn(options.command, stdout=PIPE) as child:
+        assert child.stdout is not None
+
+        async def conclude() -> None:
+            await child.wait()
+            failure = child.failure(pass_on=options.exit_code)
+            if failure is not None:
+                raise failure
+
+        order.sources = [child.stdout]
+        order.conclude = conclude
+        await write_stream(order)
+
+
+def _check(options: WriteOptions) -> None:
+    if options.receipt and not options.seal:
+        raise UsageProblem("--receipt needs the seal; leave --no-seal out")
+    if options.digest not in DIGESTS:
+        raise UsageProblem(f"--digest is {' or '.join(DIGESTS)}")
+    if options.command is not None and options.files:
+        raise UsageProblem("either FILEs or a COMMAND behind `--`")
+    if options.exit_code and options.command is None:
+        raise UsageProblem("--exit-code needs a COMMAND behind `--`")
+
+
+def _sources(options: WriteOptions) -> list[Source]:
+    """Open what can be opened, and find the COMMAND, before an end is taken."""
+    if options.command is not None:
+        find_command(options.command)
+        return []
+    if not options.files:
+        return [Source.stdin()]
+    return [Source.stdin() if name == "-" else Source.open_file(name) for name in options.files]
+
+
+def _size(options: WriteOptions, sources: list[Source]) -> int | None:
+    """How much will come, as far as it is known: a hint for the reader."""
+    if options.size is not None:
+        return byte_count(options.size, "--size")
+    sizes = [source.size for source in sources]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if sizes and len(known) == len(sizes) else None
+
+
+def mode_of(*, lines: bool, jsonl: bool, text: bool = False) -> Mode:
+    """The mode that the flags name. Raises UsageProblem for more than one."""
+    asked = [mode for mode, on in ((Mode.LINES, lines), (Mode.TEXT, text), (Mode.JSONL, jsonl)) if on]
+    if len(asked) > 1:
+        raise UsageProblem("one of --lines, --text and --jsonl is enough")
+    return asked[0] if asked else Mode.BYTES
+
+
+def limits_of(options: WriteOptions) -> Limits:
+    """The time limits that the options name."""
+    return Limits(
+        whole=None if options.timeout is None else seconds(options.timeout, "--timeout"),
+        stall=None if options.stall_timeout is None else seconds(options.stall_timeout, "--stall-timeout"),
+    )

@@ -1,0 +1,1 @@
+"""The first command that a newcomer runs."""

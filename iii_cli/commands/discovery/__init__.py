@@ -1,0 +1,1 @@
+"""What is on an engine: its functions, its workers, its traces."""

@@ -1,0 +1,1 @@
+"""The command that looks at the engine, the settings and this machine."""

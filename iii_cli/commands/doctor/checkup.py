@@ -1,0 +1,134 @@
+"""What `iii doctor` does: look at everything at once, print what was found, end as the gravest problem."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from iii_cli.client.checkup import EngineFacts, examine
+from iii_cli.commands.engine.words import is_ours, programs_on_path
+from iii_cli.config.contexts import ContextStore
+from iii_cli.config.files import FolderState, look_at_contexts, look_at_refs
+from iii_cli.config.settings import resolve
+from iii_cli.errors import EngineUnreachable, Failure, LocalProblem, gravest
+from iii_cli.terminal.checklist import print_checklist
+from iii_cli.terminal.installed_completion import InstalledCompletion, installed_completion
+from iii_cli.terminal.report import print_json
+from iii_cli.terminal.system_limits import SystemLimits, system_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iii_cli.config.settings import GlobalFlags, Settings
+
+__all__ = ("Facts", "Program", "examine_everything")
+
+PATIENCE = 4.5  # seconds for all probes together
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program called iii on PATH."""
+
+    path: str
+    ours: bool
+
+
+@dataclass(slots=True)
+class Facts:
+    """All that was found out. `late` names the probes that did not end in time."""
+
+    settings: Settings | None = None
+    failures: list[Failure] = field(default_factory=list)
+    engine: EngineFacts = field(default_factory=EngineFacts)
+    programs: list[Program] = field(default_factory=list)
+    second_name: str | None = None  # where iii-cli is on PATH
+    contexts: FolderState = field(default_factory=FolderState)
+    refs: FolderState = field(default_factory=FolderState)
+    limits: SystemLimits = SystemLimits()  # noqa: RUF009 - a value, which cannot change
+    completion: InstalledCompletion = InstalledCompletion()  # noqa: RUF009
+    late: list[str] = field(default_factory=list)
+
+
+def examine_everything(flags: GlobalFlags, *, as_json: bool) -> None:
+    """Print the findings. Raises the gravest Failure among them once they are printed."""
+    from iii_cli.commands.doctor.document import document
+    from iii_cli.commands.doctor.findings import findings
+
+    facts = Facts()
+    try:
+        facts.settings = resolve(flags, os.environ, ContextStore())
+    except Failure as failure:
+        facts.failures.append(failure)
+    _probe(facts)
+    for folder in (facts.contexts, facts.refs):
+        facts.failures += folder.problems
+    if facts.engine.failure is not None:
+        facts.failures.append(facts.engine.failure)
+    found = findings(facts)
+    if as_json:
+        print_json(document(facts, found))
+    else:
+        print_checklist(found)
+    if facts.failures:
+        raise gravest(facts.failures)
+
+
+def _probe(facts: Facts) -> None:
+    probes: dict[str, Callable[[], object]] = {
+        "programs": lambda: _look_at_programs(facts),
+        "contexts": lambda: setattr(facts, "contexts", look_at_contexts()),
+        "saved refs": lambda: setattr(facts, "refs", look_at_refs()),
+        "completion": lambda: setattr(facts, "completion", installed_completion(os.environ, sys.prefix)),
+    }
+    facts.limits = system_limits()
+    settings, engine = facts.settings, EngineFacts()
+    if settings is not None:
+        probes["engine"] = lambda: examine(settings.endpoint, engine)
+    facts.late = _side_by_side(probes)
+    facts.engine = engine
+    if settings is not None and "engine" in facts.late:
+        where = settings.endpoint.address
+        late = EngineUnreachable(
+            f"no answer from {where} within {PATIENCE:g} s", hint="does its name resolve?"
+        )
+        facts.engine = EngineFacts(failure=late)
+    elif facts.late:
+        facts.failures.append(LocalProblem(f"looking at {', '.join(facts.late)} took too long"))
+
+
+def _side_by_side(probes: dict[str, Callable[[], object]]) -> list[str]:
+    """Run each in a thread of its own, and name those that PATIENCE was too short for.
+
+    Those are left behind: neither the resolver nor a file system that hangs can be told to stop.
+    """
+    bugs: list[Exception] = []
+
+    def guarded(probe: Callable[[], object]) -> None:
+        try:
+            probe()
+        except Exception as bug:
+            bugs.append(bug)
+
+    deadline = time.monotonic() + PATIENCE
+    threads = {
+        name: threading.Thread(target=guarded, args=(probe,), daemon=True) for name, probe in probes.items()
+    }
+    for thread in threads.values():
+        thread.start()
+    for thread in threads.values():
+        thread.join(max(deadline - time.monotonic(), 0))
+    if bugs:
+        raise bugs[0]
+    return [name for name, thread in threads.items() if thread.is_alive()]
+
+
+def _look_at_programs(facts: Facts) -> None:
+    import shutil
+
+    facts.programs = [Program(path, is_ours(path)) for path in programs_on_path()]
+    facts.second_name = shutil.which("iii-cli")

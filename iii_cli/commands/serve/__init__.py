@@ -1,0 +1,1 @@
+"""The command that makes a Unix filter a function."""

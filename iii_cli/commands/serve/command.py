@@ -1,0 +1,154 @@
+"""`iii serve NAME -- COMMAND...`."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Literal
+
+import typer
+
+from iii_cli.commands.running import run, settings_of
+from iii_cli.commands.tail import NeedsTail, tail_of
+from iii_cli.config.quantities import seconds
+from iii_cli.errors import LocalProblem, UsageProblem
+
+__all__ = ("serve_app",)
+
+serve_app = typer.Typer()
+
+GRACE = "5s"
+SHUTDOWN = "10s"
+
+
+@serve_app.command(name="serve", cls=NeedsTail)
+def serve_command(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The function's id, such as text::gzip.")],
+    stdin: Annotated[
+        str,
+        typer.Option(metavar="ref|json|none", help="ref: the channel at `stdin`; json: the payload; none."),
+    ] = "ref",
+    stdout: Annotated[
+        str, typer.Option(metavar="ref|result", help="ref: the channel at `stdout`; result: into the result.")
+    ] = "ref",
+    require_seal: Annotated[
+        bool, typer.Option("--require-seal", envvar="III_REQUIRE_SEAL", help="Refuse unsealed input.")
+    ] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Take unsealed empty input.")] = False,
+    max_parallel: Annotated[
+        int | None, typer.Option(metavar="N", help="Run so many at once; more wait, 64 at most. [CPUs]")
+    ] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Limit for one run. [none]")] = None,
+    grace: Annotated[str, typer.Option(metavar="TIME", help="Between SIGTERM and SIGKILL.")] = GRACE,
+    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Run COMMAND there.")] = None,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="What the function is for.")] = None,
+    schema: Annotated[str | None, typer.Option(metavar="FILE", help="JSON Schema of the payload.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Answer one call and end.")] = False,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Wait for the name while another worker has it.")
+    ] = False,
+    shutdown_timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="How long running calls may go on after SIGTERM.")
+    ] = SHUTDOWN,
+) -> None:
+    """Make any Unix filter a function: COMMAND runs once for each call.
+
+    Input comes from the channel that the payload names at `stdin`, output goes to the one at `stdout`.
+    Nothing of a payload reaches COMMAND's arguments or environment. Input that was cut never looks like its
+    end, and a COMMAND that fails aborts its output.
+
+    \b
+    Examples:
+      iii serve text::gzip -- gzip -9
+      iii serve json::keys --stdin json --stdout result -- jq keys
+    """
+    from iii_cli.client.filter import FilterOptions
+    from iii_cli.commands.filter_command import FilterCommand
+    from iii_cli.commands.serve.schema import described, request_schema, response_schema
+    from iii_cli.commands.serve.serving import ServeOrder, serve_function
+
+    source, target = _choice(stdin, "--stdin", _SOURCES), _choice(stdout, "--stdout", _TARGETS)
+    _check_name(name)
+    options = FilterOptions(
+        stdin=source,
+        stdout=target,
+        require_seal=require_seal,
+        allow_empty=allow_empty,
+        max_parallel=_parallel(max_parallel),
+        timeout=None if timeout is None else seconds(timeout, "--timeout"),
+    )
+    if cwd is not None and not os.path.isdir(cwd):
+        raise LocalProblem(f"--cwd: no folder {cwd}")
+    argv = tail_of(ctx) or []
+    if not argv:
+        raise UsageProblem("no COMMAND", hint=f"write it behind `--`: iii serve {name} -- COMMAND")
+    command = FilterCommand(
+        argv,
+        cwd=cwd,
+        grace=seconds(grace, "--grace") or 0.0,
+        show=_show,
+    )
+    request = request_schema(options) if schema is None else _schema(schema)
+    settings = settings_of(ctx)
+    order = ServeOrder(
+        settings=settings,
+        name=name,
+        command=command,
+        options=options,
+        description=description or described(argv[0], options),
+        request_format=request,
+        response_format=response_schema(options),
+        once=once,
+        standby=standby,
+        shutdown_timeout=seconds(shutdown_timeout, "--shutdown-timeout"),
+    )
+    run(serve_function, order)
+
+
+_SOURCES: tuple[Literal["ref", "json", "none"], ...] = ("ref", "json", "none")
+_TARGETS: tuple[Literal["ref", "result"], ...] = ("ref", "result")
+
+
+def _show(line: str) -> None:
+    """What COMMAND says on its stderr. It may repeat what a stranger sent."""
+    from iii_cli.terminal.talk import talk
+    from iii_cli.terminal.text import clean
+
+    if not talk.quiet:
+        talk.stderr.write(f"{clean(line) if talk.stderr.is_terminal else line}\n")
+
+
+def _choice(word: str, option: str, allowed: tuple[Any, ...]) -> Any:
+    if word not in allowed:
+        raise UsageProblem(f"{option} is {', '.join(allowed[:-1])} or {allowed[-1]}")
+    return word
+
+
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise UsageProblem("NAME is blank")
+    if name.startswith("engine::"):
+        raise UsageProblem("names that begin with engine:: are the engine's own")
+
+
+def _parallel(asked: int | None) -> int:
+    if asked is None:
+        return max(4, os.cpu_count() or 4)
+    if asked < 1:
+        raise UsageProblem("--max-parallel is at least 1")
+    return asked
+
+
+def _schema(path: str) -> dict[str, Any]:
+    import json
+
+    try:
+        with open(path, "rb") as file:
+            schema = json.load(file)
+    except OSError as error:
+        raise LocalProblem(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise LocalProblem(f"--schema: {path} is not JSON") from None
+    if not isinstance(schema, dict):
+        raise LocalProblem(f"--schema: {path} is not a JSON Schema, which is an object")
+    return schema

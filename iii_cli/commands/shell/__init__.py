@@ -1,0 +1,1 @@
+"""What a shell and `man` want to know of the command tree."""

@@ -1,0 +1,134 @@
+"""`iii trigger --each`: a call for each line of JSON on stdin, a line of JSON for each answer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, final
+
+from iii_cli.client.each import EachOrder, EachTotals, call_each
+from iii_cli.commands.running import run, tell
+from iii_cli.errors import Failure, UsageProblem
+from iii_cli.terminal.progress import FIRST_SECONDS, MARGIN, TICK_SECONDS, ProgressMode, progress_mode
+from iii_cli.terminal.sinks import StdoutSink
+from iii_cli.terminal.sources import Source
+from iii_cli.terminal.talk import talk
+from iii_cli.terminal.text import ellipsis, escape_json
+from iii_cli.wire.payload import parse_document
+
+if TYPE_CHECKING:
+    from iii_cli.commands.trigger.order import Invocation, TriggerOptions
+    from iii_cli.wire.frames import Buffer
+
+__all__ = ("call_for_each",)
+
+
+def call_for_each(invocation: Invocation, options: TriggerOptions) -> None:
+    """Make all the calls. Raises Failure (1) if one of them failed, and as `call_each`."""
+    source = Source.stdin()
+    totals = EachTotals()
+    order = EachOrder(
+        endpoint=invocation.settings.endpoint,
+        function_id=invocation.function_id,
+        source=source,
+        sink=_Lines(),
+        payload_of=_merging(invocation.payload),
+        parallel=options.parallel or 1,
+        timeout=invocation.timeout,
+        fail_fast=options.fail_fast,
+        namespace=invocation.namespace,
+        metadata=invocation.metadata,
+        traceparent=invocation.traceparent,
+    )
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    shown = _Shown(progress_mode(options.streams.progress, data_on_terminal=on_terminal), totals)
+    if source.is_terminal:
+        tell("reading from the terminal, a JSON document a line; Ctrl-D ends it")
+    try:
+        run(_call_and_show, order, totals, shown)
+    finally:
+        source.close()
+    shown.conclude()
+    if totals.failed:
+        raise Failure(f"{totals.failed:,} of {totals.done:,} calls failed")
+
+
+async def _call_and_show(order: EachOrder, totals: EachTotals, shown: _Shown) -> None:
+    import anyio
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(shown.run)
+        await call_each(order, totals)
+        tasks.cancel_scope.cancel()
+
+
+def _merging(typed: dict[str, Any]) -> Any:
+    """What makes the payload of a line: its JSON, with the typed pairs over it."""
+
+    def payload_of(line: bytes) -> Any:
+        document = parse_document(line, "stdin")
+        if not typed:
+            return document
+        if not isinstance(document, dict):
+            raise UsageProblem("a line must be an object when combined with key=value")
+        return document | typed
+
+    return payload_of
+
+
+@final
+class _Lines:
+    """stdout; a terminal gets nothing that moves its cursor."""
+
+    def __init__(self) -> None:
+        self._sink = StdoutSink()
+
+    async def write(self, chunk: Buffer) -> None:
+        if self._sink.is_terminal:
+            chunk = escape_json(bytes(chunk).decode()).encode()
+        await self._sink.write(chunk)
+
+
+@final
+class _Shown:
+    """The progress of many calls, as `terminal.progress` shows that of bytes."""
+
+    def __init__(self, mode: ProgressMode, totals: EachTotals) -> None:
+        self._mode = mode
+        self._totals = totals
+        self._began = time.monotonic()
+        if mode is ProgressMode.JSON:
+            talk.configure(as_json=True)
+
+    async def run(self) -> None:
+        """Show it again and again."""
+        import anyio
+
+        if self._mode is ProgressMode.OFF:
+            return
+        await anyio.sleep(FIRST_SECONDS)
+        while True:
+            self._show()
+            await anyio.sleep(max(self._mode.value, TICK_SECONDS))
+
+    def conclude(self) -> None:
+        """One line at the end."""
+        talk.draw()
+        facts = {"calls": self._totals.done, "failed": self._totals.failed}
+        talk.facts.update(seconds=round(time.monotonic() - self._began, 3), **facts)
+        if self._mode in (ProgressMode.BAR, ProgressMode.PLAIN):
+            talk.notice(self._line())
+
+    def _show(self) -> None:
+        if self._mode is ProgressMode.BAR:
+            talk.draw(ellipsis(self._line(), talk.stderr.columns - MARGIN))
+        elif self._mode is ProgressMode.JSON:
+            facts = {"calls": self._totals.done, "failed": self._totals.failed}
+            talk.event("progress", facts | {"seconds": round(time.monotonic() - self._began, 3)})
+        else:
+            talk.notice(self._line())
+
+    def _line(self) -> str:
+        totals, seconds = self._totals, time.monotonic() - self._began
+        rate = totals.done / seconds if seconds else 0.0
+        return f"{totals.done:,} calls in {seconds:.1f} s, {rate:,.0f}/s, {totals.failed:,} failed"

@@ -1,0 +1,122 @@
+"""The streams of a trigger, from the options to the lanes of the client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, final
+
+from iii_cli.client.draining import ReadOrder
+from iii_cli.client.identity import new_stream_id
+from iii_cli.client.lanes import InLane, OutLane, frame_bytes
+from iii_cli.client.reader import ChannelReader
+from iii_cli.client.writer import ChannelWriter
+from iii_cli.errors import UsageProblem
+from iii_cli.wire.seal import Mode
+from iii_cli.wire.sealing import Sealer
+from iii_cli.wire.verifying import Verifier
+
+if TYPE_CHECKING:
+    from iii_cli.client.caller import Caller
+    from iii_cli.client.draining import ByteSink
+    from iii_cli.commands.channel.message_door import MessageDoor
+    from iii_cli.commands.stream_specs import StreamSpec
+    from iii_cli.commands.trigger.ends import SourceEnd, TargetEnd
+    from iii_cli.commands.trigger.order import StreamOptions
+    from iii_cli.wire.address import Endpoint
+    from iii_cli.wire.ref import ChannelRef
+
+__all__ = ("LaneMaker",)
+
+BUFFER = 16  # messages of at most 1 MiB: what a channel whose writer is ours may hold (design.md section 4)
+
+
+@final
+class LaneMaker:
+    """Makes lanes that share their options."""
+
+    def __init__(
+        self, endpoint: Endpoint, streams: StreamOptions, door: MessageDoor, traceparent: str | None
+    ) -> None:
+        """Raises UsageProblem for options that cannot be meant."""
+        if streams.buffer is not None and not 1 <= streams.buffer <= 1024:
+            raise UsageProblem("--buffer is a number of messages from 1 to 1024")
+        self._endpoint = endpoint
+        self._streams = streams
+        self._door = door
+        self._traceparent = traceparent  # so that the engine knows whose channels they are
+        self._mode = _mode(streams)
+
+    async def in_lane(self, caller: Caller, spec: StreamSpec, source: SourceEnd) -> InLane:
+        """A channel that we write. Raises as `Caller.create_channel`."""
+        buffer = BUFFER if self._streams.buffer is None else self._streams.buffer
+        mode = Mode.BYTES if self._mode in (None, Mode.TEXT) else self._mode
+        writer, reader = await caller.create_channel(buffer, traceparent=self._traceparent)
+        sealed = mode is Mode.BYTES if self._streams.seal is None else self._streams.seal
+        size = source.size if mode is Mode.BYTES else None
+        sealer = Sealer(new_stream_id(), mode=mode, size=size) if sealed else None
+        return InLane(
+            label=spec.label,
+            theirs=reader,
+            writer=ChannelWriter(self._endpoint, writer, sealer),
+            supply=source.supply,
+            mode=mode,
+            longest_frame=frame_bytes(buffer),
+        )
+
+    async def out_lane(self, caller: Caller, spec: StreamSpec, target: TargetEnd) -> OutLane:
+        """A channel that we read. Raises as `Caller.create_channel`."""
+        writer, reader = await caller.create_channel(self._streams.buffer, traceparent=self._traceparent)
+        return self.lane_of(spec, target, theirs=writer, ours=reader)
+
+    def lane_of(
+        self,
+        spec: StreamSpec,
+        target: TargetEnd,
+        *,
+        theirs: ChannelRef,
+        ours: ChannelRef,
+        expected_bytes: int | None = None,
+    ) -> OutLane:
+        """A channel that is there already, which we read."""
+        verifier = Verifier(
+            require_seal=self._streams.require_seal,
+            allow_empty=self._streams.allow_empty or expected_bytes == 0,
+            expect=self._expected(),
+        )
+        reader = ChannelReader(self._endpoint, ours, verifier)
+
+        def order(sink: ByteSink) -> ReadOrder:
+            return ReadOrder(
+                reader=reader,
+                sink=sink,
+                endpoint=self._endpoint,
+                mode=self._mode,
+                message=self._door.show,
+            )
+
+        return OutLane(
+            label=spec.label,
+            theirs=theirs,
+            reader=reader,
+            demand=target.demand,
+            order=order,
+            ready=target.ready,
+            dismiss=target.dismiss,
+            expected_bytes=expected_bytes,
+        )
+
+    def _expected(self) -> Literal["bytes", "messages"] | None:
+        """As in `channel read`: a foreign stream of the other kind must not end with 0."""
+        if self._mode in (Mode.LINES, Mode.TEXT):
+            return "messages"
+        return "bytes" if self._mode is None and self._streams.messages is None else None
+
+
+def _mode(streams: StreamOptions) -> Mode | None:
+    asked = [
+        mode
+        for mode, on in ((Mode.LINES, streams.lines), (Mode.TEXT, streams.text), (Mode.JSONL, streams.jsonl))
+        if on
+    ]
+    if len(asked) > 1:
+        raise UsageProblem("one of --lines, --text and --jsonl is enough")
+    return asked[0] if asked else None
