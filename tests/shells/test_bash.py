@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from iii_cli.commands.root import TREE
 from tests.pipes.program import III, Program
 from tests.shells.interactive import COMPLETIONS, needs
 from tests.shells.world import world
@@ -71,7 +72,7 @@ def replies(iii: Program, line: str, *, split: bool) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("iii ", "channel trigger serve functions workers trace ref context engine demo completion help"),
+        ("iii ", " ".join(word for word, leaf in TREE.items() if leaf.line)),
         ("iii cha", "channel"),
         ("iii-cli cha", "channel"),
         ("iii -q --url ws://x:1 functions ", "ls info wait"),
