@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.commands.reference import commands
+from iii_cli.commands.shell.reference import commands
 from tests.examples.world import World, a_home, around, skip_without_what_it_needs
 
 if TYPE_CHECKING:
