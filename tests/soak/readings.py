@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ("Reading", "children_of", "read_process", "slope")
+__all__ = ("Reading", "children_of", "growth", "read_process", "slope")
 
 
 class Reading(NamedTuple):
@@ -37,8 +37,8 @@ def children_of(pid: int) -> list[int]:
 
 
 def slope(readings: list[Reading]) -> float:
-    """Bytes of resident memory a second: the line that fits the second half best."""
-    half = readings[len(readings) // 2 :]
+    """Bytes of resident memory a second: the line of least squares through the second half."""
+    half = _second_half(readings)
     if len(half) < 2:
         return 0.0
     middle_x = sum(reading.seconds for reading in half) / len(half)
@@ -46,3 +46,13 @@ def slope(readings: list[Reading]) -> float:
     spread = sum((reading.seconds - middle_x) ** 2 for reading in half)
     common = sum((reading.seconds - middle_x) * (reading.resident - middle_y) for reading in half)
     return common / spread if spread else 0.0
+
+
+def growth(readings: list[Reading]) -> float:
+    """Bytes that this line rises by in the second half."""
+    half = _second_half(readings)
+    return slope(readings) * (half[-1].seconds - half[0].seconds)
+
+
+def _second_half(readings: list[Reading]) -> list[Reading]:
+    return readings[len(readings) // 2 :]

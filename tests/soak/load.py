@@ -1,0 +1,156 @@
+"""Mixed load by the installed `iii`, everything of it checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import threading
+    from collections import Counter
+    from collections.abc import Callable
+
+    from tests.pipes.program import Program
+
+__all__ = ("Load",)
+
+LIMIT = 120.0  # seconds for one command: the machine does other things, too
+PAUSE = 0.2  # between two of them, for the same reason
+
+
+class Load:
+    """One lane of work."""
+
+    def __init__(self, iii: Program, number: int, seed: int, counts: Counter[str]) -> None:
+        self.iii = iii
+        self.number = number
+        self.random = random.Random(seed * 1000 + number)
+        self.counts = counts
+        self.kinds: list[Callable[[], None]] = [
+            *(self.stream, self.stream, self.call, self.filtered, self.copied, self.lines, self.echoes),
+            *(self.dying_writer, self.dying_reader, self.dying_serve, self.refused, self.unread),
+        ]
+
+    def run(self, stopped: threading.Event) -> None:
+        """Work until told to stop. Raises AssertionError, and stops the others."""
+        try:
+            while not stopped.wait(PAUSE):
+                kind = self.random.choice(self.kinds)
+                kind()
+                self.counts[kind.__name__] += 1
+        finally:
+            stopped.set()
+
+    def data(self) -> bytes:
+        size = self.random.choice([0, 1, 100, 65_536, 1 << 20, self.random.randrange(8 << 20)])
+        self.counts["bytes"] += size
+        return self.random.randbytes(size)
+
+    def stream(self) -> None:
+        """A sealed stream with a receipt, into a file."""
+        writer, reader = self.iii.channel()
+        out = self.iii.home / f"out{self.number}"
+        data = self.data()
+        reading = self.iii.start("channel", "read", reader, "-o", str(out))
+        done = self.iii.run("channel", "write", writer, "--receipt", stdin=data, limit=LIMIT)
+        assert done.returncode == 0, done.stderr
+        _, err = reading.communicate(timeout=LIMIT)
+        assert reading.returncode == 0, err
+        assert hashlib.sha256(out.read_bytes()).digest() == hashlib.sha256(data).digest()
+        out.unlink()
+
+    def lines(self) -> None:
+        writer, reader = self.iii.channel()
+        text = "".join(f"{self.random.getrandbits(64):x}\n" for _ in range(2000)).encode()
+        reading = self.iii.start("channel", "read", reader)
+        self.iii.ok("channel", "write", writer, "--lines", stdin=text)
+        assert reading.communicate(timeout=LIMIT)[0] == text
+        assert reading.returncode == 0
+
+    def call(self) -> None:
+        number = self.random.getrandbits(50)
+        answer = self.iii.ok("trigger", "soak::echo", f"number={number}")
+        assert json.loads(answer) == {"number": number}
+
+    def echoes(self) -> None:
+        """Many calls over one connection."""
+        numbers = [self.random.getrandbits(50) for _ in range(300)]
+        lines = "".join(f'{{"number":{number}}}\n' for number in numbers).encode()
+        answers = self.iii.ok("trigger", "soak::echo", "--each", "-P", "8", stdin=lines)
+        assert sorted(json.loads(line)["result"]["number"] for line in answers.splitlines()) == sorted(
+            numbers
+        )
+
+    def filtered(self) -> None:
+        self._through("soak::cat")
+
+    def copied(self) -> None:
+        self._through("soak::copy")
+
+    def _through(self, function: str) -> None:
+        data = self.data()
+        words = ("trigger", function, "--in", "stdin=-", "--out", "stdout=-", "--timeout", f"{LIMIT:g}")
+        done = self.iii.run(*words, stdin=data, limit=LIMIT)
+        assert (done.returncode, done.stdout == data) == (0, True), done.stderr
+
+    def dying_writer(self) -> None:
+        writer, reader = self.iii.channel()
+        reading = self.iii.start("channel", "read", reader)
+        writing = self.iii.start("channel", "write", writer, "/dev/zero")
+        assert reading.stdout is not None
+        reading.stdout.read(1 << 20)
+        writing.kill()
+        writing.communicate()
+        assert reading.communicate(timeout=LIMIT) is not None
+        assert reading.returncode == 7
+
+    def dying_reader(self) -> None:
+        writer, reader = self.iii.channel()
+        reading = self.iii.start("channel", "read", reader)
+        writing = self.iii.start("channel", "write", writer, "/dev/zero")
+        assert reading.stdout is not None
+        reading.stdout.read(1 << 20)
+        reading.send_signal(self.random.choice([signal.SIGKILL, signal.SIGTERM]))
+        reading.communicate(timeout=LIMIT)
+        writing.communicate(timeout=LIMIT)
+        assert writing.returncode == 9
+
+    def dying_serve(self) -> None:
+        """A serve that is killed in the middle of a call, and one that comes after it."""
+        name = f"soak::mortal{self.number}"
+        for killed in (True, False):
+            serving = self.iii.start("serve", name, "--", "cat", stderr=subprocess.DEVNULL)
+            self.iii.ok("functions", "wait", name, "--timeout", "20s")
+            if not killed:
+                self._through(name)
+                serving.terminate()
+                assert serving.wait(LIMIT) == 0
+            else:
+                calling = self.iii.start(
+                    "trigger", name, "--in", "stdin=/dev/zero", "--out", "stdout=/dev/null"
+                )
+                time.sleep(self.random.uniform(0, 1))
+                serving.kill()
+                serving.wait()
+                calling.communicate(timeout=LIMIT)
+                assert calling.returncode in (1, 3, 5, 7, 9), calling.returncode
+            serving.communicate()
+
+    def refused(self) -> None:
+        assert self.iii.run("channel", "read", "iii:read:no:no").returncode == 5
+        assert self.iii.run("trigger", "no::such").returncode == 5
+
+    def unread(self) -> None:
+        """A reader that leaves after the first bytes, behind a pipe."""
+        done = self.iii.shell(
+            f"iii channel create --save u{self.number} --force\n"
+            f"head -c 3M /dev/zero | iii channel write @u{self.number} 2>/dev/null &\n"
+            f"iii channel read @u{self.number} | head -c 1 | wc -c; wait",
+            limit=LIMIT,
+        )
+        assert done.stdout.strip() == b"1", done.stderr
