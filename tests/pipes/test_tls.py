@@ -84,6 +84,36 @@ def test_the_name_in_the_certificate_counts(tmp_path: Path, engine_url: str, aut
 
 
 @pytest.mark.ci
+@pytest.mark.parametrize(
+    ("begins", "ends", "said"),
+    [
+        ("20200101000000Z", "20200201000000Z", "expired"),
+        ("20990101000000Z", "20990201000000Z", "not yet valid"),
+    ],
+    ids=["expired", "not yet valid"],
+)
+def test_a_certificate_has_its_time(
+    tmp_path: Path, engine_url: str, authority: Authority, begins: str, ends: str, said: str
+) -> None:
+    trust = ("--cacert", str(authority.file))
+    with tls_proxy(engine_url, authority.sign_for(begins, begins, ends, *LOCAL)) as url:
+        for words in (PATHS["one line"], PATHS["serve"], PATHS["write"]):
+            refused(Program(tmp_path, url).run(*trust, *words), 3, "is not trusted", said)
+
+
+@pytest.mark.ci
+def test_a_certificate_that_vouches_for_itself(tmp_path: Path, engine_url: str, authority: Authority) -> None:
+    """Not trusted, unless it is the very one that was named."""
+    certificate, key = authority.self_signed("itself", *LOCAL)
+    with tls_proxy(engine_url, (certificate, key)) as url:
+        iii = Program(tmp_path, url)
+        for words in (PATHS["one line"], PATHS["serve"], PATHS["read"]):
+            refused(iii.run(*words), 3, "is not trusted", "self-signed")
+            refused(iii.run("--cacert", str(authority.file), *words), 3, "is not trusted")
+        iii.ok(*PATHS["one line"], "--cacert", str(certificate))
+
+
+@pytest.mark.ci
 def test_a_gateway_that_wants_a_certificate_of_ours(
     tmp_path: Path, engine_url: str, authority: Authority, certificate: tuple[Path, Path]
 ) -> None:

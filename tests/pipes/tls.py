@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 __all__ = ("OPENSSL", "Authority", "tls_proxy")
 
 OPENSSL = shutil.which("openssl")
+CA_SETTINGS = """
+[ca]
+default_ca = here
+[here]
+database = index.txt
+serial = serial
+new_certs_dir = .
+default_md = sha256
+policy = any
+unique_subject = no
+copy_extensions = copy
+[any]
+commonName = supplied
+"""
 
 
 class Authority:
@@ -39,6 +53,30 @@ class Authority:
         self._openssl(
             *("req", "-x509", *self._new_key(key), "-subj", f"/CN={name}", *extra, *authority),
             *("-out", str(certificate)),
+        )
+        return certificate, key
+
+    def self_signed(self, name: str, *alternatives: str) -> tuple[Path, Path]:
+        """The files of a certificate that vouches for itself, and of its key."""
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        extra = ("-addext", f"subjectAltName={','.join(alternatives)}")
+        self._openssl(
+            *("req", "-x509", *self._new_key(key), "-subj", f"/CN={name}", *extra, "-out", str(certificate))
+        )
+        return certificate, key
+
+    def sign_for(self, name: str, begins: str, ends: str, *alternatives: str) -> tuple[Path, Path]:
+        """The same as `sign`, for a time such as 20200101000000Z to 20200201000000Z."""
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        request, settings = self.folder / f"{name}.csr", self.folder / "ca.cnf"
+        settings.write_text(CA_SETTINGS)
+        (self.folder / "index.txt").touch()
+        extra = ("-addext", f"subjectAltName={','.join(alternatives)}")
+        self._openssl("req", *self._new_key(key), "-subj", f"/CN={name}", *extra, "-out", str(request))
+        self._openssl(
+            *("ca", "-batch", "-config", str(settings), "-rand_serial", "-in", str(request)),
+            *("-cert", str(self.file), "-keyfile", str(self._key), "-out", str(certificate)),
+            *("-startdate", begins, "-enddate", ends),
         )
         return certificate, key
 

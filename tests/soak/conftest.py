@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-MARGIN = 600  # seconds beyond the load
+MARGIN = 1200  # seconds beyond the load
 
 
 def _minutes(config: pytest.Config) -> float:

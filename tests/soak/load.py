@@ -121,25 +121,36 @@ class Load:
         assert writing.returncode == 9
 
     def dying_serve(self) -> None:
-        """A serve that is killed in the middle of a call, and one that comes after it."""
+        """A serve that is killed in the middle of a stream, one that is killed at any moment of a call, and
+        one that comes after them.
+        """
         name = f"soak::mortal{self.number}"
-        for killed in (True, False):
-            serving = self.iii.start("serve", name, "--", "cat", stderr=subprocess.DEVNULL)
-            self.iii.ok("functions", "wait", name, "--timeout", "20s")
-            if not killed:
-                self._through(name)
-                serving.terminate()
-                assert serving.wait(LIMIT) == 0
-            else:
-                calling = self.iii.start(
-                    "trigger", name, "--in", "stdin=/dev/zero", "--out", "stdout=/dev/null"
-                )
-                time.sleep(self.random.uniform(0, 1))
-                serving.kill()
-                serving.wait()
-                calling.communicate(timeout=LIMIT)
-                assert calling.returncode in (1, 3, 5, 7, 9), calling.returncode
-            serving.communicate()
+        serving = self._serve(name)
+        calling = self.iii.start("trigger", name, "--in", "stdin=/dev/zero", "--out", "stdout=-")
+        assert calling.stdout is not None
+        calling.stdout.read(1 << 20)
+        serving.kill()
+        self._fails(serving, calling, 1, 3, 5, 7, 9)
+        serving = self._serve(name)
+        calling = self.iii.start("trigger", name, "--in", "stdin=/dev/null", "--out", "stdout=/dev/null")
+        time.sleep(self.random.uniform(0, 0.7))
+        serving.kill()
+        self._fails(serving, calling, 0, 1, 3, 5, 7, 9)
+        serving = self._serve(name)
+        self._through(name)
+        serving.terminate()
+        serving.communicate(timeout=LIMIT)
+        assert serving.returncode == 0
+
+    def _serve(self, name: str) -> subprocess.Popen[bytes]:
+        serving = self.iii.start("serve", name, "--", "cat", stderr=subprocess.DEVNULL)
+        self.iii.ok("functions", "wait", name, "--timeout", "20s")
+        return serving
+
+    def _fails(self, serving: subprocess.Popen[bytes], calling: subprocess.Popen[bytes], *codes: int) -> None:
+        calling.communicate(timeout=LIMIT)
+        assert calling.returncode in codes, calling.returncode
+        serving.communicate(timeout=LIMIT)
 
     def refused(self) -> None:
         assert self.iii.run("channel", "read", "iii:read:no:no").returncode == 5

@@ -115,7 +115,6 @@ def test_mixed_load_leaves_nothing_behind(
             stopped.set()
         for lane_done in working:
             lane_done.result()
-    time.sleep(2)  # the engine tidies up twice a second
     for one in watched:
         one.end()
     print("\n", dict(counts), *(one.report() for one in watched), sep="\n")
