@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ("Snapshot", "bar_line", "event_fields", "plain_line", "summary_line")
 
 BAR_WIDEST, BAR_WANTED, BAR_NARROWEST = 40, 12, 10  # columns; fewer show no more than the percentage does
-INDISPENSABLE = 3  # figures that a bar does not push aside: volume, rate, percentage
+WANTED = 4  # figures that a bar does not push aside: volume, rate, percentage, ETA
 LABEL_WIDEST = 20
 # What is said of an end, and how it is said where a line is short.
 SHORT_WORDS = {
@@ -106,12 +106,15 @@ def bar_line(now: Snapshot, columns: int, draw: DrawBar, *, label_width: int = 0
 def _drawn(now: Snapshot, columns: int, draw: DrawBar) -> str:
     if now.waiting is not None:
         return _waiting_line(now, columns)
-    parts = [f"{_volume(now):>{8 + len(_of_total(now))}}", *_figures(now, steady=True)]
+    volume, figures = f"{volume_text(now.moved):>8}", _figures(now, steady=True)
     if now.fraction is None:
-        return _joined(parts, columns)
-    line = _joined(parts, columns - BAR_WANTED - 2, keep=INDISPENSABLE)
-    width = min(BAR_WIDEST, columns - width_of(line) - 2)
-    return f"{draw(now.fraction, width)}  {line}" if width >= BAR_NARROWEST else _joined(parts, columns)
+        return _joined([volume, *figures], columns)
+    whole, brief = [volume + _of_total(now), *figures], [volume, *figures]
+    for parts, bar in ((whole, BAR_WANTED), (brief, BAR_NARROWEST)):
+        if len("  ".join(parts[:WANTED])) + 2 + bar <= columns:
+            line = _joined(parts, columns - 2 - bar)
+            return f"{draw(now.fraction, min(BAR_WIDEST, columns - 2 - len(line)))}  {line}"
+    return _joined(brief, columns)
 
 
 def _waiting_line(now: Snapshot, columns: int) -> str:
@@ -174,8 +177,7 @@ def _figures(now: Snapshot, *, steady: bool = False) -> list[str]:
     return [rate, *percent, *eta, span_text(now.seconds), f"average {volume_text(now.average)}/s"]
 
 
-def _joined(parts: list[str], columns: int, *, keep: int = 1) -> str:
-    while len(parts) > keep and len("  ".join(parts)) > columns:
+def _joined(parts: list[str], columns: int) -> str:
+    while len(parts) > 1 and len("  ".join(parts)) > columns:
         parts = parts[:-1]
-    line = "  ".join(parts)
-    return line if keep > 1 else ellipsis(line, columns)
+    return ellipsis("  ".join(parts), columns)

@@ -37,8 +37,10 @@ def test_a_bar_takes_the_room_that_is_left() -> None:
     end = " 512 MiB of 1.00 GiB   128 MiB/s   50%"
     assert bar_line(HALF, 120, hashes) == f"{hashes(0.5, 40)}  {end}  ETA 0:04  0:05  average 102 MiB/s"
     assert bar_line(HALF, 79, hashes) == f"{hashes(0.5, 23)}  {end}  ETA 0:04  0:05"
-    assert bar_line(HALF, 50, hashes) == f"{hashes(0.5, 10)}  {end}"
-    assert bar_line(HALF, 40, hashes) == end
+    brief = " 512 MiB   128 MiB/s   50%  ETA 0:04"
+    assert bar_line(HALF, 50, hashes) == f"{hashes(0.5, 12)}  {brief}"
+    assert bar_line(HALF, 40, hashes) == brief
+    assert bar_line(HALF, 30, hashes) == " 512 MiB   128 MiB/s   50%"
     assert bar_line(NO_TOTAL, 200, hashes) == " 512 MiB   128 MiB/s  0:05  average 102 MiB/s"
     assert bar_line(replace(HALF, over=True), 50, hashes) == f"{hashes(0.5, 22)}   512 MiB of 1.00 GiB  done"
 
@@ -61,9 +63,9 @@ def test_what_is_known_comes_first_where_a_line_is_short() -> None:
 def test_each_of_several_has_its_label() -> None:
     one = replace(HALF, label="--in stdin")
     assert plain_line(one).startswith("--in stdin: 512 MiB of")
-    assert bar_line(one, 40, hashes, label_width=12) == "--in stdin     512 MiB of 1.00 GiB"
+    assert bar_line(one, 40, hashes, label_width=12) == "--in stdin     512 MiB   128 MiB/s   50%"
     assert bar_line(replace(HALF, label="--in " + "x" * 50), 60, hashes, label_width=55).startswith(
-        "--in " + "x" * 14 + "…   512 MiB"
+        "--in " + "x" * 14 + "…   512 MiB   128"
     )
     fields = event_fields([one, replace(NO_TOTAL, label="--out stdout")])
     assert (fields["bytes"], fields["rate"], fields["total"]) == (1 << 30, 256 << 20, None)
