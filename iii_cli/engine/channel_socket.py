@@ -152,7 +152,7 @@ def _post(websocket: WebSocket, batch: list[Event]) -> None:
         opcode, payload, _ = batch[0]
         websocket.post(opcode, payload)
         return
-    for (opcode, is_small), group in groupby(batch, key=_kind_of):
+    for (opcode, is_small), group in groupby(batch, _kind_of):
         payloads = [payload for _, payload, _ in group]
         if is_small:
             websocket.post_many(opcode, payloads)

@@ -57,7 +57,7 @@ class Core:
         for function in builtin_functions(state, self._triggers, self._sessions):
             state.registry.register(function)
         self._polled_at = 0
-        self._polled_revision = state.registry.revision
+        state.registry.changed = False
 
     def __repr__(self) -> str:
         return f"<Core with {self.worker_count} workers, {len(self.channels)} channels>"
@@ -159,7 +159,7 @@ class Core:
         next_poll = self._next_poll
         if next_poll is not None and now >= next_poll:
             self._polled_at = now
-            self._polled_revision = self._state.registry.revision
+            self._state.registry.changed = False
             payload = {"event": "functions_changed", "functions": listed_functions(self._state)}
             self._triggers.fire(FUNCTIONS_AVAILABLE, payload)
         return self._state.deliveries()
@@ -167,7 +167,7 @@ class Core:
     @property
     def _next_poll(self) -> int | None:
         """3.9: changes of the functions are looked at every 5 s, where anybody wants to know."""
-        if self._polled_revision == self._state.registry.revision:
+        if not self._state.registry.changed:
             return None
         if not self._triggers.is_bound(FUNCTIONS_AVAILABLE):
             return None

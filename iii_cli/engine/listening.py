@@ -103,3 +103,4 @@ async def accept_all(listener: socket.socket, welcome: Callable[[socket.socket],
             raw.setblocking(False)
             keep_alive(raw)
             welcome(raw)
+            del raw  # or the last one would outlive its connection

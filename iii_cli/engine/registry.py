@@ -51,7 +51,7 @@ class Registry:
         self.workers_by_id: dict[str, Worker] = {}
         self.names: dict[tuple[str, str], Worker] = {}
         self.unsettled: dict[int, Worker] = {}  # in the order of their connecting
-        self.revision = 0  # counts changes of the functions
+        self.changed = False  # were there changes of the functions since somebody said False
         self._functions: dict[str, dict[str, Function]] = {}  # id -> namespace -> function
 
     def add(self, worker: Worker) -> None:
@@ -117,7 +117,7 @@ class Registry:
                 function.owner.let_go(taken.size)
             function.owner.hold(function.size)
             function.owner.functions[function.id] = function
-        self.revision += 1
+        self.changed = True
         return None
 
     def unregister(self, worker: Worker, function_id: str) -> bool:
@@ -134,4 +134,4 @@ class Registry:
         del homes[function.namespace]
         if not homes:
             del self._functions[function.id]
-        self.revision += 1
+        self.changed = True

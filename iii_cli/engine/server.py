@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import traceback
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -48,6 +47,9 @@ SHUTDOWN_TIMEOUT = 0.5  # seconds that channels outlive the workers when the eng
 KEPT_BUFFER_MAX = 256 << 10  # bytes that an idle connection may hold; larger frames get memory of their own
 TICK_MAX = 0.5  # seconds: how late a new deadline may be noticed
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
 
 async def serve_engine(
     host: str = DEFAULT_HOST,
@@ -86,7 +88,7 @@ class EngineServer:
         self.core = Core(lambda: str(uuid4()), settings=settings, notice=notice)
         self._switchboard = Switchboard(self.core, self.now)
         self._connections = 0
-        self._tidy = Tidy()
+        self._tidy: Tidy | None = None
         self._channel_scopes: set[anyio.CancelScope] = set()
         self._channel_over = Bell()
 
@@ -120,7 +122,8 @@ class EngineServer:
                     url = url_of(host, listeners[0])
                     self._notice("listening", url=url)
                     task_status.started(url)
-                    await self._keep_time()
+                    self._tidy = Tidy()
+                    await self._keep_time(self._tidy)
                 finally:
                     await self._stop(shutdown_timeout)
         finally:
@@ -133,13 +136,13 @@ class EngineServer:
         if deadline is not None and self.now() >= deadline:
             self._switchboard.deliver(self.core.tick(self.now()))
 
-    async def _keep_time(self) -> None:
+    async def _keep_time(self, tidy: Tidy) -> None:
         while True:
             deadline = self.core.next_deadline()
             wait = TICK_MAX if deadline is None else (deadline - self.now()) / SECOND
             await anyio.sleep(min(max(wait, 0), TICK_MAX))
             self.tick()
-            self._tidy.look()
+            tidy.look()
 
     async def _stop(self, shutdown_timeout: float) -> None:
         """The workers were cancelled with everything else; the channels shield themselves until now."""
@@ -179,7 +182,8 @@ class EngineServer:
             self._notice("internal error", error=type(error).__name__, where=where)
         finally:
             self._connections -= 1
-            self._tidy.connection_ended()
+            if self._tidy is not None:
+                self._tidy.connection_ended()
             socket.close()
 
     async def _shake_hands(self, socket: Socket) -> tuple[Purpose, WebSocket] | None:
@@ -195,7 +199,7 @@ class EngineServer:
             self._note_refusal(socket, 431, "an HTTP head that does not end")
             await socket.send_all(plain_response(431))
             return None
-        await socket.send_all(accept_response(request.headers["sec-websocket-key"], formatdate(usegmt=True)))
+        await socket.send_all(accept_response(request.headers["sec-websocket-key"], _http_date()))
         decoder = FrameDecoder(
             masked=True,
             frame_max=ENGINE_FRAME_MAX,
@@ -241,3 +245,12 @@ def _steady_clock() -> Callable[[], int]:
     """Nanoseconds since the epoch, never backwards."""
     offset = time.time_ns() - time.monotonic_ns()
     return lambda: time.monotonic_ns() + offset
+
+
+def _http_date() -> str:
+    """RFC 9110, 5.6.7, in any locale. `email.utils` asks datetime, which leaves a string of its own in a
+    cache of Python's each time.
+    """
+    now = time.gmtime()
+    day, month = _DAYS[now.tm_wday], _MONTHS[now.tm_mon - 1]
+    return time.strftime(f"{day}, %d {month} %Y %H:%M:%S GMT", now)

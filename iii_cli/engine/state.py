@@ -59,7 +59,6 @@ class EngineState:
 
     def deliveries(self) -> list[Delivery]:
         """What was decided since the last time."""
-        outbox = self._outbox
-        if outbox:
-            self._outbox = []
+        outbox = self._outbox[:]
+        self._outbox.clear()  # the list itself stays: see tidy.py
         return outbox

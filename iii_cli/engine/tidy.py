@@ -1,24 +1,43 @@
-"""Giving memory back to the system after a crowd has left."""
+"""Giving memory back to the system after a crowd has left.
+
+Theory of operation. Three things keep a crowd's memory after it has left. A connection's tasks and scopes
+refer to each other, so they wait for the garbage collector, which may not come for hours when nothing
+happens. What the C library got back it keeps until it is asked. And Python takes memory for small objects by
+the MiB and returns a MiB only once nothing in it is left, so what is made amid the crowd and stays, however
+small, costs one each. Measured after 3,000 connections: 30 MiB at the start, 60 after them, of which 29 were
+held by some hundred small objects; most were the finished iterators of awaited futures, of which asyncio
+keeps the last 255 for later, and what came with an import in the very moment of tidying up.
+
+So everything that stays is made before anybody comes, as far as that is ours to say.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import gc
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("Tidy",)
 
 CROWD = 128  # connections that have ended since the last time: fewer are not worth the pause
+ITERATORS_KEPT = 255  # by asyncio, in C; where it keeps fewer or none, taking them does no harm
 
 
 class Tidy:
-    """Notices that many connections have ended.
-
-    A connection's tasks and scopes refer to each other, so they wait for the garbage collector, which may not
-    come for hours when nothing happens; and what it frees stays with the C library until it is asked.
-    """
+    """Notices that many connections have ended. It is made before the first one comes, in the event loop."""
 
     def __init__(self) -> None:
         self._ended = 0
         self._before = 0
+        self._trim = _find_trim()
+        self._future: asyncio.Future[None] | None = None
+        with suppress(RuntimeError):  # not asyncio
+            self._future = asyncio.get_running_loop().create_future()
+        self._iterators = self._take_iterators()
 
     def connection_ended(self) -> None:
         """One more."""
@@ -29,14 +48,27 @@ class Tidy:
         if self._ended >= CROWD and self._ended == self._before:
             self._ended = 0
             gc.collect()
-            _trim()
+            self._exchange_iterators()
+            self._trim(0)
         self._before = self._ended
 
+    def _take_iterators(self) -> list[Any]:
+        future = self._future
+        return [] if future is None else [future.__await__() for _ in range(ITERATORS_KEPT)]
 
-def _trim() -> None:
+    def _exchange_iterators(self) -> None:
+        """asyncio gives away the crowd's and keeps our early ones, which are then taken back."""
+        crowds = self._take_iterators()
+        self._iterators.clear()
+        crowds.clear()
+        self._iterators = self._take_iterators()
+
+
+def _find_trim() -> Callable[[int], object]:
+    """`malloc_trim` of the C library, or nothing where it has none: only glibc does."""
     import ctypes
 
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError):  # only glibc has it
-        return
+    with suppress(AttributeError, OSError):
+        trim: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+        return trim
+    return abs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from hashlib import blake2b
+from hashlib import sha256
 
 __all__ = ("Tombstones",)
 
@@ -43,4 +43,4 @@ class Tombstones:
 
 
 def _hash(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=HASH_BYTES).digest()
+    return sha256(text.encode()).digest()[:HASH_BYTES]

@@ -38,12 +38,13 @@ _TEXT, _BINARY, _CLOSE, _PING, _PONG = (
 class _Line:
     """One worker's socket as the switchboard sees it."""
 
-    __slots__ = ("closing", "draining", "scope", "websocket")
+    __slots__ = ("closing", "draining", "scope", "touched", "websocket")
 
     def __init__(self, websocket: WebSocket) -> None:
         self.websocket = websocket
         self.draining = False  # a task sends what the socket did not take at once
         self.closing = False  # a Close frame is the last thing in its queue
+        self.touched = False  # something is queued that was not tried to be sent yet
         self.scope = anyio.CancelScope()
 
 
@@ -55,7 +56,7 @@ class Switchboard:
         self._core = core
         self._now = now
         self._lines: dict[int, _Line] = {}
-        self._touched: set[_Line] = set()  # lines with something queued that was not tried to be sent yet
+        self._touched: list[_Line] = []
         self._queued = 0  # messages since the last flush
         self._numbers = count(1)
 
@@ -91,19 +92,26 @@ class Switchboard:
             if type(delivery) is Send:
                 line.websocket.post(_TEXT, delivery.text.encode())
                 self._queued += 1
-                self._touched.add(line)
+                self._touch(line)
             elif type(delivery) is Close:
                 line.closing = True
                 line.websocket.post(_CLOSE, b"")
-                self._touched.add(line)
+                self._touch(line)
             elif type(delivery) is Drop:
                 line.scope.cancel()
+
+    def _touch(self, line: _Line) -> None:
+        if not line.touched:
+            line.touched = True
+            self._touched.append(line)
 
     def _flush(self) -> None:
         """One send for each line, however many messages it got."""
         self._queued = 0
-        while self._touched:
-            line = self._touched.pop()
+        touched = self._touched
+        while touched:
+            line = touched.pop()
+            line.touched = False
             try:
                 if not line.websocket.flush_now():
                     self._drain_later(line)
@@ -151,7 +159,7 @@ class Switchboard:
                     self._queue(self._core.received(number, bytes(payload), now))
                 elif opcode == _PING:
                     websocket.post(_PONG, payload)
-                    self._touched.add(line)
+                    self._touch(line)
                 elif opcode == _CLOSE:
                     if not line.closing:
                         await websocket.send(_CLOSE, payload)

@@ -86,7 +86,7 @@ class Socket:
             try:
                 return self._raw.recv_into(view)
             except (BlockingIOError, ssl.SSLWantReadError):
-                await self._wait_readable()
+                await self.wait_readable()
             except ssl.SSLWantWriteError:
                 await self._wait_writable()
             except ssl.SSLEOFError:
@@ -117,7 +117,7 @@ class Socket:
             except (BlockingIOError, ssl.SSLWantWriteError):
                 await self._wait_writable()
             except ssl.SSLWantReadError:
-                await self._wait_readable()
+                await self.wait_readable()
             except OSError as error:
                 raise ConnectionLost(word_for(error)) from None
             else:
@@ -153,9 +153,9 @@ class Socket:
         while view:
             view = view[await self.send_some([view]) :]
 
-    async def give_way(self) -> None:
-        """Before a `send_now`: let others run once in a while."""
-        await self._pace(0)
+    async def give_way(self, upcoming: int = 0) -> None:
+        """Before a `send_now`, or a `receive_now` of `upcoming` bytes: let others run once in a while."""
+        await self._pace(upcoming)
 
     async def _pace(self, upcoming: int) -> None:
         self._budget_calls -= 1
@@ -164,7 +164,8 @@ class Socket:
             await checkpoint()
         self._budget_bytes -= upcoming
 
-    async def _wait_readable(self) -> None:
+    async def wait_readable(self) -> None:
+        """Wait until a receive would not. Cancelling loses nothing. Raises ConnectionLost once closed."""
         await self._wait(wait_readable)
 
     async def _wait_writable(self) -> None:

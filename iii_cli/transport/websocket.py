@@ -45,7 +45,7 @@ class WebSocket:
         self._masking = masking
         self._unsent: deque[memoryview] = deque()
         self.unsent_bytes = 0  # that were posted and that the socket has not taken yet
-        self._lock = anyio.Lock(fast_acquire=True)
+        self._lock: anyio.Lock | None = None  # once a flush had to wait
 
     async def receive(self) -> list[Event]:
         """The next events, at least one. Binary pieces are valid until the next call.
@@ -56,11 +56,25 @@ class WebSocket:
         while True:
             if events := self._decoder.events():
                 return events
-            space = self._decoder.space()
-            count = await self.socket.receive_into(space)
+            count = await self._receive_some()
             if not count:
                 raise ConnectionLost("the connection ended without a Close frame")
             self._decoder.received(count)
+
+    async def _receive_some(self) -> int:
+        """A client has few connections, perhaps with TLS. A server has thousands, and most of them wait."""
+        decoder, socket = self._decoder, self.socket
+        if self._masking:
+            return await socket.receive_into(decoder.space())
+        while True:
+            space = decoder.space()
+            await socket.give_way(len(space))
+            count = socket.receive_now(space)
+            if count is not None:
+                return count
+            del space
+            decoder.rest()
+            await socket.wait_readable()
 
     def receive_now(self) -> list[Event]:
         """What has arrived by now, perhaps nothing. Never waits. Raises as `receive` does."""
@@ -104,6 +118,8 @@ class WebSocket:
         if self.flush_now():
             return
         unsent = self._unsent
+        if self._lock is None:
+            self._lock = anyio.Lock(fast_acquire=True)
         async with self._lock:
             while unsent:
                 self._was_sent(await self.socket.send_some(list(islice(unsent, IOV_MAX))))
@@ -113,7 +129,7 @@ class WebSocket:
 
         Raises ConnectionLost.
         """
-        if self._lock.locked():
+        if self._lock is not None and self._lock.locked():
             return False
         unsent = self._unsent
         while unsent:

@@ -124,6 +124,16 @@ class FrameDecoder:
             return self._view[end : end + missing]
         return self._view[end:]
 
+    def rest(self) -> None:
+        """Nothing came, and it may be long until something does: keep no buffer for it, if it is empty.
+
+        Larger buffers than the first are kept: they are of streams, and cost more to make than a wait does.
+        """
+        if self._start == self._end and len(self._buffer) == BUFFER_FIRST and not self._pieces:
+            self._buffer = bytearray()
+            self._view = memoryview(self._buffer)
+            self._start = self._end = 0
+
     def received(self, count: int) -> None:
         """`count` bytes were received into the last `space()`."""
         if self._large is not None:

@@ -93,17 +93,22 @@ async def _settled(engine: Engine, descriptors: int) -> None:
 
 
 async def test_everything_at_once_and_everything_given_back(engine: Engine) -> None:
+    """What Python returns is not all of it: some ten small objects that are remade all the time, such as
+    timers and counters, are remade amid the crowd and hold a MiB each (see tidy.py). That does not grow.
+    """
     descriptors = engine.descriptors()
-    _say(f"fresh: {engine.memory()} MiB, {descriptors} descriptors")
-    await _load(engine, calls=CALLS // 10)
-    await _settled(engine, descriptors)
-    memory = engine.memory()  # the interpreter keeps some pools of its first crowd for the next one
-    _say(f"start, after a crowd that came and went: {memory} MiB")
-    await _load(engine, calls=CALLS)
-    await _settled(engine, descriptors)
-    _say(f"end: {engine.memory()} MiB, {engine.descriptors()} descriptors")
-    assert engine.descriptors() == descriptors
-    assert engine.memory() <= memory * 1.2
+    fresh = engine.memory()
+    _say(f"fresh: {fresh} MiB, {descriptors} descriptors")
+    memories = []
+    for calls in (CALLS // 10, CALLS):
+        await _load(engine, calls=calls)
+        await _settled(engine, descriptors)
+        memories.append(engine.memory())
+        _say(f"after the crowd: {memories[-1]} MiB, {engine.descriptors()} descriptors")
+        assert engine.descriptors() == descriptors
+    first, second = memories
+    assert first <= fresh * 1.5
+    assert second <= first * 1.2
 
 
 async def _load(engine: Engine, *, calls: int) -> None:

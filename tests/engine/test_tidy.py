@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 
 import pytest
 
-from iii_cli.engine.tidy import CROWD, Tidy
+from iii_cli.engine.tidy import CROWD, ITERATORS_KEPT, Tidy
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 class _Loop:
@@ -18,7 +24,7 @@ class _Loop:
 
 
 @pytest.mark.parametrize(("ended", "expected"), [(CROWD, True), (CROWD - 1, False)])
-def test_a_crowd_is_collected_once_it_has_left(ended: int, expected: bool) -> None:
+async def test_a_crowd_is_collected_once_it_has_left(ended: int, expected: bool) -> None:
     tidy = Tidy()
     gc.collect()
     gc.disable()
@@ -32,3 +38,22 @@ def test_a_crowd_is_collected_once_it_has_left(ended: int, expected: bool) -> No
         assert (trace() is None) is expected
     finally:
         gc.enable()
+
+
+async def test_what_asyncio_keeps_of_a_crowd_is_exchanged_for_what_was_there_before() -> None:
+    """Else each of those iterators holds a MiB that the crowd used."""
+    tidy = Tidy()
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def kept() -> set[int]:
+        return {id(iterator) for iterator in [future.__await__() for _ in range(ITERATORS_KEPT)]}
+
+    before = {id(iterator) for iterator in tidy._iterators}
+    assert len(before) == ITERATORS_KEPT
+    crowd = kept()
+    assert not crowd & before
+    for _ in range(CROWD):
+        tidy.connection_ended()
+    tidy.look()
+    tidy.look()
+    assert {id(iterator) for iterator in tidy._iterators} == before

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iii_cli.errors import PeerMisbehaved
-from iii_cli.wire.frame_decoder import BUFFER_MAX, FrameDecoder
+from iii_cli.wire.frame_decoder import BUFFER_FIRST, BUFFER_MAX, FrameDecoder
 from iii_cli.wire.frames import (
     Opcode,
     close_payload,
@@ -228,3 +228,17 @@ def test_a_header_that_promises_much_costs_little_until_it_keeps_its_promise() -
         sent += count
         events = decoder.events()
     assert events == [(Opcode.BINARY, payload, True)]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 7, 200])
+def test_who_waits_keeps_no_buffer_but_everything_that_has_come(cut: int) -> None:
+    frame = wire(Opcode.TEXT, b"x" * 300, masked=True)
+    decoder = FrameDecoder(masked=True)
+    decoder.rest()
+    assert receive(decoder, frame[:cut], [cut]) == []
+    decoder.rest()
+    assert receive(decoder, frame[cut:], [400]) == [(Opcode.TEXT, b"x" * 300, True)]
+    assert len(decoder._buffer) == BUFFER_FIRST
+    decoder.rest()
+    assert len(decoder._buffer) == 0
+    assert receive(decoder, frame, [400]) == [(Opcode.TEXT, b"x" * 300, True)]
