@@ -34,6 +34,10 @@ _iii_child() {
         '/engine') echo 'engine' ;;
         'engine/run') echo 'engine run' ;;
         'engine/exec') echo 'engine exec' ;;
+        '/bench') echo 'bench' ;;
+        'bench/channel') echo 'bench channel' ;;
+        'bench/trigger') echo 'bench trigger' ;;
+        'bench/rtt') echo 'bench rtt' ;;
         '/doctor') echo 'doctor' ;;
         '/demo') echo 'demo' ;;
         '/completion') echo 'completion' ;;
@@ -44,7 +48,7 @@ _iii_child() {
 
 _iii_children() {
     case "$1" in
-        '') echo 'channel trigger serve functions workers trace ref context engine doctor demo completion help' ;;
+        '') echo 'channel trigger serve functions workers trace ref context engine bench doctor demo completion help' ;;
         'channel') echo 'create write tee read' ;;
         'functions') echo 'ls info wait' ;;
         'workers') echo 'ls info' ;;
@@ -52,6 +56,7 @@ _iii_children() {
         'ref') echo 'save ls show rm' ;;
         'context') echo 'add ls use show rm' ;;
         'engine') echo 'run exec' ;;
+        'bench') echo 'channel trigger rtt' ;;
     esac
 }
 
@@ -86,6 +91,10 @@ _iii_flags() {
         'context rm' | 'engine') echo '-h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
         'engine run') echo '--host --port --print-url --log --max-channels --max-buffer-bytes --shutdown-timeout --token-file --allow-origin --allow-host -h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --cacert --cert --key --server-name --header --version' ;;
         'engine exec') echo '--log --max-channels --max-buffer-bytes -h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
+        'bench') echo '-h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
+        'bench channel') echo '--size -P --clients --duration --message-size --lines --json -h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
+        'bench trigger') echo '--payload -P --parallel --duration --calls --timeout --json -h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
+        'bench rtt') echo '--duration --count --message-size --json -h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
         'doctor') echo '--json -h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
         'demo' | 'completion' | 'help') echo '-h --help --url --context -n --namespace -q --quiet --verbose --color --connect-timeout --wait-engine --token-file --cacert --cert --key --server-name --header --version' ;;
     esac
@@ -135,7 +144,7 @@ _iii_values() {
         'engine run/--token-file') echo '@file' ;;
         'engine run/--allow-origin' | 'engine run/--allow-host') echo '' ;;
         'engine exec/--log') echo 'text json off' ;;
-        'engine exec/--max-channels' | 'engine exec/--max-buffer-bytes' | *'/--url') echo '' ;;
+        'engine exec/--max-channels' | 'engine exec/--max-buffer-bytes' | 'bench channel/--size' | 'bench channel/-P' | 'bench channel/--clients' | 'bench channel/--duration' | 'bench channel/--message-size' | 'bench trigger/--payload' | 'bench trigger/-P' | 'bench trigger/--parallel' | 'bench trigger/--duration' | 'bench trigger/--calls' | 'bench trigger/--timeout' | 'bench rtt/--duration' | 'bench rtt/--count' | 'bench rtt/--message-size' | *'/--url') echo '' ;;
         *'/--context') echo '@context' ;;
         *'/-n' | *'/--namespace') echo '' ;;
         *'/--color') echo 'auto always never' ;;
@@ -157,15 +166,16 @@ _iii_argument() {
         'ref save/1') echo '@ref' ;;
         'ref show/0' | 'ref rm/'*) echo '@saved' ;;
         'context use/0' | 'context show/0' | 'context rm/'*) echo '@context' ;;
+        'bench trigger/0') echo '@function' ;;
         'demo/0') echo '@file' ;;
         'completion/0') echo 'bash zsh fish' ;;
-        'help/'*) echo 'exit-codes environment refs seals channel trigger serve functions workers trace ref context engine doctor demo completion help' ;;
+        'help/'*) echo 'exit-codes environment refs seals channel trigger serve functions workers trace ref context engine bench doctor demo completion help' ;;
     esac
 }
 
 _iii_takes() {
     case "$1/$2" in
-        'channel create/--buffer' | 'channel create/--only' | 'channel create/--save' | 'channel write/--digest' | 'channel write/--size' | 'channel write/--receipt-timeout' | 'channel write/--timeout' | 'channel write/--stall-timeout' | 'channel write/--progress' | 'channel tee/--digest' | 'channel tee/--timeout' | 'channel tee/--stall-timeout' | 'channel tee/--progress' | 'channel read/-o' | 'channel read/--output' | 'channel read/--messages' | 'channel read/--peer-timeout' | 'channel read/--timeout' | 'channel read/--stall-timeout' | 'channel read/--progress' | 'trigger/-s' | 'trigger/--string' | 'trigger/--json' | 'trigger/--ref' | 'trigger/--metadata' | 'trigger/--format' | 'trigger/--in' | 'trigger/--out' | 'trigger/--read' | 'trigger/--result' | 'trigger/--messages' | 'trigger/--buffer' | 'trigger/--linger' | 'trigger/--stall-timeout' | 'trigger/--progress' | 'trigger/-P' | 'trigger/--parallel' | 'trigger/--timeout' | 'trigger/--timeout-ms' | 'trigger/--address' | 'trigger/--port' | 'serve/--stdin' | 'serve/--stdout' | 'serve/--max-parallel' | 'serve/--timeout' | 'serve/--grace' | 'serve/--cwd' | 'serve/--description' | 'serve/--schema' | 'serve/--shutdown-timeout' | 'functions ls/--prefix' | 'functions ls/--worker' | 'functions ls/--search' | 'functions wait/--timeout' | 'workers ls/--search' | 'workers ls/--runtime' | 'ref show/--end' | 'context add/--token' | 'engine run/--host' | 'engine run/--port' | 'engine run/--log' | 'engine run/--max-channels' | 'engine run/--max-buffer-bytes' | 'engine run/--shutdown-timeout' | 'engine run/--token-file' | 'engine run/--allow-origin' | 'engine run/--allow-host' | 'engine exec/--log' | 'engine exec/--max-channels' | 'engine exec/--max-buffer-bytes' | *'/--url' | *'/--context' | *'/-n' | *'/--namespace' | *'/--color' | *'/--connect-timeout' | *'/--wait-engine' | *'/--token-file' | *'/--cacert' | *'/--cert' | *'/--key' | *'/--server-name' | *'/--header') return 0 ;;
+        'channel create/--buffer' | 'channel create/--only' | 'channel create/--save' | 'channel write/--digest' | 'channel write/--size' | 'channel write/--receipt-timeout' | 'channel write/--timeout' | 'channel write/--stall-timeout' | 'channel write/--progress' | 'channel tee/--digest' | 'channel tee/--timeout' | 'channel tee/--stall-timeout' | 'channel tee/--progress' | 'channel read/-o' | 'channel read/--output' | 'channel read/--messages' | 'channel read/--peer-timeout' | 'channel read/--timeout' | 'channel read/--stall-timeout' | 'channel read/--progress' | 'trigger/-s' | 'trigger/--string' | 'trigger/--json' | 'trigger/--ref' | 'trigger/--metadata' | 'trigger/--format' | 'trigger/--in' | 'trigger/--out' | 'trigger/--read' | 'trigger/--result' | 'trigger/--messages' | 'trigger/--buffer' | 'trigger/--linger' | 'trigger/--stall-timeout' | 'trigger/--progress' | 'trigger/-P' | 'trigger/--parallel' | 'trigger/--timeout' | 'trigger/--timeout-ms' | 'trigger/--address' | 'trigger/--port' | 'serve/--stdin' | 'serve/--stdout' | 'serve/--max-parallel' | 'serve/--timeout' | 'serve/--grace' | 'serve/--cwd' | 'serve/--description' | 'serve/--schema' | 'serve/--shutdown-timeout' | 'functions ls/--prefix' | 'functions ls/--worker' | 'functions ls/--search' | 'functions wait/--timeout' | 'workers ls/--search' | 'workers ls/--runtime' | 'ref show/--end' | 'context add/--token' | 'engine run/--host' | 'engine run/--port' | 'engine run/--log' | 'engine run/--max-channels' | 'engine run/--max-buffer-bytes' | 'engine run/--shutdown-timeout' | 'engine run/--token-file' | 'engine run/--allow-origin' | 'engine run/--allow-host' | 'engine exec/--log' | 'engine exec/--max-channels' | 'engine exec/--max-buffer-bytes' | 'bench channel/--size' | 'bench channel/-P' | 'bench channel/--clients' | 'bench channel/--duration' | 'bench channel/--message-size' | 'bench trigger/--payload' | 'bench trigger/-P' | 'bench trigger/--parallel' | 'bench trigger/--duration' | 'bench trigger/--calls' | 'bench trigger/--timeout' | 'bench rtt/--duration' | 'bench rtt/--count' | 'bench rtt/--message-size' | *'/--url' | *'/--context' | *'/-n' | *'/--namespace' | *'/--color' | *'/--connect-timeout' | *'/--wait-engine' | *'/--token-file' | *'/--cacert' | *'/--cert' | *'/--key' | *'/--server-name' | *'/--header') return 0 ;;
         *) return 1 ;;
     esac
 }

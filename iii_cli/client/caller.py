@@ -5,6 +5,7 @@ A caller needs no name and no functions (protocol.md 1.3); `client.worker` is fo
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any, final
 
@@ -19,14 +20,14 @@ from iii_cli.errors import Failure, TimedOut
 from iii_cli.wire.messages import InvocationResult, InvokeFunction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from anyio.abc import TaskStatus
 
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.ref import ChannelRef
 
-__all__ = ("Caller",)
+__all__ = ("Caller", "open_caller")
 
 CREATE_SECONDS = 30.0  # the engine answers it by itself, in milliseconds
 
@@ -113,6 +114,12 @@ class Caller:
         finally:
             self._calls.end(request.invocation_id)
 
+    async def ping(self) -> None:
+        """There and back to the engine, which has then read all that was sent before. Raises as `send`."""
+        if self._lost is not None:
+            raise copy(self._lost)
+        await self._link.barrier()
+
     async def create_channel(
         self, buffer_size: int | None = None, *, traceparent: str | None = None
     ) -> tuple[ChannelRef, ChannelRef]:
@@ -122,3 +129,24 @@ class Caller:
             "engine::channels::create", data, traceparent=traceparent, timeout=CREATE_SECONDS
         )
         return read_created(created)
+
+
+@asynccontextmanager
+async def open_caller(endpoint: Endpoint) -> AsyncIterator[Caller]:
+    """A caller whose answers still come while the body, cancelled, cleans up. Raises as `Caller.open`."""
+    caller = await Caller.open(endpoint)
+    scope = anyio.CancelScope(shield=True)
+
+    async def attend() -> None:
+        with scope:
+            await caller.attend()
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(attend)
+            try:
+                yield caller
+            finally:
+                scope.cancel()
+    finally:
+        caller.close()

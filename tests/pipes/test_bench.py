@@ -1,0 +1,173 @@
+"""`iii bench` as people run it: what it prints, how it ends, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from iii_cli.client.call import call
+from iii_cli.wire.address import Endpoint, EngineAddress
+from tests.pipes.program import Program, running_engine
+from tests.pipes.screen import on_screen
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FIGURES = {"count", "mean", "p50", "p90", "p99", "max"}
+
+
+def document(iii: Program, *words: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(iii.ok("bench", *words, "--json"))
+    assert told["url"] == iii.env["III_URL"]
+    assert told["complete"] is True
+    return told
+
+
+def becomes(busy: bool, url: str) -> bool:
+    """Asks until the engine has channels or functions of workers, or has none."""
+    endpoint, limit = Endpoint(EngineAddress.parse(url)), time.monotonic() + 10
+    while time.monotonic() < limit:
+        health = call(endpoint, "engine::health::check", {})
+        functions = call(endpoint, "engine::functions::list", {})["functions"]
+        if busy is bool(functions or health["components"]["embedded"]["details"]["open_channels"]):
+            return True
+    return False
+
+
+def test_a_channel(iii: Program) -> None:
+    told = document(iii, "channel", "--size", "3M", "-P", "2")
+    assert (told["bytes"], told["messages"], told["clients"], told["verified"]) == (3 << 20, 4, 2, 2)
+    assert told["bytes_per_second"] == pytest.approx(told["bytes"] / told["seconds"], rel=0.01)
+
+
+def test_lines(iii: Program) -> None:
+    told = document(iii, "channel", "--lines", "--size", "640")
+    assert (told["messages"], told["message_size"], told["verified"]) == (10, 64, 1)
+
+
+def test_calls_of_our_own_function(iii: Program) -> None:
+    told = document(iii, "trigger", "--calls", "20", "-P", "4")
+    assert (told["calls"], told["failed"], told["function"]) == (20, 0, None)
+    assert told["latency_ms"].keys() == FIGURES
+
+
+def test_round_trips(iii: Program) -> None:
+    told = document(iii, "rtt", "--count", "5", "-n", "orders")
+    for way in ("engine", "call", "channels"):
+        assert told[way].keys() == FIGURES
+        assert told[way]["count"] == 5
+
+
+def test_a_table_for_a_person(iii: Program) -> None:
+    status, shown = on_screen(iii, "bench", "trigger", "--calls", "5", columns=120)
+    said, header, row = shown.splitlines()
+    assert (status, header.split()[0], row.split()[:2]) == (0, "FUNCTION", ["our", "own"])
+    assert said.startswith("iii: measuring")
+    assert "\t" in iii.ok("bench", "channel", "--size", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("channel", "--size", "0"), 2),
+        (("channel", "--size", "2", "-P", "3"), 2),
+        (("channel", "--duration", "0"), 2),
+        (("channel", "--duration", "1h"), 2),
+        (("channel", "--message-size", "2M"), 2),
+        (("channel", "-P", "257"), 2),
+        (("trigger", "--calls", "0"), 2),
+        (("trigger", "--payload", "{"), 2),
+        (("trigger", "no::such"), 5),
+        (("rtt", "--url", "ws://127.0.0.1:9"), 3),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_is_said_and_prints_nothing(iii: Program, words: tuple[str, ...], status: int) -> None:
+    done = iii.run("-q", "bench", *words)
+    assert (done.returncode, done.stdout) == (status, b"")
+    assert done.stderr
+
+
+def test_a_mistyped_function_is_answered_with_the_nearest(iii: Program) -> None:
+    assert (
+        b"did you mean 'engine::health::check'?" in iii.run("bench", "trigger", "engine::health::chek").stderr
+    )
+
+
+def test_calls_that_fail_are_counted_and_end_it_with_1(iii: Program) -> None:
+    """The first call is the only one that tells how it fails."""
+    done = iii.run("-q", "bench", "trigger", "engine::functions::info", "--calls", "3")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"Error: ")
+
+
+@contextmanager
+def started(iii: Program, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """One that has said that it measures; gone with the block."""
+    process = iii.start("bench", *words, "--json", "--duration", "1m")
+    try:
+        assert process.stderr is not None
+        assert b"measuring" in process.stderr.readline()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_signal_before_anything_was_measured_prints_that(iii: Program) -> None:
+    with started(iii, "rtt") as process:
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert json.loads(out)["complete"] is False
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize(
+    ("kind", "signum"),
+    [("channel", signal.SIGINT), ("channel", signal.SIGTERM), ("trigger", signal.SIGINT)],
+)
+def test_a_signal_prints_what_was_measured_and_leaves_nothing(
+    tmp_path: Path, kind: str, signum: signal.Signals
+) -> None:
+    with running_engine() as (url, _), started(Program(tmp_path, url), kind) as process:
+        assert becomes(True, url)
+        process.send_signal(signum)
+        out, error = process.communicate(timeout=10)
+        assert process.returncode == 128 + signum
+        assert json.loads(out)["complete"] is False
+        assert error.count(b"\n") == 1
+        assert becomes(False, url)
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("kind", ["channel", "trigger"])
+def test_an_engine_that_dies_in_the_middle_is_3(tmp_path: Path, kind: str) -> None:
+    with running_engine() as (url, engine), started(Program(tmp_path, url), kind) as process:
+        assert becomes(True, url)
+        engine.kill()
+        out, error = process.communicate(timeout=10)
+    assert (process.returncode, out) == (3, b"")
+    assert error.count(b"\n") == 1
+
+
+@pytest.mark.ci
+def test_the_examples_of_its_help_run(iii: Program) -> None:
+    for line in ("channel --size 64M", "trigger -P 16 --calls 1000", "rtt --duration 500ms"):
+        assert iii.shell(f"iii bench {line}").returncode == 0
+    if shutil.which("jq"):
+        done = iii.shell(
+            "iii bench trigger engine::health::check --duration 500ms --json | jq .latency_ms.p99\n"
+            "iii bench rtt --count 200 --json | jq .channels.p50\n"
+            "iii bench channel -P 8 --duration 500ms --json | jq .bytes_per_second"  # 10s in the help
+        )
+        assert done.returncode == 0
+        assert all(float(line) > 0 for line in done.stdout.splitlines())
