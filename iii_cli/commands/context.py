@@ -152,7 +152,8 @@ def _tell_of_rivals(flags: GlobalFlags) -> None:
     """Somebody who chooses a context wonders why it is not used."""
     rivals = [name for name in ("III_URL", "III_CONTEXT") if os.environ.get(name)]
     if rivals:
-        _tell(flags, f"{' and '.join(rivals)} in the environment still win over the context in use")
+        win = "win" if len(rivals) > 1 else "wins"
+        _tell(flags, f"{' and '.join(rivals)} in the environment still {win} over the context in use")
 
 
 def _address(url: str | None, flags: GlobalFlags) -> EngineAddress:

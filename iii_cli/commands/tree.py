@@ -44,11 +44,10 @@ class LazyGroup(TyperGroup):
         return list(self.commands)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        if not self.lines:
-            super().format_commands(ctx, formatter)
-            return
+        """Whole sentences: typer cuts them where a row ends."""
+        lines = self.lines or {word: _first_sentence(command) for word, command in self.commands.items()}
         with formatter.section("Commands"):
-            formatter.write_dl([(word, line) for word, line in self.lines.items() if line])
+            formatter.write_dl([(word, line) for word, line in lines.items() if line])
 
 
 class _Commands(MutableMapping[str, Any]):
@@ -94,6 +93,11 @@ def build(word: str, leaf: Leaf) -> Any:
     )
     group.grow(builders)
     return group
+
+
+def _first_sentence(command: Any) -> str:
+    sentence: str = command.get_short_help_str(limit=1000)
+    return sentence
 
 
 def _word_of(info: Any) -> str:

@@ -78,20 +78,28 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def _lines(table: list[list[str]], columns: int) -> Iterable[str]:
     widths = _fit([max(map(width_of, column)) for column in zip(*table, strict=True)], columns)
-    for row in table:
-        cells = [ellipsis(cell, width) for cell, width in zip(row, widths, strict=True)]
-        padded = (cell + " " * (width - width_of(cell)) for cell, width in zip(cells, widths, strict=True))
+    for first, *others in table:
+        cells = [first, *map(ellipsis, others, widths[1:])]
+        padded = (cell + " " * (width - width_of(cell)) for cell, width in zip(cells, widths, strict=False))
         yield GAP.join(padded).rstrip() + "\n"
 
 
 def _fit(widths: list[int], columns: int) -> list[int]:
-    """Take from the widest column until all fit, or nothing more can be taken."""
+    """Take from the widest column until all fit; then leave columns out, the last ones first.
+
+    A first column that has the whole line is not waited for: its longest cells stand out of the table.
+    """
     widths = list(widths)
-    while sum(widths) + len(GAP) * (len(widths) - 1) > columns:
-        widest = max(range(1, len(widths)), key=widths.__getitem__, default=None)
-        if widest is None or widths[widest] <= NARROWEST:
+    if widths[0] + len(GAP) + NARROWEST > columns:
+        widths[0] = max(NARROWEST, columns // 2)
+    while len(widths) > 1 and sum(widths) + len(GAP) * (len(widths) - 1) > columns:
+        widest = max(range(1, len(widths)), key=widths.__getitem__)
+        if widths[widest] > NARROWEST:
+            widths[widest] -= 1
+        elif len(widths) > 2:
+            widths.pop()
+        else:
             break
-        widths[widest] -= 1
     return widths
 
 

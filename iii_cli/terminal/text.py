@@ -20,15 +20,21 @@ _SEQUENCE = (
 )
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _INVISIBLE = "\u2028\u2029\ufff9-\ufffb\U000e0000-\U000e007f"  # line separators, annotations, tags
-_UNSAFE = f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}{_INVISIBLE}]"
-_UNSAFE_IN_JSON = f"[\x7f-\x9f{_BIDI}{_INVISIBLE}\ud800-\udfff]"
+# Without a width: an id with one of these looks like another id.
+_HIDDEN = (
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2064\u206a-\u206f\u3164\ufeff\uffa0"
+)
+# So are the joiners, but beside other scripts, and within emoji, they are a part of writing.
+_JOINERS = r"(?<![^\x00-\x7f])[\u200c\u200d]++|(?<![\u200c\u200d])[\u200c\u200d]++(?![^\x00-\x7f])"
+_UNSAFE = f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}{_INVISIBLE}{_HIDDEN}]"
+_UNSAFE_IN_JSON = f"[\x7f-\x9f{_BIDI}{_INVISIBLE}{_HIDDEN}\ud800-\udfff]|{_JOINERS}"
 _REF_KEY = r"""(iii:\w+:[^\s:'"]+:|\\?"access_key\\?":\s*\\?")[^\s'"\\,;)]+"""
 _BREAKS = r"[\t\n\r\x0b\x0c\x85\u2028\u2029]+"
 _SURROGATE = "[\ud800-\udfff]"
 
 
 def clean(text: str, *, keep_newlines: bool = False) -> str:
-    """`text` without control sequences, control characters and bidirectional marks.
+    """`text` without control sequences, control characters, bidirectional marks and what has no width.
 
     Line breaks and tabs become a space, so that a line stays a line; `keep_newlines` keeps newlines and
     tabs, for text that may have several lines. Half a surrogate pair becomes U+FFFD: it has no UTF-8.
@@ -37,7 +43,8 @@ def clean(text: str, *, keep_newlines: bool = False) -> str:
         return text
     text = re.sub(_SEQUENCE, "", text)
     text = text.replace("\r\n", "\n") if keep_newlines else re.sub(_BREAKS, " ", text)
-    return re.sub(_SURROGATE, "\ufffd", re.sub(_UNSAFE, "", text))
+    text = re.sub(_JOINERS, "", re.sub(_UNSAFE, "", text))
+    return re.sub(_SURROGATE, "\ufffd", text)
 
 
 def mask_refs(text: str) -> str:

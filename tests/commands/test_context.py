@@ -135,7 +135,7 @@ def test_use_wants_one_thing() -> None:
 def test_use_tells_what_still_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("III_URL", "ws://env")
     run("add", "b", "ws://b")
-    assert "III_URL in the environment still win" in run("use", "b").stderr
+    assert "III_URL in the environment still wins" in run("use", "b").stderr
     assert run("use", "b", flags=GlobalFlags(quiet=True)).stderr == ""
 
 

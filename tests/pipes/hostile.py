@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from websockets.sync.client import connect
 
+from iii_cli.wire.address import EngineAddress
+from iii_cli.wire.ref import ChannelRef
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ("FUNCTION", "hostile_worker", "registered")
+__all__ = ("DANGEROUS", "FUNCTION", "TRICKS", "hostile_worker", "hostile_writer", "registered")
 
-TRICKS = "\x1b[31mred\x1b]52;c;aGk=\x07\x1b[2J\N{RIGHT-TO-LEFT OVERRIDE}\x9b1mfresh\nline\r\x08\x7f"
-FUNCTION = "evil::\x1b[2Jfn"
+TRICKS = (
+    "\x1b[31mred\x1b]52;c;aGk=\x07\x1b[2J\N{RIGHT-TO-LEFT OVERRIDE}\x9b1mfre\u200bsh\nline\r\x08\x7f\u2060"
+)
+FUNCTION = "evil::\x1b[2Jf\ufeffn"
+DANGEROUS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\u3164\ufeff]"
+)
+"""What moves a cursor, turns text round, or is not seen at all."""
 
 
 @contextmanager
@@ -31,7 +42,33 @@ def hostile_worker(url: str) -> Iterator[None]:
     with connect(url, compression=None) as connection:
         connection.recv()
         ask(connection, "engine::workers::register", about | {"pid": 42})
-        register(connection, FUNCTION, description=TRICKS, request_format=schema, response_format=TRICKS)
+        metadata = {TRICKS: TRICKS}
+        formats = {"request_format": schema, "response_format": TRICKS, "metadata": metadata}
+        register(connection, FUNCTION, description=TRICKS, **formats)
+        threading.Thread(target=fail_every_call, args=[connection], daemon=True).start()
+        yield
+
+
+def fail_every_call(connection: Any) -> None:
+    """Until the connection is over."""
+    error = {"code": TRICKS, "message": TRICKS, "stacktrace": TRICKS}
+    for frame in connection:
+        call = json.loads(frame)
+        if call.get("type") == "invokefunction":
+            answer = {key: call[key] for key in ("invocation_id", "function_id")}
+            connection.send(json.dumps({"type": "invocationresult", "error": error} | answer))
+
+
+@contextmanager
+def hostile_writer(url: str, token: str) -> Iterator[None]:
+    """A sealed stream with a message, and an abort instead of an end."""
+    target = EngineAddress.parse(url).channel_target(ChannelRef.from_token(token))
+    with connect(f"{url}{target}", compression=None) as connection:
+        seal = {"v": 1, "id": "00" * 16}
+        connection.send(json.dumps({"iii": seal | {"open": {"mode": "bytes", "digest": "xxh3_128"}}}))
+        connection.send(b"abc")
+        connection.send(TRICKS)
+        connection.send(json.dumps({"iii": seal | {"abort": {"code": 1, "reason": TRICKS}}}))
         yield
 
 

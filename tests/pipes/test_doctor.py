@@ -16,9 +16,9 @@ import pytest
 from tests.commands.scripted_engine import ScriptedEngine
 from tests.commands.scripted_engine import running_engine as running_scripted
 from tests.pipes.gatekeeper import gatekeeper
+from tests.pipes.hostile import DANGEROUS
 from tests.pipes.program import III, Program, running_engine
 from tests.pipes.screen import on_screen
-from tests.pipes.test_listings import DANGEROUS
 from tests.pipes.tls import OPENSSL, Authority, tls_proxy
 
 if TYPE_CHECKING:

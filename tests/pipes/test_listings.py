@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.pipes.hostile import FUNCTION, TRICKS, hostile_worker
+from tests.pipes.hostile import DANGEROUS, FUNCTION, TRICKS, hostile_worker, hostile_writer
 from tests.pipes.program import Program, running_engine
 from tests.pipes.screen import on_screen
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LISTS = ("functions ls", "functions ls --all", "workers ls", "ref ls", "context ls")
-DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +45,17 @@ def iii(crowded: str, tmp_path: Path) -> Program:
         ("workers", "ls", "--json"),
         ("workers", "info", f"evil{TRICKS}"),
         ("trigger", FUNCTION, "--help"),
+        ("trigger", FUNCTION),
+        ("trigger", FUNCTION, "--trace"),
+        ("trigger", FUNCTION, "--in", "/dev/null", "--progress", "json"),
+        ("functions", "wait", f"evil{TRICKS}", "--timeout", "0.1"),
+        ("doctor",),
     ],
     ids=lambda words: " ".join(words[:2] + words[3:]),
 )
 def test_nothing_that_a_worker_says_moves_the_cursor(iii: Program, words: tuple[str, ...]) -> None:
     _, shown = on_screen(iii, *words, columns=200)
-    assert "fresh" in shown or "evil" in shown
+    assert "line" in shown or "evil" in shown or words == ("doctor",)
     assert DANGEROUS.search(shown) is None
 
 
@@ -65,6 +69,47 @@ def test_json_keeps_what_the_worker_said(iii: Program) -> None:
 @pytest.mark.parametrize("words", LISTS)
 def test_every_list_is_an_array_for_jq(iii: Program, words: str) -> None:
     assert isinstance(json.loads(iii.ok(*words.split(), "--json")), list)
+
+
+DOCUMENTS = (
+    *(f"{words} --json" for words in LISTS),
+    "workers info engine --json",
+    "functions info engine::log::info --json",
+    "functions info engine::log::info --template",
+    "context show prod --json",
+    "ref show kept --json",
+    "channel create --json",
+    "doctor --json",
+    "trace show $trace --json",
+)
+
+
+@pytest.mark.ci
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+def test_jq_reads_every_document(iii: Program) -> None:
+    """With a hostile worker among what is listed."""
+    script = """
+        iii context add prod ws://127.0.0.1:1 && iii channel create --save kept || exit 9
+        trace=0af7651916cd43dd8448eb211c80319c
+        export TRACEPARENT=00-$trace-00f067aa0ba902b7-01
+        iii trigger engine::log::info message=hello >/dev/null || exit 8
+    """
+    script += "".join(f"iii {words} | jq -r type || echo failed {words}\n" for words in DOCUMENTS)
+    done = iii.shell(script, limit=60)
+    lists, others = ["array"] * len(LISTS), ["object"] * (len(DOCUMENTS) - len(LISTS))
+    assert (done.stderr.decode(), done.stdout.decode().split("\n")[:-1]) == ("", lists + others)
+
+
+def test_a_contradiction_is_refused(iii: Program) -> None:
+    for words in (
+        "functions ls --json --ids",
+        "workers ls --names --json",
+        "functions info f --json --template",
+    ):
+        done = iii.run(*words.split())
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.startswith(b"iii: either --json or --")
+    assert iii.run("functions", "wait", "").returncode == 2
 
 
 def test_head_ends_a_list_quietly(iii: Program) -> None:
@@ -129,3 +174,19 @@ def test_an_engine_that_is_gone_suggests_nothing_and_is_no_bug(tmp_path: Path) -
     done = Program(tmp_path, "ws://127.0.0.1:9").run("workers", "ls")
     assert done.returncode == 3
     assert done.stderr.decode().count("\n") == 1
+
+
+def test_a_completion_is_offered_nothing_that_a_terminal_obeys(iii: Program) -> None:
+    for kind in ("function", "worker"):
+        assert iii.run("_complete", kind, "evil").stdout == b""
+    assert iii.run("_complete", "keys", "", FUNCTION).stdout == b""
+
+
+def test_what_a_writer_says_is_cleaned_too(iii: Program, crowded: str) -> None:
+    """A message beside the bytes, and the reason of an abort."""
+    writer, reader = iii.channel()
+    with hostile_writer(crowded, writer):
+        status, shown = on_screen(iii, "channel", "read", "env:R", "-o", "got", env={"R": reader})
+    assert status == 7
+    assert shown.count("line") == 2
+    assert DANGEROUS.search(shown) is None

@@ -60,6 +60,30 @@ def test_a_table_for_people_fits_their_terminal() -> None:
     assert "text::gzip  Compres…\n" in on_a_terminal(TABLE, columns=5), "what people copy is never cut"
 
 
+WIDE = """
+from iii_cli.terminal.report import print_table
+rows = [["a", "python", "0.23.0", "connected"], ["b" * %d] + ["x"] * 3]
+print_table(["ID", "RUNTIME", "VERSION", "STATUS"], rows)
+"""
+
+
+def test_columns_that_do_not_fit_are_left_out_from_the_end() -> None:
+    assert on_a_terminal(WIDE % 1, columns=30) == (
+        "ID  RUNTIME  VERSION  STATUS\na   python   0.23.0   connect…\nb   x        x        x\n"
+    )
+    assert on_a_terminal(WIDE % 1, columns=28) == (
+        "ID  RUNTIME  VERSION\na   python   0.23.0\nb   x        x\n"
+    )  # fmt: skip
+
+
+def test_one_long_cell_does_not_push_the_others_out() -> None:
+    assert on_a_terminal(WIDE % 300, columns=40) == (
+        "ID                    RUNTIME  VERSION\n"
+        "a                     python   0.23.0\n"
+        f"{'b' * 300}  x        x\n"
+    )  # fmt: skip
+
+
 def test_no_rows_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["A"], [])
     assert capsys.readouterr().out == ""

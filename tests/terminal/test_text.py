@@ -29,6 +29,9 @@ SPECIAL = "".join(
         ("half \ud83d pair", "half \ufffd pair"),
         ("a\x08\x7f\x00b", "ab"),
         ("flag\U000e0067\U000e0062", "flag"),
+        ("z\u200be\u2060r\ufeffo-\u00adwidth\u3164", "zero-width"),
+        ("join\u200d\u200cer \u200dx\u200c", "joiner x"),
+        ("क्\u200dष", "क्\u200dष"),
     ],
 )
 def test_clean(dirty: str, cleaned: str) -> None:
@@ -54,7 +57,9 @@ def test_clean_text_is_stable() -> None:
     assert "\x1b" not in clean("\x1b\x1b[31m[31m")
 
 
-@pytest.mark.parametrize("hostile", ["\x1b]" * 200_000, "\x1b[" + "1" * 400_000, "\x9d" * 300_000])
+@pytest.mark.parametrize(
+    "hostile", ["\x1b]" * 200_000, "\x1b[" + "1" * 400_000, "\x9d" * 300_000, "é" + "\u200d" * 400_000 + "é"]
+)
 def test_hostile_text_costs_no_more_than_its_length(hostile: str) -> None:
     before = time.process_time()
     clean(hostile)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from iii_cli.commands.running import settings_of
+from iii_cli.errors import UsageProblem
 
 __all__ = ("functions_app",)
 
@@ -34,6 +35,8 @@ def ls(
     """
     from iii_cli.commands.discovery.function_listing import list_functions
 
+    if json and ids:
+        raise UsageProblem("either --json or --ids")
     list_functions(
         settings_of(ctx),
         {"prefix": prefix, "worker": worker, "search": search, "include_internal": all_functions or None},
@@ -58,6 +61,8 @@ def info(
     """
     from iii_cli.commands.discovery.function_listing import describe_function
 
+    if json and template:
+        raise UsageProblem("either --json or --template; a template is JSON")
     describe_function(settings_of(ctx), function, json=json, template=template)
 
 
@@ -76,4 +81,6 @@ def wait(
     """
     from iii_cli.commands.discovery.function_waiting import wait_for_functions
 
+    if not all(names):
+        raise UsageProblem("a FUNCTION is empty", hint="is a variable not set?")
     wait_for_functions(settings_of(ctx), names, timeout)

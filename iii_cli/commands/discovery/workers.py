@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from iii_cli.commands.running import settings_of
+from iii_cli.errors import UsageProblem
 
 __all__ = ("workers_app",)
 
@@ -36,6 +37,8 @@ def ls(
     """
     from iii_cli.commands.discovery.worker_listing import list_workers
 
+    if json and names:
+        raise UsageProblem("either --json or --names")
     list_workers(settings_of(ctx), {"search": search, "runtime": runtime}, json=json, names=names)
 
 
