@@ -25,6 +25,7 @@ from iii_cli.wire.messages import (
     encode,
 )
 from iii_cli.wire.ref import ChannelRef, MalformedRef
+from iii_cli.wire.unreadable import failure_of, unreadable_answer
 
 if TYPE_CHECKING:
     from iii_cli.wire.address import Endpoint
@@ -157,9 +158,7 @@ def _await_result(
         for message in _messages(ws, endpoint, deadline):
             if isinstance(message, InvocationResult) and message.invocation_id == invocation_id:
                 if message.error is not None:
-                    raise FunctionFailed.of(
-                        message.error.code, message.error.message, message.error.stacktrace
-                    )
+                    raise failure_of(message.error)
                 return message.result
 
 
@@ -172,9 +171,12 @@ def _messages(ws: BlockingWebSocket, endpoint: Endpoint, deadline: float | None)
             raise ConnectionLost("the engine closed the connection")
         elif opcode == Opcode.TEXT:
             try:
-                message = decode(bytes(payload))
-            except MalformedMessage:
-                continue  # the engine's next version may say more than we know
+                message: Message = decode(bytes(payload))
+            except MalformedMessage as fault:
+                unreadable = unreadable_answer(bytes(payload), fault)
+                if unreadable is None:
+                    continue  # the engine's next version may say more than we know
+                message = unreadable
             if isinstance(message, ErrorMessage):
                 raise _refused(endpoint, message)
             messages.append(message)

@@ -93,7 +93,7 @@ def _ask(ws: BlockingWebSocket, endpoint: Endpoint, facts: EngineFacts) -> None:
         answer = exchange(ws, endpoint, request, started + STEP_SECONDS)
     except TimeoutError:
         facts.health_failure = f"no answer within {STEP_SECONDS:g} s"
-    except FunctionFailed as failure:
+    except (FunctionFailed, PeerMisbehaved) as failure:
         facts.health_failure = printable(failure.message, WORD_MAX)
     else:
         _read(answer, facts, sent + (time.monotonic() - started) / 2)

@@ -15,7 +15,6 @@ from iii_cli.client.call import encoded
 from iii_cli.client.identity import new_uuid
 from iii_cli.errors import (
     EngineUnreachable,
-    FunctionFailed,
     FunctionForbidden,
     NameTaken,
     NotAuthorised,
@@ -37,6 +36,7 @@ from iii_cli.wire.messages import (
     decode,
     encode,
 )
+from iii_cli.wire.unreadable import failure_of, unreadable_answer
 from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class Link:
     def _check_announced(self, message: InvocationResult) -> None:
         if message.error is None:
             return
-        failure = FunctionFailed.of(message.error.code, message.error.message)
+        failure = failure_of(message.error)
         if isinstance(failure, FunctionForbidden):
             raise NotAuthorised(f"{self._endpoint.address.url} refused us: {failure.remote_message}")
         raise failure
@@ -239,7 +239,10 @@ class Link:
             elif opcode in (Opcode.TEXT, Opcode.BINARY):
                 try:
                     self._take(decode(bytes(payload)), messages)
-                except MalformedMessage:
+                except MalformedMessage as fault:
+                    unreadable = unreadable_answer(bytes(payload), fault)
+                    if unreadable is not None:
+                        messages.append(unreadable)
                     continue  # the engine's next version may say more than we know
         return messages
 

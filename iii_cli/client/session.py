@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
-from iii_cli.errors import FunctionFailed, NameTaken
+from iii_cli.errors import NameTaken
+from iii_cli.wire.unreadable import failure_of
 from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Calls:
         assert waiter.answer is not None
         error = waiter.answer.error
         if error is not None:
-            raise FunctionFailed.of(error.code, error.message, error.stacktrace)
+            raise failure_of(error)
         return waiter.answer.result
 
 
