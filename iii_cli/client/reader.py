@@ -113,7 +113,10 @@ class ChannelReader(ByteReceiveStream):
         return ReaderStatistics(self._verifier.byte_count, self._verifier.message_count)
 
     async def open(self) -> None:
-        """Connect. Idempotent. Raises EngineUnreachable, NotAuthorised, UnknownTarget (404)."""
+        """Connect. Idempotent. Cancelled on the way, the end may count as taken.
+
+        Raises EngineUnreachable, NotAuthorised, UnknownTarget (404); ClosedResourceError after `leave`.
+        """
         if self._left_by_us:
             raise anyio.ClosedResourceError
         async with self._opening:
@@ -147,7 +150,10 @@ class ChannelReader(ByteReceiveStream):
         return []
 
     async def failure(self) -> Failure | None:
-        """Why the stream is not good, None where it is. After the end only; may probe the engine once."""
+        """Why the stream is not good, None where it is. May probe the engine once; cancelling loses nothing.
+
+        Raises RuntimeError before the end.
+        """
         verdict = self._verdict
         if verdict is None:
             raise RuntimeError("the stream has not ended")
@@ -169,7 +175,7 @@ class ChannelReader(ByteReceiveStream):
     # anyio's byte stream
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """The next bytes. Text messages go to `on_message`.
+        """The next bytes, at most `max_bytes`. Text messages go to `on_message`. Cancelling loses nothing.
 
         Raises EndOfStream after a verified end, or a foreign writer's clean one; BrokenResourceError for
         every other end, whose cause says what happened: a truncated stream is never an EndOfStream.
@@ -188,7 +194,10 @@ class ChannelReader(ByteReceiveStream):
         return chunk
 
     async def aclose(self) -> None:
-        """Drop the connection at once: the engine never answers a reader's Close (protocol.md 4.3)."""
+        """Drop the connection at once, cancelled or not: the engine never answers a reader's Close.
+
+        What was not read is lost, and the writer is not told (protocol.md 4.3). Never raises.
+        """
         self.leave()
         await anyio.lowlevel.checkpoint()
 

@@ -159,14 +159,19 @@ class Worker:
         return register
 
     async def unregister(self, function_id: str) -> None:
-        """Take no further calls. Those that run go on. Does nothing for a function that is not ours."""
+        """Take no further calls. Those that run go on. Does nothing for a function that is not ours.
+
+        Raises EngineUnreachable when the connection is lost meanwhile, and the function with it. Cancelled,
+        the function is ours no more, but the engine may not have heard of it.
+        """
         if self._functions.remove(function_id):
             await self._connection.withdraw(function_id)
 
     async def wait_registered(self) -> None:
         """Wait until the engine has taken every function so far; what was refused before is tried again.
 
-        Raises NameTaken for the first one that another worker has, and EngineUnreachable.
+        Raises NameTaken for the first one that another worker has, and EngineUnreachable. Cancelling loses
+        nothing.
         """
         await self._connection.announce_again()
         refused = self._functions.first_rejection()
@@ -182,12 +187,18 @@ class Worker:
         raise await self._connection.trouble()
 
     async def wait_idle(self) -> None:
-        """Wait until no call is being answered any more, and the engine has read every answer."""
+        """Wait until no call is being answered any more, and the engine has read every answer.
+
+        Cancelling loses nothing; never raises.
+        """
         await self._answering.idle()
         await self.settle()
 
     async def settle(self) -> None:
-        """Wait until the engine has read what was sent before, for two seconds at most."""
+        """Wait until the engine has read what was sent before, for two seconds at most.
+
+        Cancelling loses nothing; never raises.
+        """
         link = self._connection.link
         if link is not None:
             with anyio.move_on_after(SETTLE_SECONDS), suppress(EngineUnreachable):

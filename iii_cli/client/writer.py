@@ -114,9 +114,9 @@ class ChannelWriter(ByteSendStream):
         `mode` is what a reader without a mode flag follows: `bytes` unless the writer was made for another.
         A stream whose text messages are its data, such as tokens, is `text`; `lines` where each is a line.
 
-        Cancelled, it may be tried again. Raises EngineUnreachable, NotAuthorised, UnknownTarget (404);
-        ClosedResourceError after the end; ValueError for an unknown mode. That the end was already taken
-        shows only later, as RefSpent.
+        Cancelled on the way, the end may count as taken. Raises EngineUnreachable, NotAuthorised,
+        UnknownTarget (404); ClosedResourceError after the end; ValueError for an unknown mode. That the end
+        was already taken shows only later, as RefSpent.
         """
         if self._state is _State.ENDED:
             raise anyio.ClosedResourceError
@@ -153,8 +153,9 @@ class ChannelWriter(ByteSendStream):
             await self._flush(ws)
 
     async def push_whole(self, data: bytes) -> None:
-        """Send `data` as one binary frame, for readers to whom frame borders mean something. Raises as
-        `push`.
+        """Send `data` as one binary frame, for readers to whom frame borders mean something.
+
+        Raises as `push`. Cancelled before all of it went out, the rest goes out before the next thing sent.
 
         Frames of more than 1 MiB end a Python SDK reader, those of more than 16 MiB the connection.
         """
@@ -221,7 +222,8 @@ class ChannelWriter(ByteSendStream):
         """End the stream as failed, and never wait longer than 2 s, cancelled or not.
 
         The reader of a sealed stream hears `reason`; if it does not read, the connection is dropped, which it
-        sees as a truncated stream. `code` is our exit status. Does nothing to a stream that has ended.
+        sees as a truncated stream. `code` is our exit status. Does nothing to a stream that has ended, and
+        never raises.
         """
         ws = self._ws
         if ws is None or self._state is _State.ENDED:
@@ -262,14 +264,17 @@ class ChannelWriter(ByteSendStream):
     # anyio's byte stream
 
     async def send(self, item: bytes) -> None:
-        """`push` with anyio's errors: BrokenResourceError, whose cause says what happened."""
+        """`push` with anyio's errors: BrokenResourceError, whose cause says what happened.
+
+        Cancelled, it may have sent a part.
+        """
         try:
             await self.push(item)
         except Failure as failure:
             raise anyio.BrokenResourceError(str(failure)) from failure
 
     async def send_message(self, text: str) -> None:
-        """`push_message` with anyio's errors."""
+        """`push_message` with anyio's errors. Cancelled, it may have sent the message, never a part of it."""
         try:
             await self.push_message(text.encode())
         except Failure as failure:

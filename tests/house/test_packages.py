@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.ci
 ROOT = Path(__file__).parents[2]
@@ -80,3 +85,50 @@ def test_pip_puts_share_where_the_system_looks(built: Path, tmp_path: Path) -> N
     assert [name for name in SHARE if not (tmp_path / name).is_file()] == []
     assert (tmp_path / "bin" / "iii").is_file()
     assert (tmp_path / "bin" / "iii-cli").is_file()
+
+
+# In the new environment: each distribution there, and what it says that it needs.
+ASK = """
+import importlib.metadata as m, json
+print(json.dumps({d.metadata["Name"]: list(d.requires or ()) for d in m.distributions()}))
+"""
+
+
+@pytest.mark.timeout(240)
+def test_the_wheel_brings_what_it_names_and_nothing_else(built: Path, tmp_path: Path) -> None:
+    """A clean environment, from the index; the demo runs in it, from an empty folder with an empty PATH."""
+    [wheel] = built.glob("*.whl")
+    home, environment = tmp_path / "home", tmp_path / "venv"
+    home.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    python, iii = str(environment / "bin" / "python"), str(environment / "bin" / "iii-cli")
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True, timeout=200)
+    asked = subprocess.run([python, "-c", ASK], check=True, capture_output=True, text=True, timeout=20)
+    there = {_plain(name): needs for name, needs in json.loads(asked.stdout).items()}
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert set(there) - {"pip", "setuptools"} == {"iii-cli"} | _closure(named, there)
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(home), "LC_ALL": "C.UTF-8"}
+    environ |= {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    done = subprocess.run(
+        [iii, "demo", python], cwd=home, env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.count("Equal.")) == (0, 1), done.stderr
+
+
+def _closure(needs: list[str], there: dict[str, list[str]]) -> set[str]:
+    """The names that `needs` lead to, through what is `there`, on this machine and without extras."""
+    found: set[str] = set()
+    waiting = [Requirement(text) for text in needs]
+    while waiting:
+        requirement = waiting.pop()
+        name = _plain(requirement.name)
+        if (requirement.marker is None or requirement.marker.evaluate({"extra": ""})) and name not in found:
+            found.add(name)
+            waiting += [Requirement(text) for text in there.get(name, ())]
+    return found
+
+
+def _plain(name: str) -> str:
+    """A distribution's name as the packaging standard compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
