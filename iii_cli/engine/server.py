@@ -18,7 +18,7 @@ from iii_cli.engine.guard import Guard
 from iii_cli.engine.listening import accept_all, listen, url_of
 from iii_cli.engine.settings import SECOND, Settings
 from iii_cli.engine.state import keep_quiet
-from iii_cli.engine.tidy import Tidy
+from iii_cli.engine.tidy import Tidy, reuse_memory
 from iii_cli.engine.worker_socket import Switchboard, serve_telemetry
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.transport.dialing import ConnectionLost
@@ -112,6 +112,7 @@ class EngineServer:
     ) -> None:
         """See `serve_engine`."""
         prepare()
+        reuse_memory()
         listeners = listen(host, port, guarded=bool(self._guard.token))
         try:
             async with anyio.create_task_group() as tasks:
