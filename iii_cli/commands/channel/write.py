@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iii_cli.client.call import create_channel
 from iii_cli.client.identity import new_stream_id
 from iii_cli.client.limits import Limits
-from iii_cli.client.reader import ChannelReader
-from iii_cli.client.receipts import AwaitedReceipt
 from iii_cli.client.sending import WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.channel.given_ref import find_ref, mark_used
@@ -28,6 +25,9 @@ from iii_cli.wire.value import Value
 if TYPE_CHECKING:
     import typer
 
+    from iii_cli.client.receipts import AwaitedReceipt
+    from iii_cli.wire.address import Endpoint
+    from iii_cli.wire.ref import ChannelRef
 
 __all__ = ("WriteOptions", "limits_of", "mode_of", "write_channel")
 
@@ -70,8 +70,7 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     endpoint = settings.endpoint
     receipt, receipt_ref = None, None
     if options.receipt:
-        receipt_ref, receipt_reader = create_channel(endpoint, 1)
-        receipt = AwaitedReceipt(ChannelReader(endpoint, receipt_reader), receipt_timeout)
+        receipt, receipt_ref = _receipt(endpoint, receipt_timeout)
     sealer, size = None, _size(options, sources)
     if options.seal:
         promised = size if mode is Mode.BYTES else None
@@ -112,6 +111,16 @@ async def _write(order: WriteOrder, options: WriteOptions) -> None:
         order.sources = [child.stdout]
         order.conclude = conclude
         await write_stream(order)
+
+
+def _receipt(endpoint: Endpoint, limit: float | None) -> tuple[AwaitedReceipt, ChannelRef]:
+    """A second channel: its reader end, and the writer ref that the open frame carries."""
+    from iii_cli.client.call import create_channel  # a tenth of the start of a write, and few ask for one
+    from iii_cli.client.reader import ChannelReader
+    from iii_cli.client.receipts import AwaitedReceipt
+
+    writer_ref, reader_ref = create_channel(endpoint, 1)
+    return AwaitedReceipt(ChannelReader(endpoint, reader_ref), limit), writer_ref
 
 
 def _check(options: WriteOptions) -> None:
