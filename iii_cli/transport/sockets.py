@@ -256,7 +256,9 @@ async def _resolve(address: EngineAddress) -> list[tuple[int, Any]]:
     """Loopback names resolve inline: a thread costs more than the look-up."""
     try:
         if address.is_loopback:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            # As bytes where it can be: a str is encoded by the idna codec, which takes a millisecond to load.
+            host = address.host.encode() if address.host.isascii() else address.host
+            found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
         else:
             found = await anyio.to_thread.run_sync(
                 lambda: socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM),
@@ -270,7 +272,7 @@ async def _resolve(address: EngineAddress) -> list[tuple[int, Any]]:
 async def _connect_one(raw: socket.socket, sockaddr: Any) -> None:
     code = raw.connect_ex(sockaddr)
     if code in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY):
-        await anyio.wait_writable(raw)
+        await wait_writable(raw)
         code = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         raise OSError(code, "")

@@ -133,3 +133,17 @@ async def test_who_is_about_to_send_is_not_held_up(pipe: tuple[int, int]) -> Non
                 await came.wait()
                 came = anyio.Event()
             tasks.cancel_scope.cancel()
+
+
+async def test_the_second_who_waits_for_the_same_is_refused(pipe: tuple[int, int]) -> None:
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_readable, pipe[0])
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(anyio.BusyResourceError):
+                await wait_readable(pipe[0])
+            await wait_writable(pipe[1])
+            tasks.cancel_scope.cancel()
+    os.write(pipe[1], b"x")
+    with anyio.fail_after(5):
+        await wait_readable(pipe[0])
