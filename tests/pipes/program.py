@@ -49,6 +49,7 @@ class Program:
             "XDG_CONFIG_HOME": str(home),
             "LC_ALL": "C.UTF-8",
         }
+        self.limit = LIMIT
         if url is not None:
             self.env["III_URL"] = url
 
@@ -56,7 +57,7 @@ class Program:
         self,
         *words: str,
         stdin: bytes | IO[bytes] | int | None = subprocess.DEVNULL,
-        limit: float = LIMIT,
+        limit: float | None = None,
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run to the end, whatever the exit status."""
@@ -65,7 +66,7 @@ class Program:
             input=stdin if isinstance(stdin, bytes) else None,
             stdin=None if isinstance(stdin, bytes) else stdin,
             capture_output=True,
-            timeout=limit,
+            timeout=limit or self.limit,
             env=self.env | (env or {}),
         )
 
@@ -85,13 +86,13 @@ class Program:
         """Start and leave running; the caller ends it."""
         return Child([III, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=self.env)
 
-    def shell(self, script: str, limit: float = LIMIT) -> subprocess.CompletedProcess[bytes]:
+    def shell(self, script: str, limit: float | None = None) -> subprocess.CompletedProcess[bytes]:
         """Run a bash script in which `iii` is ours. pipefail is on; ${PIPESTATUS[@]} is there."""
         path = f"{Path(III).parent}{os.pathsep}{self.env['PATH']}"
         return subprocess.run(
             ["bash", "-c", "set -o pipefail\n" + script],
             capture_output=True,
-            timeout=limit,
+            timeout=limit or self.limit,
             env=self.env | {"PATH": path},
             cwd=self.home,
             stdin=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ("LongLived",)
 
 OBSERVED = str(Path(__file__).with_name("observed.py"))
-CENSUS_SECONDS = 20.0
+CENSUS_SECONDS = 200.0
 SWEEP_SECONDS = 400.0
 
 
@@ -42,7 +42,7 @@ class LongLived:
         self.readings: list[Reading] = []
         self.first: dict[str, Any] = {}
         self.last: dict[str, Any] = {}
-        self.after = Reading(0, 0, 0, 0)
+        self.after: Reading | None = None
 
     def look(self) -> None:
         """One more reading."""
@@ -76,20 +76,24 @@ class LongLived:
         self.after = read_process(self.process.pid, time.monotonic() - self.started)
 
     def report(self) -> str:
-        """One line of figures."""
-        first, last = self.readings[0], self.after
+        """One line of figures; what it held after the load, once that is known."""
+        first, now, last = self.readings[0], self.readings[-1], self.after
+        memory = (
+            f"{self.name}: {first.resident / 2**20:.1f} to {now.resident / 2**20:.1f} MiB, "
+            f"slope {slope(self.readings) * 3600 / 2**20:+.2f} MiB/h"
+        )
+        if last is None:
+            return f"{memory}, descriptors {first.descriptors} to {now.descriptors}"
         return (
-            f"{self.name}: {first.resident / 2**20:.1f} to {self.readings[-1].resident / 2**20:.1f} MiB, "
-            f"{last.resident / 2**20:.1f} after it, "
-            f"slope {slope(self.readings) * 3600 / 2**20:+.2f} MiB/h, "
-            f"descriptors {first.descriptors} to {last.descriptors}, threads {first.threads} to "
-            f"{last.threads}, tasks {self.first['tasks']} to {self.last['tasks']}, "
-            f"objects {self.first['objects']} to {self.last['objects']}"
+            f"{memory}, {last.resident / 2**20:.1f} after it, descriptors {first.descriptors} to "
+            f"{last.descriptors}, threads {first.threads} to {last.threads}, tasks {self.first['tasks']} to "
+            f"{self.last['tasks']}, objects {self.first['objects']} to {self.last['objects']}"
         )
 
     def faults(self, growth_max: int) -> list[str]:
         """What it should not have kept."""
         first, last = self.readings[0], self.after
+        assert last is not None
         found = {
             "memory": growth(self.readings) > growth_max,
             "descriptors": last.descriptors > first.descriptors,

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.pipes.program import III, Program, running_engine
-from tests.soak.load import Load
+from tests.soak.load import LIMIT, Load
 from tests.soak.long_lived import LongLived
+from tests.soak.readings import children_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,7 @@ GROWTH_MAX = 6 << 20  # bytes in the second half; what a memory allocator does b
 SPANS_KEPT = 20_000  # the engine's limit, which is reached before memory is measured
 LANES = 2
 LOOK_EVERY = 5.0  # seconds
+REPORT_EVERY = 60  # looks
 BLOCK = 32 << 10  # of the stream that lasts for the whole time, at each look
 
 pytestmark = [
@@ -52,7 +54,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def iii(tmp_path: Path, temporary: Path) -> Program:
     (tmp_path / "home").mkdir()
-    return Program(tmp_path / "home")
+    iii = Program(tmp_path / "home")
+    iii.limit = LIMIT
+    return iii
 
 
 @pytest.fixture
@@ -70,19 +74,26 @@ def watched(iii: Program) -> Iterator[list[LongLived]]:
         alive.append(LongLived(iii, "read", "channel", "read", reader, "-o", out))
         alive.append(LongLived(iii, "write", "channel", "write", writer, "--receipt"))
         for name in ("soak::cat", "soak::echo", "soak::copy"):
-            iii.ok("functions", "wait", name, "--timeout", "20s")
+            iii.ok("functions", "wait", name, "--timeout", "200s")
         yield alive
     finally:
         for one in alive:
             one.process.kill()
             one.process.communicate()
+        for child in children_of(os.getpid()):  # of a load that failed
+            os.kill(child, signal.SIGKILL)
+
+
+def tell(counts: Counter[str], watched: list[LongLived]) -> None:
+    minutes = (time.monotonic() - watched[0].started) / 60
+    print(f"\nafter {minutes:.1f} minutes", dict(counts), *(one.report() for one in watched), sep="\n")
 
 
 def fill_stores(iii: Program) -> None:
     """The engine keeps the last spans: it shall be full of them before we look at its memory."""
     traced = {"TRACEPARENT": f"00-{'ab' * 16}-{'cd' * 8}-01"}
-    words = ("trigger", "soak::echo", "--each", "-P", "32")
-    done = iii.run(*words, stdin=b"{}\n" * SPANS_KEPT, limit=300, env=traced)
+    words = ("trigger", "soak::echo", "--each", "-P", "32", "--timeout", "200s")
+    done = iii.run(*words, stdin=b"{}\n" * SPANS_KEPT, limit=600, env=traced)
     assert done.returncode == 0, done.stderr
 
 
@@ -111,13 +122,15 @@ def test_mixed_load_leaves_nothing_behind(
                 sent += 1
                 for one in watched:
                     one.look()
+                if sent % REPORT_EVERY == 0:
+                    tell(counts, watched)
         finally:
             stopped.set()
         for lane_done in working:
             lane_done.result()
     for one in watched:
         one.end()
-    print("\n", dict(counts), *(one.report() for one in watched), sep="\n")
+    tell(counts, watched)
     out, _ = writing.process.communicate(timeout=60)
     reading.process.communicate(timeout=60)
     assert (writing.process.returncode, reading.process.returncode, out) == (0, 0, b"")
