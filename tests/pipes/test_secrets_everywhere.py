@@ -157,6 +157,7 @@ def test_what_ps_shows_while_they_run(place: Place, tmp_path: Path) -> None:
             process.communicate(timeout=20)
 
 
+@pytest.mark.ci
 def test_a_token_file_that_everyone_may_change(place: Place, tmp_path: Path) -> None:
     """One notice, and it is used: it is not ours to refuse. Nothing is said of one that all may read."""
     done = place.iii.run("functions", "ls", "--all")
