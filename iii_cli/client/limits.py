@@ -19,10 +19,11 @@ T = TypeVar("T")
 
 
 class Limits(Value):
-    """In seconds; None: no limit."""
+    """In seconds; None: no limit. `since`, on anyio's clock, is when the whole began; None: it begins now."""
 
     whole: float | None = None
     stall: float | None = None
+    since: float | None = None
 
 
 async def within(
@@ -45,7 +46,8 @@ async def within(
 
 async def _watch(limits: Limits, progress: Callable[[], int], what: str) -> None:
     now = anyio.current_time()
-    end = math.inf if limits.whole is None else now + limits.whole
+    began = now if limits.since is None else limits.since
+    end = math.inf if limits.whole is None else began + limits.whole
     stall = math.inf if limits.stall is None else limits.stall
     count, moved_at = progress(), now
     while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from iii_cli.client.draining import ReadOrder, read_stream
-from iii_cli.client.limits import Limits
+from iii_cli.client.limits import Limits, within
 from iii_cli.client.reader import ChannelReader
 from iii_cli.commands.channel.given_ref import find_ref, mark_used
 from iii_cli.commands.channel.message_door import MessageDoor
@@ -58,6 +58,8 @@ class ReadOptions(Value):
 
 def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
     """Check everything local, then read the stream."""
+    import anyio
+
     to_screen = options.output in (None, "-") and stdout_is_terminal()
     shown = mode_for(options.progress, shares_terminal=to_screen)
     mode = _mode(options)
@@ -88,6 +90,7 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
         progress = progress_of_read(shown, settings, order)
 
         async def read() -> Verdict | None:
+            order.limits = limits.replace(since=anyio.current_time())
             await _open(order, given, options)
             async with progress:
                 verdict = await _read(order, options)
@@ -99,10 +102,13 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
 
 
 async def _open(order: ReadOrder, given: ResolvedRef, options: ReadOptions) -> None:
-    """Open the ends, the output first: a ref is not spent on an output that cannot be opened."""
+    """Open the ends, the output first: a ref is not spent on an output that cannot be opened.
+
+    A FIFO is opened by somebody's reading it, which the time limit does not wait for.
+    """
     try:
         if options.command is None:
-            await order.sink.open()
+            await within(order.limits.replace(stall=None), lambda: 0, order.sink.open, "opening the output")
         await order.reader.open()
         mark_used(given)
     except BaseException:
