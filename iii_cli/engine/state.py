@@ -9,7 +9,7 @@ from iii_cli.engine.delivery import Close, Delivery, Drop, Send
 from iii_cli.engine.logs import LogStore
 from iii_cli.engine.registry import Registry
 from iii_cli.engine.spans import SpanStore
-from iii_cli.wire.messages import encode
+from iii_cli.wire.messages import encode_as_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class EngineState:
     def send(self, worker: Worker, message: Message) -> None:
         """Tell a worker, unless it is gone."""
         if not worker.gone:
-            self._outbox.append(Send(worker.connection, encode(message)))
+            self._outbox.append(Send(worker.connection, encode_as_engine(message)))
 
     def close(self, worker: Worker) -> None:
         """The last thing that a refused worker sees."""

@@ -20,7 +20,7 @@ from iii_cli.wire.fields import (
     parse_uuid,
     reader_of,
 )
-from iii_cli.wire.strict_json import MalformedJson, parse, render
+from iii_cli.wire.strict_json import MalformedJson, parse, render, render_sorted
 from iii_cli.wire.value import REQUIRED, Value, fields_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ __all__ = (
     "WorkerRegistered",
     "decode",
     "encode",
+    "encode_as_engine",
     "parse_uuid",
 )
 
@@ -244,8 +245,18 @@ def encode(message: Message) -> str:
 
     Raises ValueError or TypeError when a value in it is not JSON.
     """
+    return render(_document_of(message, {"type": _BY_CLASS[type(message)].kind}))
+
+
+def encode_as_engine(message: Message) -> str:
+    """As the engine writes it: `type` first, and the keys of what passes through it are in order."""
+    document = _document_of(message, {})
+    kind = f'{{"type":"{_BY_CLASS[type(message)].kind}"'
+    return f"{kind},{render_sorted(document)[1:]}" if document else f"{kind}}}"
+
+
+def _document_of(message: Message, document: dict[str, Any]) -> dict[str, Any]:
     shape = _BY_CLASS[type(message)]
-    document: dict[str, Any] = {"type": shape.kind}
     for name, value, default in zip(shape.names, shape.values(message), shape.defaults, strict=True):
         if value is None:
             if default is REQUIRED:
@@ -254,7 +265,7 @@ def encode(message: Message) -> str:
             document[name] = value.to_json()
         else:
             document[name] = value
-    return render(document)
+    return document
 
 
 class _Field(NamedTuple):

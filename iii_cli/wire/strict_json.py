@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("NESTING_MAX", "MalformedJson", "parse", "render")
+__all__ = ("NESTING_MAX", "MalformedJson", "parse", "render", "render_sorted")
 
 NESTING_MAX = 128  # the engine's decoder gives up beyond this; ours must not run out of stack either
 
@@ -49,6 +49,11 @@ def render(value: Any) -> str:
     Raises ValueError for NaN and infinities, and TypeError for what is not a JSON value.
     """
     return _render(value)
+
+
+def render_sorted(value: Any) -> str:
+    """`render` with the keys of every object in order, as the engine writes what passes through it."""
+    return _render_sorted(value)
 
 
 def _brief(error: Exception) -> str:
@@ -89,16 +94,16 @@ def _finite(digits: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _renderer() -> Callable[[Any], str]:
+def _renderer(sort: bool) -> Callable[[Any], str]:
     """JSONEncoder builds its C encoder anew for every text, which takes longer than a small message does."""
+    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort)
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
-        return _ENCODER.encode
-    chunks = make(None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+        return encoder.encode
+    chunks = make(None, encoder.default, json.encoder.encode_basestring, None, ":", ",", sort, False, False)
     return lambda value: "".join(chunks(value, 0))
 
 
-_render = _renderer()
+_render, _render_sorted = _renderer(sort=False), _renderer(sort=True)
