@@ -34,6 +34,7 @@ COLLECT_AFTER = 20_000
 
 def main() -> NoReturn:
     """Run the program; every way out is here."""
+    _survive_progress_signals()
     gc.set_threshold(COLLECT_AFTER)
     reserve_descriptors()
     signal.signal(signal.SIGTERM, _stop)
@@ -117,7 +118,20 @@ def _program() -> str:
 def _usage_text(error: Any) -> str:
     text = " ".join(str(error.format_message()).split()).rstrip(".")
     context = getattr(error, "ctx", None)
+    if context is not None and type(error).__name__ == "NoSuchOption":
+        text = _unknown_option(error.option_name, context)
     return f"{text}; see `{context.command_path} --help`" if context is not None else text
+
+
+def _unknown_option(typed: str, context: Any) -> str:
+    """The nearest option that the command takes, the global ones among them."""
+    from iii_cli.config.nearest import nearest
+    from iii_cli.terminal.text import clean
+
+    takers = (context.command, context.find_root().command)
+    known = [name for taker in takers for parameter in taker.params for name in parameter.opts]
+    match = nearest(typed.lstrip("-"), [name[2:] for name in known if name.startswith("--")])
+    return f"no such option {clean(typed)}" + (f"; did you mean --{match}?" if match else "")
 
 
 def _report(failure: Failure) -> int:
@@ -144,6 +158,21 @@ def _internal(error: Exception) -> int:
     place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
     talk.tell(f"this is a bug in iii: {type(error).__name__}{place}; III_TRACEBACK=1 shows where")
     return ExitStatus.FAILED
+
+
+def _survive_progress_signals() -> None:
+    """SIGUSR1 asks for a line of progress. Where there is none to show it says nothing: its default would
+    kill.
+
+    A handler and not SIG_IGN, which a COMMAND of ours would inherit.
+    """
+    usr1 = getattr(signal, "SIGUSR1", None)
+    if usr1 is not None and signal.getsignal(usr1) is signal.SIG_DFL:
+        signal.signal(usr1, _nothing_to_show)
+
+
+def _nothing_to_show(signum: int, frame: FrameType | None) -> None:
+    """No progress yet, or no more."""
 
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:

@@ -63,11 +63,12 @@ class EachOrder:
 
 @dataclass(slots=True)
 class EachTotals:
-    """How it goes: calls begun, answered one way or the other, and failed among them."""
+    """How it goes: calls begun, answered one way or the other, failed and unknown among them."""
 
     begun: int = 0
     done: int = 0
     failed: int = 0
+    unknown: int = 0  # failed because the engine knows no such function
 
 
 def result_line(result: Any) -> str:
@@ -188,6 +189,7 @@ class _Each:
         if error is None:
             self._settle(index, result_line(message.result))
         else:
+            self._totals.unknown += error.code == "function_not_found"
             self._settle(index, failed_line(error.code, error.message, error.stacktrace), failed=True)
 
     def _fail(self, invocation_id: str, code: str, text: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from iii_cli.config.credentials import read_secret_file, read_secret_stdin
 from iii_cli.config.nearest import nearest
-from iii_cli.errors import RefSpent, UnknownTarget, UsageProblem
+from iii_cli.errors import LocalProblem, RefSpent, UnknownTarget, UsageProblem
 from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
 from iii_cli.wire.strict_json import MalformedJson, parse
 from iii_cli.wire.value import Value
@@ -107,7 +107,20 @@ class _Place:
             return self._from_variable(place)
         if colon and kind == "file":
             return self._from_file(place)
+        if in_argv and (match := self._meant(text)) is not None:
+            raise UsageProblem(f"{source} is not a ref", hint=f"did you mean @{match}?")
         return self._literal(text, source, in_argv=in_argv)
+
+    def _meant(self, text: str) -> str | None:
+        """The saved ref of which a person forgot the @; None for what may be a ref itself."""
+        if ":" in text or text.startswith("{") or not text:
+            return None
+        try:
+            name, slash, end = text.partition("/")
+            match = nearest(name, self.store.names())
+        except LocalProblem:
+            return None
+        return f"{match}/{end}" if match and slash and end in _ENDS else match
 
     def _from_stdin(self) -> ResolvedRef:
         if not self.stdin_free:

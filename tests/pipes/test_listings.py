@@ -161,6 +161,9 @@ def test_info_of_a_worker_holds_its_functions(iii: Program) -> None:
         ("functons ls", "Did you mean 'functions'"),
         ("functions ls --jsn", "--json"),
         ("channel read @nme", "no saved ref 'nme'"),
+        ("channel read --timout 3s @x", "no such option --timout; did you mean --timeout?"),
+        ("functions ls --urll x", "did you mean --url?"),
+        ("functions ls --frobnicate", "no such option --frobnicate; see"),
     ],
 )
 def test_a_mistyped_name_is_answered_with_the_nearest(iii: Program, words: str, said: str) -> None:
@@ -168,6 +171,22 @@ def test_a_mistyped_name_is_answered_with_the_nearest(iii: Program, words: str, 
     assert done.returncode in (2, 5)
     assert said in done.stderr.decode()
     assert done.stdout == b""
+
+
+def test_a_ref_without_its_mark_is_answered_with_it(iii: Program) -> None:
+    iii.ok("channel", "create", "--save", "backup")
+    for typed, meant in (("bakup", "@backup?"), ("backup/reader", "@backup/reader?")):
+        done = iii.run("channel", "read", typed)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert f"did you mean {meant}" in done.stderr.decode()
+
+
+def test_many_calls_and_a_wait_name_the_nearest_too(iii: Program) -> None:
+    each = iii.run("trigger", "engine::health::chek", "--each", stdin=b"{}\n")
+    wait = iii.run("functions", "wait", "engine::health::chek", "--timeout", "200ms")
+    assert (each.returncode, wait.returncode) == (1, 124)
+    for done in (each, wait):
+        assert b"did you mean 'engine::health::check'?" in done.stderr
 
 
 def test_an_engine_that_is_gone_suggests_nothing_and_is_no_bug(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def refused(done: subprocess.CompletedProcess[bytes], status: int, *words: str) 
         (5, ("channel", "write", "iii:write:nope:nope"), "no such channel"),
         (5, ("channel", "read", "@nope"), "no saved ref"),
         (2, ("channel", "create", "--buffer", "0x"), "--buffer"),
-        (2, ("channel", "create", "--nope"), "No such option"),
+        (2, ("channel", "create", "--nope"), "no such option"),
         (2, ("nope",), "No such command"),
         (2, ("trigger", "f", "--json", "{"), "--json"),
         (3, ("channel", "create", "--url", NOWHERE), "iii engine run"),

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from iii_cli.client.call import call
-from iii_cli.commands.suggesting import rows_of
+from iii_cli.commands.suggesting import meant_function, rows_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import EngineUnreachable, TimedOut
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ("wait_for_functions",)
 
+SUGGESTED = 3  # names that the engine is asked about once more
 LOOK_SECONDS = 0.1  # between looks; the engine tells no one of a function without announcing a worker
 
 
@@ -40,7 +41,14 @@ def wait_for_functions(settings: Settings, names: Sequence[str], timeout: str) -
             break
         time.sleep(LOOK_SECONDS)
     why = f" ({engine_down.message})" if engine_down else ""
-    raise TimedOut(f"not there within {timeout}: {', '.join(missing)}{why}")
+    hint = None if engine_down else _hint(settings, missing)
+    raise TimedOut(f"not there within {timeout}: {', '.join(missing)}{why}", hint=hint)
+
+
+def _hint(settings: Settings, missing: list[str]) -> str | None:
+    """Maybe they will never come."""
+    meant = [match for name in missing[:SUGGESTED] if (match := meant_function(settings, name))]
+    return f"did you mean {', '.join(map(repr, meant))}?" if meant else None
 
 
 def _missing(settings: Settings, names: list[str], deadline: float | None) -> list[str]:
