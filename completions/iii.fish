@@ -389,7 +389,7 @@ complete -c iii -n "__iii_at 'engine'" -s h -l help -d 'Show this message and ex
 complete -c iii -n "__iii_at 'engine run'" -l host -x -d 'Where to listen.'
 complete -c iii -n "__iii_at 'engine run'" -l port -x -d '0 takes a free one.'
 complete -c iii -n "__iii_at 'engine run'" -l print-url -d 'Print the URL on stdout once it is listening.'
-complete -c iii -n "__iii_at 'engine run'" -l log -r -f -a 'text json off' -d 'What the engine says on stderr.'
+complete -c iii -n "__iii_at 'engine run'" -l log -r -f -a 'text json off' -d 'What the engine says on stderr. [text; off with -q]'
 complete -c iii -n "__iii_at 'engine run'" -l max-channels -x -d 'Channels open at once. [10000]'
 complete -c iii -n "__iii_at 'engine run'" -l max-buffer-bytes -x -d 'What one channel may hold back. [64M]'
 complete -c iii -n "__iii_at 'engine run'" -l shutdown-timeout -x -d 'How long open channels may go on when it stops. [500ms]'

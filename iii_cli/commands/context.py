@@ -13,6 +13,7 @@ from iii_cli.config.credentials import read_secret_stdin, token_of
 from iii_cli.config.settings import GlobalFlags
 from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.terminal.report import print_json, print_table
+from iii_cli.terminal.talk import talk
 from iii_cli.wire.address import EngineAddress, MalformedAddress, TlsFiles
 from iii_cli.wire.secret import Secret
 
@@ -78,7 +79,7 @@ def ls(ctx: typer.Context, as_json: AsJson = False) -> None:
     else:
         print_table(("", "NAME", "URL", "NAMESPACE", "TOKEN"), [_row(context, chosen) for context in found])
     for other in problems[1:]:
-        _tell(flags_of(ctx), str(other))
+        talk.problem(other)
     if problems:
         raise problems[0]
 

@@ -17,6 +17,7 @@ from iii_cli.config.saved_refs import BOTH_ENDS, SavedRef, SavedRefs
 from iii_cli.config.settings import GlobalFlags, engine_address
 from iii_cli.errors import UsageProblem
 from iii_cli.terminal.report import print_json, print_table
+from iii_cli.terminal.talk import talk
 from iii_cli.wire.address import EngineAddress
 from iii_cli.wire.ref import Direction
 
@@ -87,7 +88,7 @@ def ls(ctx: typer.Context, as_json: AsJson = False) -> None:
         header = ("NAME", "STATE", "WRITER", "READER", "AGE", "ENGINE")
         print_table(header, [_row(saved, now) for saved in found])
     for problem in problems[1:]:
-        _tell(flags_of(ctx), str(problem))
+        talk.problem(problem)
     if problems:
         raise problems[0]
 

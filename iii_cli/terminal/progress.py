@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, final
 
@@ -22,7 +23,7 @@ from iii_cli.terminal.progress_line import bar_line, event_fields, plain_line, s
 from iii_cli.terminal.talk import Talk, talk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -202,7 +203,26 @@ class Progress:
 
     async def _listen(self, *, task_status: TaskStatus[None]) -> None:
         wanted = [signal.SIGUSR1, *([signal.SIGINFO] if hasattr(signal, "SIGINFO") else [])]
-        with anyio.open_signal_receiver(*wanted) as signals:
+        with _handlers_kept(wanted), anyio.open_signal_receiver(*wanted) as signals:
             task_status.started()
-            async for _ in signals:
-                self.print_once()
+            try:
+                async for _ in signals:
+                    self.print_once()
+            finally:
+                signal.pthread_sigmask(signal.SIG_BLOCK, wanted)  # until `_handlers_kept`
+
+
+@contextmanager
+def _handlers_kept(wanted: list[signal.Signals]) -> Iterator[None]:
+    """What the program does about these signals is the same afterwards: an event loop leaves the default
+    behind, which kills. Whoever leaves the loop's care blocks them for as long as that is so.
+    """
+    before = {signum: signal.getsignal(signum) for signum in wanted}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            if handler is not None:  # None: set by C code
+                signal.signal(signum, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -11,11 +11,12 @@ from iii_cli.client.limits import Limits
 from iii_cli.client.sending import WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.channel.given_ref import find_ref, mark_used
-from iii_cli.commands.running import run, tell
+from iii_cli.commands.running import run
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import Failure, UsageProblem, gravest
 from iii_cli.terminal.sources import Source
+from iii_cli.terminal.talk import talk
 from iii_cli.wire.figures import DIGESTS
 from iii_cli.wire.ref import Direction
 from iii_cli.wire.seal import Mode
@@ -96,7 +97,7 @@ async def _tee(order: WriteOrder, fan: FanOut, given: list[ResolvedRef], progres
 def _say_which(fan: FanOut) -> None:
     for branch in fan.branches:
         if branch.failure is not None:
-            tell(f"{branch.name}: {branch.failure.message}")
+            talk.tell(f"{branch.name}: {branch.failure.message}")  # an error, which -q does not silence
 
 
 def _shown(text: str, number: int) -> str:

@@ -31,7 +31,10 @@ def run_command(
     print_url: Annotated[
         bool, typer.Option("--print-url", help="Print the URL on stdout once it is listening.")
     ] = False,
-    log: Log = "text",
+    log: Annotated[
+        str | None,
+        typer.Option(metavar="text|json|off", help="What the engine says on stderr. [text; off with -q]"),
+    ] = None,
     max_channels: MaxChannels = None,
     max_buffer_bytes: MaxBufferBytes = None,
     shutdown_timeout: Annotated[
@@ -67,6 +70,7 @@ def run_command(
     settings = engine_settings(max_channels, max_buffer_bytes)
     flags = flags_of(ctx)
     guard = guard_of(host, token_file or flags.token_file, allow_origin or [], allow_host or [])
+    log = log or ("off" if flags.quiet else "text")
     return run_engine(RunOptions(host, port, print_url, log, shutdown_timeout, settings, guard, flags.quiet))
 
 
