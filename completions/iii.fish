@@ -92,6 +92,8 @@ function __iii_look
     set -l words (commandline -opc)
     set -g __iii_words $words[2..-1]
     set -g __iii_program $words[1]
+    # Plain `iii` may be the engine's own, which must not be started by a TAB.
+    test "$words[1]" = iii; and command -q iii-cli; and set -g __iii_program iii-cli
     set -g __iii_path ''
     set -g __iii_position 0
     set -g __iii_function ''

@@ -49,19 +49,19 @@ def needs(shell: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed")
 
 
-def after_tab(shell: str, line: str, env: Mapping[str, str]) -> str:
-    """What `line` has become after a TAB at its end."""
-    return Session(shell, env).completed(line)
+def after_tab(shell: str, line: str, env: Mapping[str, str], ahead: Path | None = None) -> str:
+    """What `line` has become after a TAB at its end. Programs in `ahead` come before ours."""
+    return Session(shell, env, ahead).completed(line)
 
 
 class Session:
     """One shell on a terminal of its own."""
 
-    def __init__(self, shell: str, env: Mapping[str, str]) -> None:
+    def __init__(self, shell: str, env: Mapping[str, str], ahead: Path | None) -> None:
         command, self.setup = START[shell]
         ours, theirs = pty.openpty()
         environ = dict(env) | {
-            "PATH": f"{Path(III).parent}{os.pathsep}{env['PATH']}",
+            "PATH": os.pathsep.join([*([str(ahead)] if ahead else []), str(Path(III).parent), env["PATH"]]),
             "TERM": "xterm",
             "PS1": PROMPT,
         }

@@ -11,6 +11,7 @@ from tests.shells.world import world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.pipes.program import Program
 
@@ -54,6 +55,20 @@ def test_tab(iii: Program, shell: str, line: str, completed: str) -> None:
         assert shown.startswith(completed)
     else:
         assert shown.rstrip() == completed
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_tab_does_not_start_the_engine_that_is_called_iii_too(
+    iii: Program, shell: str, tmp_path: Path
+) -> None:
+    """pipx leaves the engine's program alone: then `iii-cli` alone is ours."""
+    other = tmp_path / "iii"
+    other.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    other.chmod(0o755)
+    for program in ("iii", "iii-cli"):
+        line = f"{program} functions info img::re"
+        assert after_tab(shell, line, iii.env, ahead=tmp_path).rstrip() == f"{line}size"
+    assert not (tmp_path / "started").exists()
 
 
 @pytest.mark.parametrize("shell", SHELLS)

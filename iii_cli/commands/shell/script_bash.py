@@ -42,7 +42,10 @@ _iii_words() {
 
 # What the machine or the engine knows of a kind; nothing within a third of a second is no answer.
 _iii_ask() {
-    { "${words[0]}" _complete "$1" "$2" "$function" -- "${words[@]:1}"; } 2>/dev/null
+    local program=${words[0]}
+    # Plain `iii` may be the engine's own, which must not be started by a TAB.
+    [[ $program == iii ]] && type iii-cli >/dev/null 2>&1 && program=iii-cli
+    { "$program" _complete "$1" "$2" "$function" -- "${words[@]:1}"; } 2>/dev/null
 }
 
 _iii_add() {

@@ -22,8 +22,11 @@ _HEAD = """\
 _LOGIC = r"""
 # What the machine or the engine knows of a kind; nothing within a third of a second is no answer.
 _iii_ask() {
+    local program=${typed[1]}
     local -a found
-    found=("${(@f)$(_call_program "iii-$1" "${(q)typed[1]}" _complete "$1" "${(q)2}" "${(q)func}" -- \
+    # Plain `iii` may be the engine's own, which must not be started by a TAB.
+    [[ $program == iii ]] && (( $+commands[iii-cli] )) && program=iii-cli
+    found=("${(@f)$(_call_program "iii-$1" "${(q)program}" _complete "$1" "${(q)2}" "${(q)func}" -- \
         "${(@q)typed[2,-1]}" 2>/dev/null)}")
     found=("${(@)found:#}")
     (( $#found )) && compadd "${@:3}" -a found
