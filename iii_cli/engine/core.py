@@ -106,6 +106,12 @@ class Core:
         worker.spoken = True
         return self._state.deliveries()
 
+    def dropping(self, connection: int, reason: str) -> None:
+        """The server is about to let go of a worker. For the log: `disconnected` follows."""
+        worker = self._state.registry.workers.get(connection)
+        if worker is not None:
+            self._state.notice("worker dropped", worker=worker.id, reason=reason)
+
     def received_telemetry(self, frame: bytes, now: int) -> None:
         """A binary frame came on the telemetry socket (1.6)."""
         take_telemetry(self._state, frame, now)

@@ -86,8 +86,16 @@ def url_of(host: str, listener: socket.socket) -> str:
     return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
 
 
-async def accept_all(listener: socket.socket, welcome: Callable[[socket.socket], None]) -> None:
-    """Hand every connection to `welcome`, for ever. Cancelling loses none that was accepted."""
+async def accept_all(
+    listener: socket.socket,
+    welcome: Callable[[socket.socket], None],
+    short: Callable[[str], None] = lambda reason: None,
+) -> None:
+    """Hand every connection to `welcome`, for ever. Cancelling loses none that was accepted.
+
+    `short` is told, once for each time, that the system has no descriptors left and connections wait.
+    """
+    is_short = False
     while True:
         await anyio.wait_readable(listener)
         for _ in range(ACCEPTS_PER_WAKE):
@@ -98,8 +106,12 @@ async def accept_all(listener: socket.socket, welcome: Callable[[socket.socket],
             except OSError as error:
                 if error.errno in _GONE:  # it gave up before we got to it
                     continue
+                if not is_short:
+                    short(word_for(error))
+                is_short = True
                 await anyio.sleep(SHORTAGE_PAUSE)
                 break
+            is_short = False
             raw.setblocking(False)
             keep_alive(raw)
             welcome(raw)

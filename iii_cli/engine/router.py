@@ -46,7 +46,9 @@ class Router:
             self._refuse(caller, message, ErrorBody("INVALID_NAMESPACE", "namespace must not be blank"))
             return
         if len(caller.calling) >= self._state.settings.max_in_flight:
-            self._refuse(caller, message, ErrorBody("too_many_invocations", "Too many calls are in flight"))
+            text = "Too many calls are in flight"
+            self._state.notice("call refused", worker=caller.id, reason=text)
+            self._refuse(caller, message, ErrorBody("too_many_invocations", text))
             return
         if type(message.action) is Enqueue:
             self._enqueue(caller, message, message.action.queue, now)

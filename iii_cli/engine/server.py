@@ -119,7 +119,7 @@ class EngineServer:
                 self._switchboard.tasks = tasks
                 try:
                     for listener in listeners:
-                        tasks.start_soon(accept_all, listener, lambda raw: self._welcome(raw, tasks))
+                        tasks.start_soon(self._accept, listener, tasks)
                     url = url_of(host, listeners[0])
                     self._notice("listening", url=url)
                     task_status.started(url)
@@ -154,6 +154,12 @@ class EngineServer:
             for scope in self._channel_scopes:
                 scope.cancel()
         self._notice("stopped")
+
+    async def _accept(self, listener: socket.socket, tasks: TaskGroup) -> None:
+        await accept_all(listener, lambda raw: self._welcome(raw, tasks), self._note_shortage)
+
+    def _note_shortage(self, reason: str) -> None:
+        self._notice("connections wait", reason=reason)
 
     def _welcome(self, raw: socket.socket, tasks: TaskGroup) -> None:
         if self._connections >= self.core.settings.max_connections:
@@ -220,7 +226,10 @@ class EngineServer:
             case ForWorker():
                 await self._switchboard.serve(websocket, websocket.socket.peer_host())
             case ForTelemetry():
-                await serve_telemetry(websocket, self._take_telemetry)
+                try:
+                    await serve_telemetry(websocket, self._take_telemetry)
+                except PeerMisbehaved as error:
+                    self._notice("telemetry dropped", reason=error.message)
             case ForChannel():
                 await self._serve_channel_end(purpose, websocket)
 

@@ -38,9 +38,10 @@ _TEXT, _BINARY, _CLOSE, _PING, _PONG = (
 class _Line:
     """One worker's socket as the switchboard sees it."""
 
-    __slots__ = ("closing", "draining", "scope", "touched", "websocket")
+    __slots__ = ("closing", "draining", "number", "scope", "touched", "websocket")
 
-    def __init__(self, websocket: WebSocket) -> None:
+    def __init__(self, number: int, websocket: WebSocket) -> None:
+        self.number = number
         self.websocket = websocket
         self.draining = False  # a task sends what the socket did not take at once
         self.closing = False  # a Close frame is the last thing in its queue
@@ -69,11 +70,11 @@ class Switchboard:
         Cancelling drops the worker without a Close frame.
         """
         number = next(self._numbers)
-        line = self._lines[number] = _Line(websocket)
+        line = self._lines[number] = _Line(number, websocket)
         try:
             with line.scope:
                 self.deliver(self._core.connected(number, ip, self._now()))
-                await self._receive(number, line)
+                await self._receive(line)
         finally:
             del self._lines[number]
             self.deliver(self._core.disconnected(number, self._now()))
@@ -120,7 +121,8 @@ class Switchboard:
 
     def _drain_later(self, line: _Line) -> None:
         if line.websocket.unsent_bytes > self._core.settings.max_outgoing_bytes:
-            line.scope.cancel()  # it does not read what it asked for
+            self._core.dropping(line.number, "it does not read what is sent to it")
+            line.scope.cancel()
         elif not line.draining and self.tasks is not None:
             line.draining = True
             self.tasks.start_soon(self._drain, line)
@@ -134,21 +136,23 @@ class Switchboard:
         finally:
             line.draining = False
 
-    async def _receive(self, number: int, line: _Line) -> None:
+    async def _receive(self, line: _Line) -> None:
         try:
             while not line.closing:
-                if await self._receive_some(number, line):
+                if await self._receive_some(line):
                     return
             with anyio.move_on_after(FAREWELL):
                 await line.websocket.flush()
                 while not any(opcode == _CLOSE for opcode, _, _ in await line.websocket.receive()):
                     pass
-        except (ConnectionLost, PeerMisbehaved):
-            pass  # 1.9 is about messages; a broken frame ends the connection without a word
+        except ConnectionLost:
+            pass
+        except PeerMisbehaved as error:  # 1.9 is about messages; a broken frame ends it without a word
+            self._core.dropping(line.number, error.message)
 
-    async def _receive_some(self, number: int, line: _Line) -> bool:
+    async def _receive_some(self, line: _Line) -> bool:
         """Handle what has arrived. True: the worker closed."""
-        websocket = line.websocket
+        websocket, number = line.websocket, line.number
         events = await websocket.receive()
         now = self._now()
         try:
@@ -174,7 +178,10 @@ class Switchboard:
 
 
 async def serve_telemetry(websocket: WebSocket, take: Callable[[bytes], None]) -> None:
-    """1.6, `/otel`: telemetry is taken, pings are answered, everything else is ignored."""
+    """1.6, `/otel`: telemetry is taken, pings are answered, everything else is ignored.
+
+    Raises PeerMisbehaved for a broken or too large frame.
+    """
     try:
         while True:
             for opcode, payload, _ in await websocket.receive():
@@ -185,5 +192,5 @@ async def serve_telemetry(websocket: WebSocket, take: Callable[[bytes], None]) -
                 elif opcode == _CLOSE:
                     await websocket.send(_CLOSE, payload)
                     return
-    except (ConnectionLost, PeerMisbehaved):
+    except ConnectionLost:
         pass

@@ -39,6 +39,7 @@ class ChannelBuiltins:
                 given["buffer_size"], call.now, None if span is None else span.context
             )
         except TooManyChannels as error:
+            self._state.notice("channel refused", worker=call.caller.id, reason=str(error))
             raise Refusal("channel_limit_reached", str(error)) from None
         self._state.notice("channel created", channel=channel.id, buffer=channel.limit, worker=call.caller.id)
         return {
