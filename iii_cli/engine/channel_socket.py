@@ -72,29 +72,39 @@ async def _from_writer(websocket: WebSocket, channel: Channel, end: End) -> HowE
     bell = Bell()
     channel.wake_writer = bell.ring
     while not channel.abandoned:
-        events = await websocket.receive()
-        at = runs = 0
-        while at < len(events) and not channel.abandoned:
-            before, (at, size) = at, channel.put(events, at)
-            end.messages += at - before
-            end.bytes += size
-            runs += 1
-            if runs % RUNS_A_TURN == 0:
-                await checkpoint()
-            if at == len(events):
-                break
-            opcode, payload, _ = events[at]
-            if opcode < _CLOSE:
-                await bell.wait()
-                continue
-            at += 1
-            if opcode == _PING:
-                await websocket.send(_PONG, payload)
-            elif opcode == _CLOSE:
-                channel.end()  # the reader need not wait for our echo
-                await websocket.send(_CLOSE, payload)
-                return HowEnded.CLOSED
+        if await _pass_on(websocket, channel, end, bell, await websocket.receive()):
+            return HowEnded.CLOSED
     return HowEnded.ABANDONED
+
+
+async def _pass_on(websocket: WebSocket, channel: Channel, end: End, bell: Bell, events: list[Event]) -> bool:
+    """Queue the messages, waiting for room. True: the writer has closed.
+
+    A function of its own, so that who waits for the next message does not hold the last one: that was 1 MiB
+    for each channel that had once been used.
+    """
+    at = runs = 0
+    while at < len(events) and not channel.abandoned:
+        before, (at, size) = at, channel.put(events, at)
+        end.messages += at - before
+        end.bytes += size
+        runs += 1
+        if runs % RUNS_A_TURN == 0:
+            await checkpoint()
+        if at == len(events):
+            break
+        opcode, payload, _ = events[at]
+        if opcode < _CLOSE:
+            await bell.wait()
+            continue
+        at += 1
+        if opcode == _PING:
+            await websocket.send(_PONG, payload)
+        elif opcode == _CLOSE:
+            channel.end()  # the reader need not wait for our echo
+            await websocket.send(_CLOSE, payload)
+            return True
+    return False
 
 
 class _Outgoing:
