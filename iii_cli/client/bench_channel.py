@@ -85,7 +85,7 @@ class ChannelBench:
             with anyio.CancelScope() as scope:
                 await self._all(caller, scope)
         if scope.cancelled_caught:
-            missing = self.plan.clients - self.verified
+            missing = f"{self.plan.clients - self.verified} of {self.plan.clients}"
             raise TimedOut(f"{missing} streams were not read to their end {PATIENCE:g} s after the time")
 
     async def _all(self, caller: Caller, scope: anyio.CancelScope) -> None:

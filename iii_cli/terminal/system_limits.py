@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from iii_cli.wire.value import Value
 
-__all__ = ("SystemLimits", "system_limits")
+__all__ = ("SystemLimits", "allow_open_files", "system_limits")
 
 
 class SystemLimits(Value):
@@ -30,6 +30,27 @@ def system_limits() -> SystemLimits:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     size, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     return SystemLimits(told(soft), told(hard), told(size), pipe_bytes)
+
+
+def allow_open_files(wanted: int) -> int | None:
+    """Raise `ulimit -n` to `wanted`, or as far as it may be: what it is then, None where there is no
+    limit.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft < most:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        except (OSError, ValueError):
+            return soft
+        return most
+    return soft
 
 
 def _pipe_max() -> int | None:

@@ -109,6 +109,17 @@ def test_calls_that_fail_are_counted_and_end_it_with_1(iii: Program) -> None:
     assert done.stderr.startswith(b"Error: ")
 
 
+def test_more_channels_than_descriptors_are_refused_before_the_first(iii: Program) -> None:
+    done = iii.shell("ulimit -n 100; iii bench channel -P 200 -q")
+    assert (done.returncode, done.stdout) == (10, b"")
+    assert b"ulimit -n 432" in done.stderr
+    assert becomes(False, iii.env["III_URL"])
+
+
+def test_a_soft_limit_is_raised(iii: Program) -> None:
+    assert iii.shell("ulimit -Sn 60; iii bench channel -P 40 -q --size 1M").returncode == 0
+
+
 @contextmanager
 def started(iii: Program, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """One that has said that it measures; gone with the block."""

@@ -11,8 +11,9 @@ from iii_cli.client.bench_trigger import CALLS_MAX, TriggerBench, TriggerPlan
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.suggesting import meant_function
 from iii_cli.config.quantities import byte_count, format_bytes, format_duration, seconds
-from iii_cli.errors import Failure, FunctionNotFound, Interrupted, UsageProblem
+from iii_cli.errors import Failure, FunctionNotFound, Interrupted, LocalProblem, UsageProblem
 from iii_cli.terminal.report import print_json, print_table
+from iii_cli.terminal.system_limits import allow_open_files
 from iii_cli.wire.frames import FRAME_BYTES_MAX
 from iii_cli.wire.strict_json import MalformedJson, parse
 
@@ -26,7 +27,8 @@ __all__ = ("bench_channel", "bench_rtt", "bench_trigger")
 
 SECONDS_MAX = 600.0
 SIZE_MAX = 1 << 40
-CLIENTS_MAX = 256  # three descriptors each
+CLIENTS_MAX = 256
+DESCRIPTORS_BESIDE = 32  # beside the two ends of each channel: our own, the loop's, the connection for calls
 IN_FLIGHT_MAX = 4096
 LINE_BYTES = 64
 FIGURES = ("p50", "p90", "p99", "max")
@@ -60,6 +62,7 @@ def bench_channel(
     )
     if plan.size is not None and plan.size < plan.clients:
         raise UsageProblem("--size is less than a byte for each client")
+    _check_descriptors(plan.clients)
     bench = ChannelBench(plan)
     what = "a channel" if plan.clients == 1 else f"{plan.clients} channels"
 
@@ -214,6 +217,17 @@ def _within(number: int, most: int, option: str) -> int:
     if not 1 <= number <= most:
         raise UsageProblem(f"{option} is a number from 1 to {most}")
     return number
+
+
+def _check_descriptors(clients: int) -> None:
+    """Before the first channel: one whose ends cannot be opened stays on the engine for five minutes."""
+    needed = 2 * clients + DESCRIPTORS_BESIDE
+    allowed = allow_open_files(needed)
+    if allowed is not None and allowed < needed:
+        raise LocalProblem(
+            f"{clients} channels need {needed} open files, and the limit is {allowed}",
+            hint=f"`ulimit -n {needed}`, or a smaller -P",
+        )
 
 
 def _time(text: str, option: str) -> float:

@@ -17,6 +17,7 @@ from iii_cli.engine.settings import Settings
 from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
 from iii_cli.terminal.children import spawn
 from iii_cli.terminal.executable import find_command
+from iii_cli.terminal.system_limits import allow_open_files
 from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def run_engine(options: RunOptions) -> int:
     """Be the engine until a signal. SIGTERM is the way to stop it, so it ends with 0."""
     if not 0 <= options.port < 65536:
         raise UsageProblem("--port is a number from 0 to 65535")
-    _allow_many_descriptors()
+    allow_open_files(DESCRIPTORS_WANTED)
     try:
         run(_run, options)
     except Interrupted as stop:
@@ -115,7 +116,7 @@ def exec_with_engine(command: list[str] | None, log: str, settings: Settings) ->
     command = command or []
     find_command(command)
     notice = notice_for(log)
-    _allow_many_descriptors()
+    allow_open_files(DESCRIPTORS_WANTED)
     try:
         return anyio.run(_exec, command, settings, notice)
     except BaseExceptionGroup as group:
@@ -150,17 +151,3 @@ async def _run_command(command: list[str], url: str, signals: AsyncIterator[sign
 async def _forward(signals: AsyncIterator[signal.Signals], child: Child) -> None:
     async for signum in signals:
         child.signal(signum)
-
-
-def _allow_many_descriptors() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError):
-            return
