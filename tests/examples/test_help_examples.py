@@ -18,6 +18,7 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
 @pytest.mark.ci
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_does_what_it_says(example: str, url: str, tmp_path: Path) -> None:
     script = AROUND.get(example, "EXAMPLE").replace("EXAMPLE", example)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
+from iii_cli.errors import ExitStatus
 from tests.examples.transcript import script_of
 from tests.examples.world import World, a_home, around, skip_without_what_it_needs
 
@@ -20,6 +23,7 @@ AROUND = around("readme")
 
 
 @pytest.mark.ci
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("first_line", RUN)
 def test_a_block_does_what_it_says(first_line: str, url: str, tmp_path: Path) -> None:
     kind, text = RUN[first_line]
@@ -49,3 +53,30 @@ def test_the_set_up_commands_come_first() -> None:
         command.startswith("python3 -m venv .venv && .venv/bin/pip install -q ") for command in commands
     )
     assert [command.split()[-1] for command in commands] == ["demo", ".venv/bin/pytest"]
+
+
+def test_the_table_of_exit_codes_is_whole() -> None:
+    table = README.read_text().partition("| exit | it means |")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert {int(code) for cell in cells for code in re.findall(r"\d+", cell)} - {130, 143} == set(
+        ExitStatus
+    ) - {0}
+
+
+# What comes before the line in a start-up file, and what shows afterwards that the shell completes.
+START_UP = {
+    "bash": ("", "complete -p iii-cli"),
+    "zsh": ("autoload -Uz compinit; compinit -u -D; ", "(( $+_comps[iii-cli] ))"),
+    "fish": ("", 'test (complete -C "iii-cli chan" | count) -gt 0'),
+}
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("shell", START_UP)
+def test_the_line_of_a_start_up_file(shell: str, tmp_path: Path) -> None:
+    [line] = re.findall(rf"^(\S.*completion {shell}\b.*?) +#", README.read_text(), re.M)
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    before, shows = START_UP[shell]
+    code, said = World(a_home(tmp_path), None).run(f"{shell} -c {shlex.quote(f'{before}{line}; {shows}')}")
+    assert code == 0, said
