@@ -59,8 +59,18 @@ def _status(arguments: list[str]) -> int:
         if error.errno not in OUTPUT_FAULTS:
             return _internal(error)
         return _report(LocalProblem(f"cannot write to standard output: {os.strerror(error.errno).lower()}"))
+    except UnicodeEncodeError as error:
+        if not _has_other_bytes(arguments):
+            return _internal(error)
+        return _report(UsageProblem("an argument or a variable is not UTF-8, which JSON cannot carry"))
     except Exception as error:
         return _internal(error)
+
+
+def _has_other_bytes(arguments: list[str]) -> bool:
+    """Was something given that is not UTF-8? Good for the name of a file, and for nothing that is sent."""
+    given = [*arguments, *(value for name, value in os.environ.items() if name.startswith("III_"))]
+    return any("\ud800" <= character <= "\udfff" for text in given for character in text)
 
 
 def _run(arguments: list[str]) -> int:

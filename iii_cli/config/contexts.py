@@ -157,9 +157,11 @@ class ContextStore:
             fields = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError):
             raise self._foreign(file, "not TOML") from None
-        strange = [key for key, value in fields.items() if key not in _KEYS or not isinstance(value, str)]
-        if strange:
-            raise self._foreign(file, f"{strange[0][:40]!r} is not a setting of a context")
+        for key, value in fields.items():
+            if key not in _KEYS:
+                raise self._foreign(file, f"{key[:40]!r} is not a setting of a context")
+            if not isinstance(value, str):
+                raise self._foreign(file, f"{key!r} is not a text in quotes")
         try:
             return _context(name, fields)
         except (UsageProblem, MalformedAddress) as error:

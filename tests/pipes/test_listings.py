@@ -100,6 +100,7 @@ def test_jq_reads_every_document(iii: Program) -> None:
     assert (done.stderr.decode(), done.stdout.decode().split("\n")[:-1]) == ("", lists + others)
 
 
+@pytest.mark.ci
 def test_a_contradiction_is_refused(iii: Program) -> None:
     for words in (
         "functions ls --json --ids",
@@ -193,6 +194,15 @@ def test_an_engine_that_is_gone_suggests_nothing_and_is_no_bug(tmp_path: Path) -
     done = Program(tmp_path, "ws://127.0.0.1:9").run("workers", "ls")
     assert done.returncode == 3
     assert done.stderr.decode().count("\n") == 1
+
+
+@pytest.mark.ci
+def test_a_wait_says_what_for(iii: Program) -> None:
+    """On a terminal, after a second, in a line that goes away."""
+    _, shown = on_screen(iii, "functions", "wait", "no::such", "engine::log::info", "--timeout", "1500ms")
+    assert "\r\x1b[Kwaiting 1 s for no::such" in shown
+    assert shown.endswith("\r\x1b[Kiii: not there within 1500ms: no::such\n")
+    assert iii.run("functions", "wait", "no::such", "--timeout", "1500ms").stderr.count(b"\n") == 1
 
 
 def test_a_completion_is_offered_nothing_that_a_terminal_obeys(iii: Program) -> None:

@@ -41,6 +41,8 @@ def refused(done: subprocess.CompletedProcess[bytes], status: int, *words: str) 
         (3, ("channel", "create", "--url", NOWHERE), "iii engine run"),
         (3, ("channel", "read", "iii:read:a:b", "--url", NOWHERE), "connection refused"),
         (2, ("channel", "create", "--url", "http://x"), "ws://"),
+        (2, ("functions", "info", "b\udcff"), "not UTF-8"),
+        (2, ("serve", "b\udcff", "--", "cat"), "not UTF-8"),
     ],
 )
 def test_one_line_and_its_exit_code(iii: Program, status: int, words: tuple[str, ...], said: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,3 +63,19 @@ def test_trace_prints_the_id_and_the_tree(iii: Program) -> None:
 def test_what_contradicts(iii: Program, words: tuple[str, ...], message: str) -> None:
     done = iii.run("trigger", "f", *words)
     assert (done.returncode, done.stderr.decode()) == (2, f"iii: {message}\n")
+
+
+def test_a_batch_that_is_stopped_says_how_far_it_came(iii: Program) -> None:
+    words = ("trigger", "engine::log::info", "--each", "--progress", "always")
+    with iii.start(*words, stdin=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        for number in range(3):
+            running.stdin.write(b'{"message":"%d"}\n' % number)
+            running.stdin.flush()
+            assert running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 130
+        assert running.stderr is not None
+        said = running.stderr.read().decode()
+    assert "iii: stopped after 3 calls in " in said

@@ -9,6 +9,8 @@ from iii_cli.client.call import call
 from iii_cli.commands.suggesting import meant_function, rows_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import EngineUnreachable, TimedOut
+from iii_cli.terminal.talk import talk
+from iii_cli.terminal.text import clean, ellipsis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,13 +20,14 @@ if TYPE_CHECKING:
 __all__ = ("wait_for_functions",)
 
 SUGGESTED = 3  # names that the engine is asked about once more
+SILENT_SECONDS = 1.0  # before that nothing is shown: mostly it is done by then
 LOOK_SECONDS = 0.1  # between looks; the engine tells no one of a function without announcing a worker
 
 
 def wait_for_functions(settings: Settings, names: Sequence[str], timeout: str) -> None:
     """Return when the engine knows all the names. Raises TimedOut, which says what is missing."""
-    limit = seconds(timeout, "--timeout")
-    deadline = None if limit is None else time.monotonic() + limit
+    limit, began = seconds(timeout, "--timeout"), time.monotonic()
+    deadline = None if limit is None else began + limit
     missing = list(dict.fromkeys(names))
     engine_down: EngineUnreachable | None = None
     while True:
@@ -36,10 +39,15 @@ def wait_for_functions(settings: Settings, names: Sequence[str], timeout: str) -
         except TimedOut:
             pass
         if not missing:
-            return
+            break
+        if time.monotonic() > began + SILENT_SECONDS:
+            _draw("the engine" if engine_down else ", ".join(missing), time.monotonic() - began)
         if deadline is not None and time.monotonic() + LOOK_SECONDS > deadline:
             break
         time.sleep(LOOK_SECONDS)
+    talk.draw()
+    if not missing:
+        return
     why = f" ({engine_down.message})" if engine_down else ""
     hint = None if engine_down else _hint(settings, missing)
     raise TimedOut(f"not there within {timeout}: {', '.join(missing)}{why}", hint=hint)
@@ -49,6 +57,14 @@ def _hint(settings: Settings, missing: list[str]) -> str | None:
     """Maybe they will never come."""
     meant = [match for name in missing[:SUGGESTED] if (match := meant_function(settings, name))]
     return f"did you mean {', '.join(map(repr, meant))}?" if meant else None
+
+
+def _draw(what: str, waited: float) -> None:
+    """On a person's terminal only: a silent command looks like one that hangs."""
+    from iii_cli.terminal.progress import MARGIN, ProgressMode, progress_mode
+
+    if progress_mode("auto") is ProgressMode.BAR:
+        talk.draw(ellipsis(f"waiting {waited:.0f} s for {clean(what)}", talk.stderr.columns - MARGIN))
 
 
 def _missing(settings: Settings, names: list[str], deadline: float | None) -> list[str]:

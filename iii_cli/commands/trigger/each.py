@@ -47,6 +47,9 @@ def call_for_each(invocation: Invocation, options: TriggerOptions) -> None:
         tell("reading from the terminal, a JSON document a line; Ctrl-D ends it")
     try:
         run(_call_and_show, order, totals, shown)
+    except BaseException as error:
+        shown.conclude(stopped=True, quietly=isinstance(error, BrokenPipeError))
+        raise
     finally:
         source.close()
     shown.conclude()
@@ -114,13 +117,13 @@ class _Shown:
             self._show()
             await anyio.sleep(max(self._mode.value, TICK_SECONDS))
 
-    def conclude(self) -> None:
-        """One line at the end."""
+    def conclude(self, *, stopped: bool = False, quietly: bool = False) -> None:
+        """One line at the end: whoever stops a batch wants to know how far it came."""
         talk.draw()
         facts = {"calls": self._totals.done, "failed": self._totals.failed}
         talk.facts.update(seconds=round(time.monotonic() - self._began, 3), **facts)
-        if self._mode in (ProgressMode.BAR, ProgressMode.PLAIN):
-            talk.notice(self._line())
+        if self._mode in (ProgressMode.BAR, ProgressMode.PLAIN) and not quietly:
+            talk.notice(f"stopped after {self._line()}" if stopped else self._line())
 
     def _show(self) -> None:
         if self._mode is ProgressMode.BAR:
