@@ -227,6 +227,8 @@ def _parsed(text: str, source: str) -> ChannelRef:
         raise UsageProblem(f"{source} is malformed: {error}") from None
     except MalformedJson:
         raise UsageProblem(f"{source} is not valid JSON") from None
+    if not text.strip():
+        raise UsageProblem(f"{source} is empty", hint="is a variable not set?")
     raise UsageProblem(f"{source} is not a ref", hint=_FORMS)
 
 

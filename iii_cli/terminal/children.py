@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from anyio.abc import TaskGroup
+
 __all__ = ("DEVNULL", "PIPE", "Child", "is_child", "kill_children", "spawn")
 
 DEVNULL, PIPE = subprocess.DEVNULL, subprocess.PIPE
@@ -70,6 +72,7 @@ class Child:
         self._foreground = Foreground(process.pid)
         self._group_gone = False
         self._watched = False
+        self._attending: TaskGroup | None = None
         _living.add(self)
 
     async def wait(self) -> int:
@@ -128,14 +131,29 @@ class Child:
             self.stdout.close()
 
     async def __aenter__(self) -> Self:
+        if self._foreground.possible:  # it may ask for a password while we wait for its data, not for its end
+            self._attending = anyio.create_task_group()
+            await self._attending.__aenter__()
+            self._attending.start_soon(self._attend)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.exit_code is None or kind is not None:
-            await self.terminate()
-        self.close()
+        try:
+            if self._attending is not None:
+                self._attending.cancel_scope.cancel()
+                # An error of the body is not the group's: it would come out wrapped. A cancellation is.
+                cancelled = kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
+                await self._attending.__aexit__(*((kind, error, trace) if cancelled else (None, None, None)))
+        finally:
+            if self.exit_code is None or kind is not None:
+                await self.terminate()
+            self.close()
+
+    async def _attend(self) -> None:
+        while self._look() is None:  # noqa: ASYNC110 - a stop is told by nothing else
+            await anyio.sleep(TERMINAL_SECONDS)
 
     async def _news(self, look: float) -> None:
         """Wait until another look is worth it."""

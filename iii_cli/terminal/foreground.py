@@ -12,6 +12,8 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
+from iii_cli.terminal.talk import talk
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
@@ -56,6 +58,7 @@ class Foreground:
         if not self._wanted or self._owner() != os.getpgrp():
             return False
         self._wanted = False
+        talk.draw()  # a prompt does not begin behind a bar
         self._modes = self._modes or self._read_modes()
         self.was_lent = self._give_to(self._group)
         self._continue()

@@ -29,6 +29,7 @@ def refused(done: subprocess.CompletedProcess[bytes], status: int, *words: str) 
     ("status", "words", "said"),
     [
         (2, ("channel", "read", "rubbish"), "not a ref"),
+        (2, ("channel", "write", ""), "is empty; is a variable not set?"),
         (2, ("channel", "read", "iii:write:a:b"), "writer"),
         (2, ("channel", "write", "iii:read:a:b"), "reader"),
         (5, ("channel", "read", "iii:read:nope:nope"), "no such channel"),

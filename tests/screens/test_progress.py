@@ -253,3 +253,26 @@ def test_a_line_for_each_stream_of_a_call(iii: Program) -> None:
         assert '  "stdout_bytes": 3145728' in result
         assert recorded([summary]) == "iii: --in stdin 3.00 MiB, --out stdout 3.00 MiB in N s"
     assert (iii.home / "out.bin").stat().st_size == 3 * MIB
+
+
+def test_a_producer_that_asks_for_a_password(iii: Program) -> None:
+    """It has the terminal for as long as it asks, and the bar is gone meanwhile."""
+    (iii.home / "ask").write_text(
+        "until [ -e now ]; do sleep 0.1; done\n"
+        "stty -echo </dev/tty; printf 'password: ' >/dev/tty; read x </dev/tty\n"
+        "stty echo </dev/tty; echo >/dev/tty; echo got $x\n"
+    )
+    iii.ok("channel", "create", "--save", "x")
+    with iii.start("channel", "read", "@x") as reading, terminal(iii.env, iii.home) as screen:
+        screen.run("iii channel write @x -- sh ask")
+        screen.shows("0 B/s")
+        (iii.home / "now").touch()
+        screen.shows("^password:$")
+        screen.type("secret")
+        screen.press("Enter")
+        *_, summary, status = screen.ended()
+        assert recorded([summary]) == "iii: 11 B in N s, N/s, not confirmed by the reader"
+        assert status == "status 0"
+        assert reading.communicate(timeout=20)[0] == b"got secret\n"
+        screen.run("stty -a | grep -ow echo")
+        assert screen.ended() == ["echo", "status 0"]
