@@ -62,6 +62,8 @@ class Stderr:
     @property
     def is_ours(self) -> bool:
         """May we draw on the terminal? Not from the background, over a pager, or over a password prompt."""
+        if not hasattr(os, "tcgetpgrp"):  # Windows has no jobs
+            return True
         try:
             if os.tcgetpgrp(self._fd) != os.getpgrp():
                 return False

@@ -115,7 +115,7 @@ WRONG = [
     ("@/reader", READ, "needs the name"),
     (f"@{TOKEN}", READ, "without the @"),
     (f"@{JSON}", READ, "without the @"),
-    ("", READ, "is not a ref"),
+    ("", READ, "is empty"),
     (KEY, READ, "is not a ref"),
     (f"c1:{KEY}", READ, "is not a ref"),
     (f"iii:read:c1:{KEY}:x", READ, "is malformed"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 JOB = """
 import os, sys
@@ -21,6 +22,9 @@ import anyio
 from iii_cli.terminal.children import spawn, DEVNULL
 async def main():
     async with spawn(["sh", "-c", sys.argv[1]], stdin=DEVNULL) as child:
+        if len(sys.argv) > 2:  # as whoever reads its output: not waiting for its end
+            while not os.path.exists(sys.argv[2]):
+                await anyio.sleep(0.01)
         await child.wait()
     print("ended:", child.exit_code, repr(child.failure()), os.tcgetpgrp(0) == os.getpgrp(), flush=True)
 anyio.run(main)
@@ -30,7 +34,7 @@ anyio.run(main)
 SHELL = """
 import fcntl, os, signal, subprocess, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-job = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]], process_group=0)
+job = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], process_group=0)
 signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 os.tcsetpgrp(0, job.pid)
 while True:
@@ -71,10 +75,10 @@ class Terminal:
 
 
 @contextmanager
-def terminal(script: str) -> Iterator[Terminal]:
+def terminal(script: str, *more: str) -> Iterator[Terminal]:
     controller, inner = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", SHELL, JOB, script],
+        [sys.executable, "-c", SHELL, JOB, script, *more],
         stdin=inner,
         stdout=inner,
         stderr=inner,
@@ -92,6 +96,17 @@ def terminal(script: str) -> Iterator[Terminal]:
 def test_a_prompt_gets_the_terminal_and_gives_it_back() -> None:
     prompt = "stty -echo </dev/tty; printf 'password: ' >/dev/tty; read x </dev/tty; stty echo </dev/tty"
     with terminal(f"{prompt}; echo got $x") as person:
+        person.expect("password: ")
+        person.type(b"secret\n")
+        person.expect("got secret")
+        person.expect("ended: 0 None True")
+
+
+def test_a_prompt_gets_the_terminal_while_nobody_waits_for_its_end(tmp_path: Path) -> None:
+    read = tmp_path / "read"
+    with terminal(
+        f"printf 'password: ' >/dev/tty; read x </dev/tty; echo got $x; touch {read}", str(read)
+    ) as person:
         person.expect("password: ")
         person.type(b"secret\n")
         person.expect("got secret")
