@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ("GAP", "emit", "print_json", "print_table", "stdout_columns", "stdout_is_terminal")
 
 GAP = "  "
+NARROW = 12  # columns: what is not wider is not cut, rather is the last column left out
 NARROWEST = 8  # columns below which a cut text says nothing
 
 
@@ -94,7 +95,7 @@ def _fit(widths: list[int], columns: int) -> list[int]:
         widths[0] = max(NARROWEST, columns // 2)
     while len(widths) > 1 and sum(widths) + len(GAP) * (len(widths) - 1) > columns:
         widest = max(range(1, len(widths)), key=widths.__getitem__)
-        if widths[widest] > NARROWEST:
+        if widths[widest] > (NARROW if len(widths) > 2 else NARROWEST):
             widths[widest] -= 1
         elif len(widths) > 2:
             widths.pop()

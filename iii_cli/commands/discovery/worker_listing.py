@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ("describe_worker", "list_workers")
 
-HEADER = ("WORKER", "NAMESPACE", "RUNTIME", "VERSION", "STATUS", "FUNCTIONS", "ACTIVE", "FOR", "ADDRESS")
+HEADER = ("WORKER", "NAMESPACE", "RUNTIME", "VERSION", "STATUS", "FUNCS", "ACTIVE", "FOR", "ADDRESS")
 KEYS = ("namespace", "runtime", "version", "status", "function_count", "active_invocations")
 DETAILS = (
     *("id", "namespace", "description", "runtime", "version", "os", "pid", "ip_address", "isolation"),
