@@ -14,8 +14,6 @@ import xxhash
 from tests.pipes.screen import on_screen
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.pipes.program import Program
 
 DATA = b"0123456789abcdef" * 200_000
@@ -136,17 +134,6 @@ def test_data_for_a_screen_has_no_bar_drawn_into_it(iii: Program) -> None:
         writing.stdin.close()
         assert on_screen(iii, "channel", "read", "env:R", env={"R": reader}) == (0, "plain\n")
     assert writing.returncode == 0
-
-
-@pytest.mark.ci
-def test_a_bar_that_waits_says_what_is_known(iii: Program, tmp_path: Path) -> None:
-    big = tmp_path / "big.bin"
-    with big.open("wb") as file:
-        file.truncate(200 << 20)  # more than the engine and the sockets hold
-    writer, _ = iii.channel()
-    _, shown = on_screen(iii, "channel", "write", writer, str(big), "--timeout", "5s", columns=100)
-    assert "the engine accepts nothing for" in shown
-    assert "no reader yet, or a slow one" in shown
 
 
 @pytest.mark.ci

@@ -111,13 +111,6 @@ def test_forty_columns(iii: Program) -> None:
             *_, bar = screen.shows("100%")
             assert recorded([bar]).startswith("2.00 MiB N/s  100%  ETA N:NN")
         assert recorded(screen.ended()) == "iii: 2.00 MiB in N s, verified\nstatus 0"
-        screen.run(f"iii channel create --save y; iii channel write @y {big_file(iii)}")
-        shown = screen.shows("accepts nothing for .*…")
-        assert len([line for line in shown if "accepts" in line]) == 1, shown
-        screen.press("C-c")
-        *said, status = screen.ended()
-        assert recorded([" ".join(said)]).startswith("iii: interrupted;")
-        assert status == "status 130"
 
 
 def test_one_column(iii: Program) -> None:
