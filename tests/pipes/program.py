@@ -50,6 +50,7 @@ class Program:
             "LC_ALL": "C.UTF-8",
         }
         self.limit = LIMIT
+        self.options: tuple[str, ...] = ()  # of every command
         if url is not None:
             self.env["III_URL"] = url
 
@@ -62,7 +63,7 @@ class Program:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run to the end, whatever the exit status."""
         return subprocess.run(
-            [III, *words],
+            [III, *self.options, *words],
             input=stdin if isinstance(stdin, bytes) else None,
             stdin=None if isinstance(stdin, bytes) else stdin,
             capture_output=True,
@@ -84,7 +85,7 @@ class Program:
         stderr: IO[bytes] | int | None = subprocess.PIPE,
     ) -> Child:
         """Start and leave running; the caller ends it."""
-        return Child([III, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=self.env)
+        return Child([III, *self.options, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=self.env)
 
     def shell(self, script: str, limit: float | None = None) -> subprocess.CompletedProcess[bytes]:
         """Run a bash script in which `iii` is ours. pipefail is on; ${PIPESTATUS[@]} is there."""

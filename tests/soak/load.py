@@ -69,8 +69,8 @@ class Load:
         text = "".join(f"{self.random.getrandbits(64):x}\n" for _ in range(2000)).encode()
         reading = self.iii.start("channel", "read", reader)
         self.iii.ok("channel", "write", writer, "--lines", stdin=text)
-        assert reading.communicate(timeout=LIMIT)[0] == text
-        assert reading.returncode == 0
+        out, err = reading.communicate(timeout=LIMIT)
+        assert (reading.returncode, out == text) == (0, True), err
 
     def call(self) -> None:
         number = self.random.getrandbits(50)
@@ -106,8 +106,8 @@ class Load:
         reading.stdout.read(1 << 20)
         writing.kill()
         writing.communicate()
-        assert reading.communicate(timeout=LIMIT) is not None
-        assert reading.returncode == 7
+        _, err = reading.communicate(timeout=LIMIT)
+        assert reading.returncode == 7, (reading.returncode, err)
 
     def dying_reader(self) -> None:
         writer, reader = self.iii.channel()
@@ -117,8 +117,8 @@ class Load:
         reading.stdout.read(1 << 20)
         reading.send_signal(self.random.choice([signal.SIGKILL, signal.SIGTERM]))
         reading.communicate(timeout=LIMIT)
-        writing.communicate(timeout=LIMIT)
-        assert writing.returncode == 9
+        _, err = writing.communicate(timeout=LIMIT)
+        assert writing.returncode == 9, (writing.returncode, err)
 
     def dying_serve(self) -> None:
         """A serve that is killed in the middle of a stream, one that is killed at any moment of a call, and
@@ -148,19 +148,21 @@ class Load:
         return serving
 
     def _fails(self, serving: subprocess.Popen[bytes], calling: subprocess.Popen[bytes], *codes: int) -> None:
-        calling.communicate(timeout=LIMIT)
-        assert calling.returncode in codes, calling.returncode
+        _, err = calling.communicate(timeout=LIMIT)
+        assert calling.returncode in codes, (calling.returncode, err)
         serving.communicate(timeout=LIMIT)
 
     def refused(self) -> None:
-        assert self.iii.run("channel", "read", "iii:read:no:no").returncode == 5
-        assert self.iii.run("trigger", "no::such").returncode == 5
+        for words in (("channel", "read", "iii:read:no:no"), ("trigger", "no::such", "--timeout", "200s")):
+            done = self.iii.run(*words)
+            assert done.returncode == 5, (words, done.returncode, done.stderr)
 
     def unread(self) -> None:
         """A reader that leaves after the first bytes, behind a pipe."""
+        patience = " ".join(self.iii.options)
         done = self.iii.shell(
-            f"iii channel create --save u{self.number} --force\n"
-            f"head -c 3M /dev/zero | iii channel write @u{self.number} 2>/dev/null &\n"
-            f"iii channel read @u{self.number} | head -c 1 | wc -c; wait",
+            f"iii channel create --save u{self.number} --force {patience}\n"
+            f"head -c 3M /dev/zero | iii channel write @u{self.number} {patience} 2>/dev/null &\n"
+            f"iii channel read @u{self.number} {patience} | head -c 1 | wc -c; wait",
         )
         assert done.stdout.strip() == b"1", done.stderr

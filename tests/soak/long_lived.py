@@ -30,7 +30,7 @@ class LongLived:
         self.name = name
         self._census = iii.home / f"census-{name}"
         self._census.touch()
-        words = [sys.executable, *command] if python else [sys.executable, OBSERVED, *command]
+        words = [sys.executable, *command] if python else [sys.executable, OBSERVED, *iii.options, *command]
         self.process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,

@@ -56,6 +56,7 @@ def iii(tmp_path: Path, temporary: Path) -> Program:
     (tmp_path / "home").mkdir()
     iii = Program(tmp_path / "home")
     iii.limit = LIMIT
+    iii.options = ("--connect-timeout", f"{LIMIT:g}")  # a machine that does other things is no fault of ours
     return iii
 
 
