@@ -153,6 +153,7 @@ class Link:
             messages = self._read(await self._events())
             if messages:
                 return messages
+            await checkpoint()  # nothing but pings, and perhaps without end: others have their turn
 
     async def barrier(self) -> None:
         """Wait until the engine has read everything that was sent before, and we its answers to that.
@@ -206,6 +207,7 @@ class Link:
                     self._check_announced(message)
                     self._early += messages[at + 1 :]
                     return
+            await checkpoint()
 
     def _check_announced(self, message: InvocationResult) -> None:
         if message.error is None:

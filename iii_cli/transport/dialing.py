@@ -99,7 +99,10 @@ def unreachable(address: EngineAddress, reason: str) -> EngineUnreachable:
 def refusal(status: int, address: EngineAddress, what: str) -> Failure:
     """The error for an HTTP answer in place of the upgrade (protocol.md 4.1)."""
     if status in (401, 403):
-        return NotAuthorised(f"{address.url} refused us ({status})", hint="set III_TOKEN or --token-file")
+        hint = "set III_TOKEN or --token-file"
+        if status == 403 and not address.is_loopback:
+            hint += "; `iii engine run` needs --allow-host for each name that it is reached by"
+        return NotAuthorised(f"{address.url} refused us ({status})", hint=hint)
     if status == 404 and what == "channel":
         return UnknownTarget(
             f"no such channel at {address.url}: the ref is wrong, expired, or of another engine",
