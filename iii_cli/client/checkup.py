@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ("EngineFacts", "examine")
 
-CONNECT_SECONDS = 3.0
+CONNECT_SECONDS = 2.5
 STEP_SECONDS = 1.0  # for the round trips, and for the answer about its health
 ROUND_TRIPS = 9  # odd, for a middle; a slow one among them does not matter
 WORD_MAX = 100  # characters of what an engine says of itself

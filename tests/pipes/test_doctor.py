@@ -128,6 +128,14 @@ def test_what_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
         assert time.monotonic() - began < 8
 
 
+@pytest.mark.ci
+def test_a_token_file_that_hangs_is_not_waited_for(iii: Program) -> None:
+    os.mkfifo(iii.home / "token")
+    status, document, findings = examined(iii, "--token-file", str(iii.home / "token"))
+    assert (status, document["engine"]) == (10, None)
+    assert "took too long" in findings["settings"]["found"]
+
+
 @pytest.mark.parametrize("home", ["/nonexistent", "/dev/null", "/proc", ""])
 def test_a_home_that_is_none_is_no_problem(iii: Program, home: str) -> None:
     env = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"), home)

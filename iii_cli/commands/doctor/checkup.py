@@ -43,6 +43,7 @@ class Facts:
     """All that was found out. `late` names the probes that did not end in time."""
 
     settings: Settings | None = None
+    settings_failure: Failure | None = None  # why there are none
     failures: list[Failure] = field(default_factory=list)
     engine: EngineFacts = field(default_factory=EngineFacts)
     programs: list[Program] = field(default_factory=list)
@@ -60,15 +61,10 @@ def examine_everything(flags: GlobalFlags, *, as_json: bool) -> None:
     from iii_cli.commands.doctor.findings import findings
 
     facts = Facts()
-    try:
-        facts.settings = resolve(flags, os.environ, ContextStore())
-    except Failure as failure:
-        facts.failures.append(failure)
-    _probe(facts)
+    _probe(facts, flags)
     for folder in (facts.contexts, facts.refs):
         facts.failures += folder.problems
-    if facts.engine.failure is not None:
-        facts.failures.append(facts.engine.failure)
+    facts.failures += [each for each in (facts.settings_failure, facts.engine.failure) if each is not None]
     found = findings(facts)
     if as_json:
         print_json(document(facts, found))
@@ -78,27 +74,44 @@ def examine_everything(flags: GlobalFlags, *, as_json: bool) -> None:
         raise gravest(facts.failures)
 
 
-def _probe(facts: Facts) -> None:
+def _probe(facts: Facts, flags: GlobalFlags) -> None:
+    asked = Facts()  # of its own: a thread that is left behind may still fill it in
     probes: dict[str, Callable[[], object]] = {
+        "engine": lambda: _look_at_engine(asked, flags),
         "programs": lambda: _look_at_programs(facts),
         "contexts": lambda: setattr(facts, "contexts", look_at_contexts()),
         "saved refs": lambda: setattr(facts, "refs", look_at_refs()),
         "completion": lambda: setattr(facts, "completion", installed_completion(os.environ, sys.prefix)),
     }
     facts.limits = system_limits()
-    settings, engine = facts.settings, EngineFacts()
-    if settings is not None:
-        probes["engine"] = lambda: examine(settings.endpoint, engine)
-    facts.late = _side_by_side(probes)
-    facts.engine = engine
-    if settings is not None and "engine" in facts.late:
-        where = settings.endpoint.address
-        late = EngineUnreachable(
-            f"no answer from {where} within {PATIENCE:g} s", hint="does its name resolve?"
-        )
-        facts.engine = EngineFacts(failure=late)
-    elif facts.late:
-        facts.failures.append(LocalProblem(f"looking at {', '.join(facts.late)} took too long"))
+    late = _side_by_side(probes)
+    facts.settings, facts.settings_failure = asked.settings, asked.settings_failure
+    facts.engine = asked.engine
+    if "engine" in late:
+        late.remove("engine")
+        _give_up_on_engine(facts)
+    if late:
+        facts.failures.append(LocalProblem(f"looking at {', '.join(late)} took too long"))
+    facts.late = late
+
+
+def _look_at_engine(facts: Facts, flags: GlobalFlags) -> None:
+    try:
+        facts.settings = resolve(flags, os.environ, ContextStore())
+    except Failure as failure:
+        facts.settings_failure = failure
+    else:
+        examine(facts.settings.endpoint, facts.engine)
+
+
+def _give_up_on_engine(facts: Facts) -> None:
+    if facts.settings is None:
+        hint = "does a token file, or a file system, hang?"
+        facts.settings_failure = LocalProblem("reading the settings took too long", hint=hint)
+        return
+    where = facts.settings.endpoint.address
+    late = EngineUnreachable(f"no answer from {where} within {PATIENCE:g} s", hint="does its name resolve?")
+    facts.engine = EngineFacts(failure=late)
 
 
 def _side_by_side(probes: dict[str, Callable[[], object]]) -> list[str]:

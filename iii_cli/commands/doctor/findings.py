@@ -36,9 +36,9 @@ NEARLY_FULL = 0.9
 def findings(facts: Facts) -> list[Finding]:
     """All of them, the engine first."""
     found: list[Finding] = []
-    if facts.settings is None:
-        found.append(_problem("settings", facts.failures[0]))
-    else:
+    if facts.settings_failure is not None:
+        found.append(_problem("settings", facts.settings_failure))
+    if facts.settings is not None:
         for part in (_engine, _latency, _clock, _channels, _namespace, _auth, _tls, _notices):
             found += part(facts, facts.settings)
     for whole in (_this, _programs, _open_files, _pipes, _files, _completion, _late):
@@ -258,8 +258,7 @@ def _completion(facts: Facts) -> Iterator[Finding]:
 
 def _late(facts: Facts) -> Iterator[Finding]:
     for name in facts.late:
-        if name != "engine":
-            yield Finding(name, "problem", "looking at it took too long", "does a file system hang?")
+        yield Finding(name, "problem", "looking at it took too long", "does a file system hang?")
 
 
 def _short(span: float) -> str:
