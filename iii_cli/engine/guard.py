@@ -4,8 +4,9 @@ Theory of operation. A web page in the developer's own browser can reach loopbac
 nothing from it. Two things give a page away, and it can leave out neither: browsers set `Origin` on every
 WebSocket, and `Host` is the name in the page's URL. A page elsewhere has a foreign origin. A page whose own
 name was made to point at us (DNS rebinding) has the origin that fits, but the host is a name that is not
-ours; it is never a bare address, because an address needs no DNS. Programs outside browsers send no `Origin`
-and dial addresses or `localhost`, and notice nothing of this.
+ours; it is never a bare address, because an address needs no DNS. Programs outside browsers dial addresses or
+`localhost`, and send no `Origin`, or (websocket-client for Python, Go's x/net) the address that they dialled.
+No page has that one: the engine serves none on its port.
 
 A token is for engines that other machines reach. A channel's key is enough on channel sockets, as SDKs
 before 0.25 send no headers there (protocol.md 11); but a token that is sent must be right.
@@ -40,13 +41,19 @@ class Guard(Value):
     token: Secret | None = None
     origins: frozenset[str] = frozenset()  # as `origin_of` writes them
     hosts: frozenset[str] = frozenset()  # names beside addresses and localhost, as `host_name` writes them
+    port: int | None = None  # that the engine listens on
+
+    def at(self, port: int) -> Guard:
+        """The same guard on that port."""
+        return Guard(self.token, self.origins, self.hosts, port)
 
     def check_page(self, request: Request) -> None:
         """Is this no web page, or one that may? Raises BadRequest 403."""
         headers = request.headers
         if "host" in headers and not self._knows(headers["host"]):
             raise BadRequest(403, f"host {headers['host'][:SHOWN_MAX]} is not ours; see --allow-host")
-        if "origin" in headers and headers["origin"].lower() not in self.origins:
+        origin = headers.get("origin", "").lower()
+        if "origin" in headers and origin not in self.origins and not self._is_dialled(origin, headers):
             raise BadRequest(403, f"web pages of {headers['origin'][:SHOWN_MAX]} may not; see --allow-origin")
 
     def check_token(self, request: Request, *, needed: bool) -> None:
@@ -59,6 +66,10 @@ class Guard(Value):
         expected = self.token.reveal().encode()
         if not all(compare_digest(expected, token.encode()) for token in shown):
             raise BadRequest(401, "the token is wrong")
+
+    def _is_dialled(self, origin: str, headers: dict[str, str]) -> bool:
+        host = headers.get("host", "").lower()
+        return origin == f"http://{host}" and host.endswith(f":{self.port}")
 
     def _knows(self, host: str) -> bool:
         name = host_name(host)

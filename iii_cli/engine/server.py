@@ -121,6 +121,7 @@ class EngineServer:
                     for listener in listeners:
                         tasks.start_soon(self._accept, listener, tasks)
                     url = url_of(host, listeners[0])
+                    self._guard = self._guard.at(listeners[0].getsockname()[1])
                     self._notice("listening", url=url)
                     task_status.started(url)
                     self._tidy = Tidy()

@@ -83,6 +83,30 @@ def test_no_other_page_is_in_not_even_one_of_this_machine(origin: str) -> None:
     assert refused.value.status == 403
 
 
+@pytest.mark.parametrize("host", ["localhost:49134", "127.0.0.1:49134", "[::1]:49134", "LOCALHOST:49134"])
+def test_a_program_may_name_what_it_dialled(host: str) -> None:
+    """websocket-client for Python does; no page has the engine's own address, as it serves none."""
+    Guard(port=49134).check_page(request(host=host, origin=f"http://{host}"))
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("localhost:5173", "http://localhost:5173"),  # another port: a gateway's, where there may be pages
+        ("localhost", "http://localhost"),
+        ("localhost:49134", "http://localhost:5173"),
+        ("localhost:49134", "http://127.0.0.1:49134"),
+        ("localhost:49134", "https://localhost:49134"),
+        ("evil.test:49134", "http://evil.test:49134"),
+        ("localhost:149134", "http://localhost:149134"),
+    ],
+)
+def test_what_was_not_dialled_is_a_page(host: str, origin: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        Guard(port=49134).check_page(request(host=host, origin=origin))
+    assert refused.value.status == 403
+
+
 @pytest.mark.parametrize(
     "text", ["*", "null", "localhost:5173", "http://", "://x", "http://a/b", "http://u@a"]
 )

@@ -104,6 +104,10 @@ async def test_programs_are_let_in_as_ever(usual: Place, host: str) -> None:
     assert json.loads((await worker.receive()).payload)["type"] == "workerregistered"
 
 
+async def test_a_program_that_names_what_it_dialled_is_let_in(usual: Place) -> None:
+    await usual.dial("/", f"Origin: {usual.url.replace('ws:', 'http:')}")
+
+
 @pytest.mark.parametrize("header", ["Origin: http://evil.test", "Origin: null", "Host: evil.test:49134"])
 @pytest.mark.parametrize("target", ["/", "/otel", "channel", "/no/such/path"])
 async def test_no_page_gets_any_socket(usual: Place, header: str, target: str) -> None:
