@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from mmap import mmap
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -112,7 +113,9 @@ def _progress(writer: ChannelWriter | FanOut) -> int:
 
 async def _pump_bytes(source: ByteSource, order: WriteOrder) -> None:
     """The fast path: one buffer, and frames as large as what the source has at hand."""
-    buffer = memoryview(bytearray(FRAME_BYTES_MAX))
+    # On a page of its own: a copy to an address that is none of a cache line's takes the kernel nearly twice
+    # as long, and that copy is half of what a writer of files does.
+    buffer = memoryview(mmap(-1, FRAME_BYTES_MAX))
     while count := await source.read_into(buffer):
         await order.writer.push(buffer[:count])
         order.moved(count)

@@ -91,8 +91,9 @@ def _context(running: Engine, options: argparse.Namespace, name: str) -> dict[st
     system = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
     return {
         "command": f"`{words}`",
-        "measured": f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "rounds": f"{options.rounds}, the peers in turn in each; medians",
+        "measured, in turn in each round, medians": (
+            f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {options.rounds} rounds"
+        ),
         "engine": "the embedded one" if running.pid is not None else "a running one, given by its URL",
         "machine": f"{_processor()}, {os.cpu_count()} cores, {system}",
         "Python": f"{platform.python_version()}; {', '.join(f'{name} {version(name)}' for name in packages)}",

@@ -16,6 +16,7 @@ from tests.benchmarks.processes import start, wait_connected
 from tests.benchmarks.raw import connect
 from tests.benchmarks.results import Result, at_most
 from tests.benchmarks.streams import stream
+from tests.benchmarks.throughput import random_file
 
 if TYPE_CHECKING:
     import socket
@@ -42,9 +43,9 @@ while data := os.read(0, 1 << 20):
 def sizes(bench: Bench) -> Result:
     """The cost of each byte, and the peak of memory, from small streams to large ones."""
     ours, rows, peaks = bench.peers[0], [], [0, 0]
-    empty = stream(ours, bench.engine, str(_sparse(bench, 0)), "/dev/null")
+    empty = stream(ours, bench.engine, "/dev/null", "/dev/null")
     for size in bench.sizes.scale:
-        run = stream(ours, bench.engine, str(_sparse(bench, size)), "/dev/null")
+        run = stream(ours, bench.engine, ["cat", *_cached(bench, size)], "/dev/null")
         cost = (run.cpu + run.engine_cpu - empty.cpu - empty.engine_cpu) / (size / (1 << 30))
         rate = f"{size / MIB / run.seconds:.0f}"
         rows.append(
@@ -62,7 +63,8 @@ def sizes(bench: Bench) -> Result:
         for end, peak in zip(("write", "read"), peaks, strict=True)
     ]
     note = (
-        "A sparse file to /dev/null. CPU s per GiB is that of the writer, the reader and the engine "
+        "`cat FILE… | iii channel write` … `iii channel read > /dev/null`. CPU s per GiB is that of the "
+        "writer, the reader and the engine "
         f"together, less that of an empty stream ({empty.cpu + empty.engine_cpu:.2f} s)."
     )
     columns = ["size", "seconds", "MiB/s", "CPU s per GiB", "peak of write, MiB", "peak of read, MiB"]
@@ -187,6 +189,12 @@ def _sparse(bench: Bench, size: int) -> Path:
     with open(path, "wb") as file:
         file.truncate(size)
     return path
+
+
+def _cached(bench: Bench, size: int) -> list[str]:
+    """Files that make `size` bytes together, none larger than 1 GiB, all in the page cache."""
+    one = min(size, 1 << 30)
+    return [str(random_file(bench, one))] * (size // one)
 
 
 def _peaks(writer: int, reader: int) -> list[str]:
