@@ -34,6 +34,7 @@ class ScriptedLink:
         self._stream = stream
         self._decoder = FrameDecoder(masked=True)
         self._frames: list[tuple[int, bytes]] = []
+        self._turn = anyio.Lock()  # the script and the test may want to say something at once
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame."""
@@ -58,7 +59,8 @@ class ScriptedLink:
 
     async def raw(self, opcode: int, payload: bytes) -> None:
         """Send one frame."""
-        await self._stream.send(b"".join(bytes(part) for part in encode_frame(opcode, payload)))
+        async with self._turn:
+            await self._stream.send(b"".join(bytes(part) for part in encode_frame(opcode, payload)))
 
     async def welcome(self, worker_id: str = WORKER_ID) -> dict[str, Any]:
         """Register the worker and answer its announcement, which is returned."""
