@@ -16,6 +16,7 @@ from tests.pipes.screen import on_screen
 if TYPE_CHECKING:
     from tests.pipes.program import Program
 
+pytestmark = pytest.mark.ci
 DATA = b"0123456789abcdef" * 200_000
 DIGEST = xxhash.xxh3_128(DATA).hexdigest()
 

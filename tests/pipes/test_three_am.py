@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.ci
 DATA = hashlib.shake_256(b"night").digest(3 << 20)
 
 
