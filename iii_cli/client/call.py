@@ -18,14 +18,12 @@ from iii_cli.wire.messages import (
     ErrorMessage,
     InvocationResult,
     InvokeFunction,
-    MalformedMessage,
     Ping,
     Pong,
-    decode,
     encode,
 )
 from iii_cli.wire.ref import ChannelRef, MalformedRef
-from iii_cli.wire.unreadable import failure_of, unreadable_answer
+from iii_cli.wire.unreadable import failure_of, read_message
 
 if TYPE_CHECKING:
     from iii_cli.wire.address import Endpoint
@@ -170,13 +168,9 @@ def _messages(ws: BlockingWebSocket, endpoint: Endpoint, deadline: float | None)
         elif opcode == Opcode.CLOSE:
             raise ConnectionLost("the engine closed the connection")
         elif opcode == Opcode.TEXT:
-            try:
-                message: Message = decode(bytes(payload))
-            except MalformedMessage as fault:
-                unreadable = unreadable_answer(bytes(payload), fault)
-                if unreadable is None:
-                    continue  # the engine's next version may say more than we know
-                message = unreadable
+            message = read_message(bytes(payload))
+            if message is None:
+                continue
             if isinstance(message, ErrorMessage):
                 raise _refused(endpoint, message)
             messages.append(message)

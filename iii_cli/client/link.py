@@ -27,16 +27,14 @@ from iii_cli.wire.messages import (
     ErrorMessage,
     InvocationResult,
     InvokeFunction,
-    MalformedMessage,
     Ping,
     Pong,
     Reattach,
     RegistrationRejected,
     WorkerRegistered,
-    decode,
     encode,
 )
-from iii_cli.wire.unreadable import failure_of, unreadable_answer
+from iii_cli.wire.unreadable import failure_of, read_message
 from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
@@ -239,13 +237,9 @@ class Link:
             elif opcode == Opcode.CLOSE:
                 raise self._lost("the engine closed the connection")
             elif opcode in (Opcode.TEXT, Opcode.BINARY):
-                try:
-                    self._take(decode(bytes(payload)), messages)
-                except MalformedMessage as fault:
-                    unreadable = unreadable_answer(bytes(payload), fault)
-                    if unreadable is not None:
-                        messages.append(unreadable)
-                    continue  # the engine's next version may say more than we know
+                message = read_message(bytes(payload))
+                if message is not None:
+                    self._take(message, messages)
         return messages
 
     def _take(self, message: Message, messages: list[Message]) -> None:

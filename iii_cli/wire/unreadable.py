@@ -10,17 +10,28 @@ from typing import TYPE_CHECKING
 
 from iii_cli.errors import Failure, FunctionFailed, PeerMisbehaved
 from iii_cli.wire.fields import ErrorBody
-from iii_cli.wire.messages import InvocationResult
+from iii_cli.wire.messages import InvocationResult, MalformedMessage, decode
 
 if TYPE_CHECKING:
-    from iii_cli.wire.messages import MalformedMessage
+    from iii_cli.wire.messages import Message
 
-__all__ = ("failure_of", "unreadable_answer")
+__all__ = ("failure_of", "read_message", "unreadable_answer")
 
 CODE = "unreadable_answer"
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"(\s*+:)?|[{}\[\]]', re.DOTALL)
 _UUID = re.compile(rb'"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"')
+
+
+def read_message(payload: bytes) -> Message | None:
+    """The message, or the answer that cannot be read as one that failed.
+
+    None for anything else: the engine's next version may say more than we know.
+    """
+    try:
+        return decode(payload)
+    except MalformedMessage as fault:
+        return unreadable_answer(payload, fault)
 
 
 def unreadable_answer(payload: bytes, fault: MalformedMessage) -> InvocationResult | None:
