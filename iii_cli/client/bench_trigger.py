@@ -51,7 +51,6 @@ class TriggerBench:
         self.first_failure: Failure | None = None
         self._begun = 0
         self._times = array("d")  # of the calls that were answered with a result
-        self._began: float | None = None
         self._took: float | None = None
 
     @property
@@ -87,7 +86,7 @@ class TriggerBench:
             await self._measure(caller, function_id)
 
     async def _measure(self, caller: Caller, function_id: str) -> None:
-        began = self._began = anyio.current_time()
+        began = anyio.current_time()
         try:
             async with anyio.create_task_group() as tasks:
                 for _ in range(self.plan.in_flight):

@@ -9,7 +9,7 @@ from iii_cli.errors import UsageProblem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ("nearest", "unknown_name")
+__all__ = ("did_you_mean", "nearest", "unknown_name")
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
@@ -20,7 +20,11 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def did_you_mean(match: str | None, otherwise: str | None = None) -> str | None:
+    """The hint that names what was probably meant, or `otherwise`."""
+    return f"did you mean {match!r}?" if match else otherwise
+
+
 def unknown_name(noun: str, name: str, known: Sequence[str], otherwise: str) -> UsageProblem:
     """The error for a name that is not there, with the nearest that is, or `otherwise` as the hint."""
-    match = nearest(name, known)
-    return UsageProblem(f"no {noun} {name!r}", hint=f"did you mean {match!r}?" if match else otherwise)
+    return UsageProblem(f"no {noun} {name!r}", hint=did_you_mean(nearest(name, known), otherwise))

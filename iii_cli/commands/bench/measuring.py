@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import iii_cli
 from iii_cli.client.bench_channel import ChannelBench, ChannelPlan
@@ -10,6 +10,7 @@ from iii_cli.client.bench_rtt import WAYS, RttBench, RttPlan
 from iii_cli.client.bench_trigger import CALLS_MAX, TriggerBench, TriggerPlan
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.suggesting import meant_function
+from iii_cli.config.nearest import did_you_mean
 from iii_cli.config.quantities import byte_count, format_bytes, format_duration, seconds
 from iii_cli.errors import Failure, FunctionNotFound, Interrupted, LocalProblem, UsageProblem
 from iii_cli.terminal.report import print_json, print_table
@@ -32,12 +33,6 @@ DESCRIPTORS_BESIDE = 32  # beside the two ends of each channel: our own, the loo
 IN_FLIGHT_MAX = 4096
 LINE_BYTES = 64
 FIGURES = ("p50", "p90", "p99", "max")
-
-
-class _Bench(Protocol):
-    """What can be run, and tells its figures at any time."""
-
-    async def run(self) -> None: ...
 
 
 def bench_channel(
@@ -92,7 +87,7 @@ def bench_channel(
             ],
         )
 
-    _measure(bench, what, plan.seconds, show)
+    _measure(bench.run, what, plan.seconds, show)
 
 
 def bench_trigger(
@@ -142,10 +137,9 @@ def bench_trigger(
         )
 
     try:
-        _measure(bench, what, plan.seconds, show)
+        _measure(bench.run, what, plan.seconds, show)
     except FunctionNotFound as failure:
-        meant = meant_function(settings, function) if function else None
-        failure.hint = f"did you mean {meant!r}?" if meant else None
+        failure.hint = did_you_mean(meant_function(settings, function) if function else None)
         raise
     if bench.first_failure is not None:
         made = bench.answered + bench.failed
@@ -175,12 +169,13 @@ def bench_rtt(settings: Settings, duration: str, count: int, message_size: str, 
         rows = [(way, str(spread.count if spread else 0), *_cells(spread)) for way, spread in spreads.items()]
         print_table(("THROUGH", "COUNT", *map(str.upper, FIGURES)), rows)
 
-    _measure(bench, what, plan.seconds, show)
+    _measure(bench.run, what, plan.seconds, show)
 
 
-def _measure(bench: _Bench, what: str, limit: float, show: Callable[[bool], None]) -> None:
+def _measure(
+    body: Callable[[], Awaitable[None]], what: str, limit: float, show: Callable[[bool], None]
+) -> None:
     """Run and print. A signal prints what there is and stays a signal; a failure prints nothing."""
-    body: Callable[[], Awaitable[None]] = bench.run
     try:
         tell(f"measuring {what} for {format_duration(limit)} at most; Ctrl-C ends it and tells so far")
         run(body)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json as json_text
 from typing import TYPE_CHECKING, Any
 
-from iii_cli.client.call import call
+from iii_cli.client.call import CALL_SECONDS
+from iii_cli.commands.discovery.asking import info_of, rows_in_namespace
 from iii_cli.commands.parameters import parameter_lines
-from iii_cli.commands.suggesting import meant_function, rows_of
-from iii_cli.errors import FunctionFailed, UnknownTarget
+from iii_cli.commands.suggesting import meant_function
 from iii_cli.terminal.report import emit, print_json, print_table
 from iii_cli.terminal.text import clean
 from iii_cli.wire.skeleton import skeleton
@@ -24,10 +24,7 @@ KEYS = ("function_id", "namespace", "worker_name", "description")
 
 def list_functions(settings: Settings, filters: dict[str, Any], *, json: bool, ids: bool) -> None:
     """Print the engine's rows."""
-    data = {name: value for name, value in filters.items() if value is not None}
-    rows = rows_of(call(settings.endpoint, "engine::functions::list", data), "functions")
-    if settings.namespace is not None:
-        rows = [row for row in rows if row.get("namespace") == settings.namespace]
+    rows = rows_in_namespace(settings, "functions", filters)
     if json:
         print_json(rows)
     elif ids:
@@ -52,22 +49,12 @@ def describe_function(settings: Settings, function: str, *, json: bool, template
         emit("\n".join(_details(found)) + "\n")
 
 
-def find_function(settings: Settings, function: str, *, timeout: float = 30.0) -> dict[str, Any]:
+def find_function(settings: Settings, function: str, *, timeout: float = CALL_SECONDS) -> dict[str, Any]:
     """The engine's answer to `engine::functions::info`. Raises UnknownTarget, with what was probably
     meant.
     """
-    data = {"function_id": function}
-    if settings.namespace is not None:
-        data["namespace"] = settings.namespace
-    try:
-        found: dict[str, Any] = call(settings.endpoint, "engine::functions::info", data, timeout=timeout)
-    except FunctionFailed as failure:
-        if failure.code != "NOT_FOUND":
-            raise
-        meant = meant_function(settings, function)
-        hint = f"did you mean {meant!r}?" if meant else "`iii functions ls` lists what there is"
-        raise UnknownTarget(failure.remote_message.rstrip("."), hint=hint) from None
-    return found
+    named = {"function_id": function}
+    return info_of(settings, "functions", named, lambda: meant_function(settings, function), timeout)
 
 
 def schema_of(found: dict[str, Any], which: str) -> Any:

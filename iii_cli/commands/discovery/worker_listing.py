@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from iii_cli.client.call import call
+from iii_cli.commands.discovery.asking import info_of, rows_in_namespace
 from iii_cli.commands.discovery.function_listing import function_table
 from iii_cli.commands.suggesting import meant_name, rows_of
 from iii_cli.config.quantities import format_duration
-from iii_cli.errors import FunctionFailed, PeerMisbehaved, UnknownTarget
+from iii_cli.errors import PeerMisbehaved
 from iii_cli.terminal.report import emit, print_json, print_table
 from iii_cli.terminal.text import clean
 
@@ -28,10 +28,7 @@ DETAILS = (
 
 def list_workers(settings: Settings, filters: dict[str, Any], *, json: bool, names: bool) -> None:
     """Print the engine's rows."""
-    data = {name: value for name, value in filters.items() if value is not None}
-    rows = rows_of(call(settings.endpoint, "engine::workers::list", data), "workers")
-    if settings.namespace is not None:
-        rows = [row for row in rows if row.get("namespace") == settings.namespace]
+    rows = rows_in_namespace(settings, "workers", filters)
     if json:
         print_json(rows)
     elif names:
@@ -42,7 +39,7 @@ def list_workers(settings: Settings, filters: dict[str, Any], *, json: bool, nam
 
 def describe_worker(settings: Settings, name: str, *, json: bool) -> None:
     """Print what the engine knows of one worker. Raises UnknownTarget."""
-    found = _find(settings, name)
+    found = info_of(settings, "workers", {"name": name}, lambda: meant_name(settings, name))
     if json:
         print_json(found)
         return
@@ -55,21 +52,6 @@ def describe_worker(settings: Settings, name: str, *, json: bool) -> None:
         if rows:
             emit(f"\n{title}:\n")
             function_table([{"function_id": row.get("id"), **row} for row in rows])
-
-
-def _find(settings: Settings, name: str) -> dict[str, Any]:
-    data = {"name": name}
-    if settings.namespace is not None:
-        data["namespace"] = settings.namespace
-    try:
-        found: dict[str, Any] = call(settings.endpoint, "engine::workers::info", data)
-    except FunctionFailed as failure:
-        if failure.code != "NOT_FOUND":
-            raise
-        meant = meant_name(settings, name)
-        hint = f"did you mean {meant!r}?" if meant else "`iii workers ls` lists what there is"
-        raise UnknownTarget(failure.remote_message.rstrip("."), hint=hint) from None
-    return found
 
 
 def _row(row: dict[str, Any]) -> list[str]:

@@ -144,9 +144,9 @@ def _spending(invocation: Invocation) -> Iterator[None]:
 def _meant(invocation: Invocation) -> str | None:
     """What to do about a name that the engine does not know. An extra call, on the way to an error only."""
     from iii_cli.commands.suggesting import meant_function
+    from iii_cli.config.nearest import did_you_mean
 
-    meant = meant_function(invocation.settings, invocation.function_id)
-    return f"did you mean {meant!r}?" if meant else None
+    return did_you_mean(meant_function(invocation.settings, invocation.function_id))
 
 
 def _spend(invocation: Invocation) -> None:

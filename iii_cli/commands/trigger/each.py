@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 from iii_cli.client.each import EachOrder, EachTotals, call_each
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.suggesting import meant_function
+from iii_cli.config.nearest import did_you_mean
 from iii_cli.errors import Failure, UsageProblem
 from iii_cli.terminal.progress import FIRST_SECONDS, MARGIN, TICK_SECONDS, ProgressMode, progress_mode
 from iii_cli.terminal.sinks import StdoutSink
@@ -55,8 +56,7 @@ def call_for_each(invocation: Invocation, options: TriggerOptions) -> None:
     shown.conclude()
     if totals.failed:
         meant = meant_function(invocation.settings, invocation.function_id) if totals.unknown else None
-        hint = f"did you mean {meant!r}?" if meant else None
-        raise Failure(f"{totals.failed:,} of {totals.done:,} calls failed", hint=hint)
+        raise Failure(f"{totals.failed:,} of {totals.done:,} calls failed", hint=did_you_mean(meant))
 
 
 async def _call_and_show(order: EachOrder, totals: EachTotals, shown: _Shown) -> None:
