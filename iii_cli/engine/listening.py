@@ -11,6 +11,7 @@ import anyio
 from iii_cli.engine.guard import is_loopback
 from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.transport.dialing import keep_alive, word_for
+from iii_cli.transport.readiness import each_time_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,9 +96,10 @@ async def accept_all(
 
     `short` is told, once for each time, that the system has no descriptors left and connections wait.
     """
-    is_short = False
-    while True:
-        await anyio.wait_readable(listener)
+    shortage: str | None = None  # the one that `short` was told of
+
+    def accept_some() -> bool:
+        nonlocal shortage
         for _ in range(ACCEPTS_PER_WAKE):
             try:
                 raw, _ = listener.accept()
@@ -106,13 +108,17 @@ async def accept_all(
             except OSError as error:
                 if error.errno in _GONE:  # it gave up before we got to it
                     continue
-                if not is_short:
-                    short(word_for(error))
-                is_short = True
-                await anyio.sleep(SHORTAGE_PAUSE)
-                break
-            is_short = False
+                if shortage is None:
+                    shortage = word_for(error)
+                    short(shortage)
+                return True
+            shortage = None
             raw.setblocking(False)
             keep_alive(raw)
             welcome(raw)
             del raw  # or the last one would outlive its connection
+        return False
+
+    while True:
+        await each_time_readable(listener, accept_some)
+        await anyio.sleep(SHORTAGE_PAUSE)

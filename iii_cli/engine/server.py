@@ -89,6 +89,7 @@ class EngineServer:
         self._switchboard = Switchboard(self.core, self.now)
         self._connections = 0
         self._tidy: Tidy | None = None
+        self._handshakes: dict[anyio.CancelScope, int] = {}  # and until when, the oldest first
         self._channel_scopes: set[anyio.CancelScope] = set()
         self._channel_over = Bell()
 
@@ -137,14 +138,23 @@ class EngineServer:
         deadline = self.core.next_deadline()
         if deadline is not None and self.now() >= deadline:
             self._switchboard.deliver(self.core.tick(self.now()))
+        for handshake, deadline in self._handshakes.items():
+            if deadline > self.now():
+                break
+            handshake.cancel()
 
     async def _keep_time(self, tidy: Tidy) -> None:
         while True:
-            deadline = self.core.next_deadline()
-            wait = TICK_MAX if deadline is None else (deadline - self.now()) / SECOND
-            await anyio.sleep(min(max(wait, 0), TICK_MAX))
+            await anyio.sleep(self._pause())
             self.tick()
-            tidy.look()
+            await tidy.look(self._connections)
+
+    def _pause(self) -> float:
+        """Seconds until something is due."""
+        due = (self.core.next_deadline(), next(iter(self._handshakes.values()), None))
+        waits = [(deadline - self.now()) / SECOND for deadline in due if deadline is not None]
+        waits.append(TICK_MAX)
+        return max(min(waits), 0)
 
     async def _stop(self, shutdown_timeout: float) -> None:
         """The workers were cancelled with everything else; the channels shield themselves until now."""
@@ -174,8 +184,12 @@ class EngineServer:
         """One connection, from the request to the end. What goes wrong with it is its own affair."""
         try:
             accepted = None
-            with anyio.move_on_after(HANDSHAKE_TIMEOUT) as handshake:
-                accepted = await self._shake_hands(socket)
+            with anyio.CancelScope() as handshake:
+                self._handshakes[handshake] = self.now() + int(HANDSHAKE_TIMEOUT * SECOND)
+                try:
+                    accepted = await self._shake_hands(socket)
+                finally:
+                    del self._handshakes[handshake]
             if handshake.cancelled_caught:
                 self._note_refusal(socket, None, f"no whole request within {HANDSHAKE_TIMEOUT:g} s")
             if accepted is None or handshake.cancelled_caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from hashlib import sha256
+from itertools import count
 
 __all__ = ("Tombstones",)
 
@@ -19,9 +20,9 @@ class Tombstones:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit * RECORD_BYTES
+        self._limit = limit
         self._records = bytearray()
-        self._next = 0
+        self._added = count()  # not an int: each would be made anew, amid the crowd (tidy.py)
 
     def __len__(self) -> int:
         return len(self._records) // RECORD_BYTES
@@ -29,8 +30,8 @@ class Tombstones:
     def add(self, channel_id: str, key: str) -> None:
         """Remember a channel, in the place of the oldest where there is no room."""
         if self._limit:
-            self._records[self._next : self._next + RECORD_BYTES] = _hash(channel_id) + _hash(key)
-            self._next = (self._next + RECORD_BYTES) % self._limit
+            at = next(self._added) % self._limit * RECORD_BYTES
+            self._records[at : at + RECORD_BYTES] = _hash(channel_id) + _hash(key)
 
     def holds(self, channel_id: str, key: str) -> bool:
         """Was there such a channel, with that key?"""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-__all__ = ("new_loop", "wait_readable", "wait_writable")
+__all__ = ("each_time_readable", "new_loop", "wait_readable", "wait_writable")
 
 LINGER_MS = 5  # how late a timer may be; the turn of a pump that never waits is as long
 TURNS = 3  # that others get before a wait goes through the event loop after all
@@ -68,6 +68,36 @@ async def wait_writable(waited: int | socket.socket) -> None:
         await anyio.wait_writable(waited)
     elif not await _lingered(loop, fd, select.POLLOUT):
         await _wait(loop, fd, select.POLLOUT, loop.add_writer, loop.remove_writer)
+
+
+async def each_time_readable(waited: socket.socket, act: Callable[[], bool]) -> None:
+    """Call `act` each time that `waited` can be read without blocking, until it says that it had enough.
+
+    For what is waited for again and again, and as long as the program runs: on asyncio it is registered once,
+    and no wait leaves anything behind. `act` runs in no task there. Cancelling ends it; what `act` raises is
+    raised.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+        enough: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(waited, _act_until, enough, act)
+    except (RuntimeError, NotImplementedError):  # not asyncio; asyncio on Windows
+        while True:
+            await anyio.wait_readable(waited)
+            if act():
+                return
+    try:
+        await enough
+    finally:
+        loop.remove_reader(waited)
+
+
+def _act_until(enough: asyncio.Future[None], act: Callable[[], bool]) -> None:
+    try:
+        if not enough.done() and act():
+            enough.set_result(None)
+    except BaseException as error:
+        enough.set_exception(error)
 
 
 async def _wait(

@@ -1,6 +1,6 @@
-"""Many of everything at once, by hand: nothing is lost, and everything is given back.
+"""Many of everything at once: nothing is lost, and everything is given back.
 
-pytest -m soak -s tests/engine/test_load.py
+pytest -m ci -s tests/engine/test_load.py
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from tests.conformance.raw import BINARY, CLOSE, Frame, RawSocket
@@ -23,10 +24,11 @@ from tests.conformance.stage import Party, SocketStage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ci, pytest.mark.timeout(300)]
 
 WORKERS, FLOWING, CALLS = 1000, 200, 50_000  # and a channel for each worker
 CHUNKS, CHUNK = 64, 64 << 10
+DESCRIPTORS = 3 * WORKERS + 100  # of the engine, and as many of the test itself
 
 
 @pytest.fixture
@@ -57,10 +59,10 @@ class Engine:
         self.url = self._process.stdout.readline().strip()
         self._process.stdout.close()
 
-    def memory(self) -> int:
+    def memory(self) -> float:
         """Resident MiB."""
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * resource.getpagesize() >> 20
+        return pages * resource.getpagesize() / (1 << 20)
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self._process.pid}/fd"))
@@ -72,7 +74,11 @@ class Engine:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("no /proc here to read the engine's memory from")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < DESCRIPTORS:
+        pytest.skip(f"only {hard} descriptors here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
     engine = Engine()
     yield engine
@@ -84,32 +90,24 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-async def _settled(engine: Engine, descriptors: int) -> None:
-    """Wait until every socket has been let go."""
-    async with asyncio.timeout(20):
-        while engine.descriptors() > descriptors:
-            await asyncio.sleep(0.1)
-    await asyncio.sleep(2)  # and the memory too
+async def _given_back(engine: Engine, descriptors: int, memory: float) -> None:
+    """Wait until every socket has been let go, and what they held, down to `memory` MiB."""
+    with anyio.move_on_after(20):
+        while engine.descriptors() > descriptors or engine.memory() > memory:
+            await anyio.sleep(0.1)
+    _say(f"after the crowd: {engine.memory():.1f} MiB, {engine.descriptors()} descriptors")
+    assert engine.descriptors() == descriptors
+    assert engine.memory() <= memory
 
 
 async def test_everything_at_once_and_everything_given_back(engine: Engine) -> None:
-    """What Python returns is not all of it: some ten small objects that are remade all the time, such as
-    timers and counters, are remade amid the crowd and hold a MiB each (see tidy.py). That does not grow.
-    """
+    """Memory comes back to within a fifth of an engine that nobody has used yet, and stays there."""
     descriptors = engine.descriptors()
     fresh = engine.memory()
-    _say(f"fresh: {fresh} MiB, {descriptors} descriptors")
-    memories = []
-    for workers, flowing, calls in ((50, 2, 50), (WORKERS, FLOWING, CALLS), (WORKERS, FLOWING, CALLS)):
-        await _load(engine, workers, flowing, calls=calls)
-        await _settled(engine, descriptors)
-        memories.append(engine.memory())
-        _say(f"after the crowd: {memories[-1]} MiB, {engine.descriptors()} descriptors")
-        assert engine.descriptors() == descriptors
-    used, first, second = memories
-    assert used <= fresh * 1.2
-    assert first <= used * 1.35
-    assert second <= first * 1.1
+    _say(f"fresh: {fresh:.1f} MiB, {descriptors} descriptors")
+    for _ in range(2):
+        await _load(engine, WORKERS, FLOWING, calls=CALLS)
+        await _given_back(engine, descriptors, 1.2 * fresh)
 
 
 async def _load(engine: Engine, count: int, flowing: int, *, calls: int) -> None:
@@ -121,7 +119,7 @@ async def _load(engine: Engine, count: int, flowing: int, *, calls: int) -> None
         await worker.say("registerfunction", id=f"load::{number}")
         refs = await worker.call("engine::channels::create", {})
         ends.append((await stage.end(refs["writer"]), await stage.end(refs["reader"])))
-    _say(f"{count} workers, {len(ends)} channels: {engine.memory()} MiB, {engine.descriptors()} descriptors")
+    _say(f"{count} workers and channels: {engine.memory():.1f} MiB, {engine.descriptors()} descriptors")
     begun = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
         for number, worker in enumerate(workers):
@@ -130,7 +128,7 @@ async def _load(engine: Engine, count: int, flowing: int, *, calls: int) -> None
             tasks.create_task(_write(writer))
             tasks.create_task(_read(reader))
     moved = flowing * CHUNKS * CHUNK >> 20
-    _say(f"{calls} calls and {moved} MiB: {time.perf_counter() - begun:.1f} s, {engine.memory()} MiB")
+    _say(f"{calls} calls and {moved} MiB: {time.perf_counter() - begun:.1f} s, {engine.memory():.1f} MiB")
     await stage.close()
 
 

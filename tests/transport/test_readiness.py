@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,13 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from iii_cli.transport.readiness import LINGER_MS, new_loop, wait_readable, wait_writable
+from iii_cli.transport.readiness import (
+    LINGER_MS,
+    each_time_readable,
+    new_loop,
+    wait_readable,
+    wait_writable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,3 +154,54 @@ async def test_the_second_who_waits_for_the_same_is_refused(pipe: tuple[int, int
     os.write(pipe[1], b"x")
     with anyio.fail_after(5):
         await wait_readable(pipe[0])
+
+
+@pytest.fixture
+def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A pair, of which the first is non-blocking."""
+    mine, peers = socket.socketpair()
+    mine.setblocking(False)
+    with mine, peers:
+        yield mine, peers
+
+
+async def test_each_time_is_each_time_until_it_is_enough(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    mine, peers = sockets
+    heard: list[bytes] = []
+
+    def hear() -> bool:
+        heard.append(mine.recv(1))
+        if len(heard) < 3:
+            peers.send(b"%d" % len(heard))
+        return len(heard) == 3
+
+    peers.send(b"0")
+    with anyio.fail_after(5):
+        await each_time_readable(mine, hear)
+        assert heard == [b"0", b"1", b"2"]
+        peers.send(b"x")
+        await wait_readable(mine)
+    assert mine.recv(9) == b"x", "nobody listens any more"
+
+
+async def test_what_is_raised_each_time_is_raised(sockets: tuple[socket.socket, socket.socket]) -> None:
+    mine, peers = sockets
+
+    def fail() -> bool:
+        raise LookupError(mine.recv(9))
+
+    peers.send(b"boom")
+    with anyio.fail_after(5), pytest.raises(LookupError, match="boom"):
+        await each_time_readable(mine, fail)
+
+
+async def test_each_time_ends_with_its_scope(sockets: tuple[socket.socket, socket.socket]) -> None:
+    mine, peers = sockets
+    with anyio.move_on_after(0.001) as scope:
+        await each_time_readable(mine, lambda: False)
+    assert scope.cancelled_caught
+    peers.send(b"x")
+    with anyio.fail_after(5):
+        await wait_readable(mine)
