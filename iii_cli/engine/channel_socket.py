@@ -71,20 +71,25 @@ async def serve_channel_end(
 async def _from_writer(websocket: WebSocket, channel: Channel, end: End) -> HowEnded:
     bell = Bell()
     channel.wake_writer = bell.ring
-    while not channel.abandoned:
-        if await _pass_on(websocket, channel, end, bell, await websocket.receive()):
-            return HowEnded.CLOSED
-    return HowEnded.ABANDONED
+    while True:
+        how = await _pass_on(websocket, channel, end, bell, await websocket.receive())
+        if how is not None:
+            return how
 
 
-async def _pass_on(websocket: WebSocket, channel: Channel, end: End, bell: Bell, events: list[Event]) -> bool:
-    """Queue the messages, waiting for room. True: the writer has closed.
+async def _pass_on(
+    websocket: WebSocket, channel: Channel, end: End, bell: Bell, events: list[Event]
+) -> HowEnded | None:
+    """Queue the messages, waiting for room. How it ended, where the writer closed or a message found no
+    reader (4.3): pings and a Close are answered even then.
 
     A function of its own, so that who waits for the next message does not hold the last one: that was 1 MiB
     for each channel that had once been used.
     """
     at = runs = 0
-    while at < len(events) and not channel.abandoned:
+    while at < len(events):
+        if channel.abandoned and events[at][0] < _CLOSE:
+            return HowEnded.ABANDONED
         before, (at, size) = at, channel.put(events, at)
         end.messages += at - before
         end.bytes += size
@@ -103,8 +108,8 @@ async def _pass_on(websocket: WebSocket, channel: Channel, end: End, bell: Bell,
         elif opcode == _CLOSE:
             channel.end()  # the reader need not wait for our echo
             await websocket.send(_CLOSE, payload)
-            return True
-    return False
+            return HowEnded.CLOSED
+    return None
 
 
 class _Outgoing:

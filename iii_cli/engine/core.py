@@ -26,6 +26,7 @@ from iii_cli.wire.messages import (
     TriggerRegistrationResult,
     decode,
 )
+from iii_cli.wire.strict_json import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,7 @@ class Core:
         for function in builtin_functions(state, self._triggers, self._sessions):
             state.registry.register(function)
         self._polled_at = 0
+        self._functions_told = 0  # a hash of the listing, which can be large
         state.registry.changed = False
 
     def __repr__(self) -> str:
@@ -166,8 +168,11 @@ class Core:
         if next_poll is not None and now >= next_poll:
             self._polled_at = now
             self._state.registry.changed = False
-            payload = {"event": "functions_changed", "functions": listed_functions(self._state)}
-            self._triggers.fire(FUNCTIONS_AVAILABLE, payload)
+            listed = listed_functions(self._state)
+            as_told, self._functions_told = self._functions_told, hash(render(listed))
+            if as_told != self._functions_told:  # what comes and goes between two looks is no change
+                payload = {"event": "functions_changed", "functions": listed}
+                self._triggers.fire(FUNCTIONS_AVAILABLE, payload)
         return self._state.deliveries()
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import unquote
 
 from iii_cli.wire.handshake import BadRequest
 from iii_cli.wire.ref import Direction
@@ -57,7 +58,7 @@ def purpose_of(request: Request, channels: ChannelTable, guard: Guard) -> Purpos
             if fault is not None and fault.status == 405:
                 raise fault
             key, direction = _read_query(request)
-            purpose = ForChannel(channel_id, direction)
+            purpose = ForChannel(unquote(channel_id), direction)
         case _:
             raise BadRequest(404, "")
     fault = request.upgrade_fault()

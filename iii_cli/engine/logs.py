@@ -28,6 +28,7 @@ class LogRecord:
     trace_id: str | None = None
     span_id: str | None = None
     service_name: str = "unknown"
+    resource: dict[str, Any] = field(default_factory=lambda: {"service.name": "iii"})
 
     def to_json(self) -> dict[str, Any]:
         """The record of 3.8."""
@@ -40,7 +41,7 @@ class LogRecord:
             "attributes": self.attributes,
             "trace_id": self.trace_id,
             "span_id": self.span_id,
-            "resource": {"service.name": "iii"},
+            "resource": self.resource,
             "service_name": self.service_name,
         }
 

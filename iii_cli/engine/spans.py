@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from iii_cli.wire.strict_json import render
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -49,6 +51,8 @@ class Span:
     status: str = "unset"
     status_description: str | None = None
     scope: str | None = None
+    events: list[dict[str, Any]] = field(default_factory=list)  # as 3.8 shows them
+    links: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def context(self) -> TraceContext:
@@ -58,7 +62,10 @@ class Span:
     @property
     def size(self) -> int:
         """About how many bytes it takes, once it has ended."""
-        return SPAN_OVERHEAD + len(self.name) + sum(len(key) + len(text) for key, text in self.attributes)
+        size = SPAN_OVERHEAD + len(self.name) + sum(len(key) + len(text) for key, text in self.attributes)
+        if self.events or self.links:
+            size += len(render([self.events, self.links]))
+        return size
 
     def to_json(self) -> dict[str, Any]:
         """The span record of 3.8."""
@@ -72,8 +79,8 @@ class Span:
             "status": self.status,
             "attributes": [list(pair) for pair in self.attributes],
             "service_name": self.service_name,
-            "events": [],
-            "links": [],
+            "events": self.events,
+            "links": self.links,
         }
         if self.status_description is not None:
             record["status_description"] = self.status_description

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ("take_telemetry",)
 
 TEXT_MAX = 4096  # of a value that is kept
-ATTRIBUTES_MAX = 64  # of one span
+ATTRIBUTES_MAX = 64  # of one span, event, link, record or resource
+EVENTS_MAX = 32  # of one span, and as many links
 
 _STATUS = {1: "ok", 2: "error"}
 
@@ -33,14 +34,14 @@ def take_telemetry(state: EngineState, frame: bytes, now: int) -> bool:
                 state.spans.keep(span)
         elif prefix == b"LOGS":
             for record in _logs(document, now):
-                state.logs.add(record, len(record.body) + len(render(record.attributes)))
+                state.logs.add(record, len(record.body) + len(render([record.attributes, record.resource])))
     except (MalformedJson, LookupError, TypeError, ValueError, AttributeError) as error:
         state.notice("telemetry dropped", kind=prefix.decode(), reason=type(error).__name__)
     return True
 
 
 def _spans(document: Any) -> Iterator[Span]:
-    for service, scope, record in _records(document, "resourceSpans", "scopeSpans", "spans"):
+    for resource, scope, record in _records(document, "resourceSpans", "scopeSpans", "spans"):
         status = record.get("status") or {}
         message = status.get("message")
         yield Span(
@@ -49,54 +50,86 @@ def _spans(document: Any) -> Iterator[Span]:
             _text(record["parentSpanId"]) if record.get("parentSpanId") else None,
             _text(record["name"]),
             _nanos(record["startTimeUnixNano"]),
-            list(_attributes(record).items()),
-            service,
+            list(_texts(record).items()),
+            _service(resource),
             _nanos(record["endTimeUnixNano"]),
             _STATUS.get(status.get("code", 0), "unset"),
             _text(message) if message else None,
             scope,
+            [
+                {
+                    "name": _text(event.get("name")),
+                    "timestamp_unix_nano": _nanos(event.get("timeUnixNano") or 0),
+                    "attributes": [list(pair) for pair in _texts(event).items()],
+                }
+                for event in list(record.get("events") or ())[:EVENTS_MAX]
+            ],
+            [
+                {
+                    "trace_id": _text(link["traceId"]),
+                    "span_id": _text(link["spanId"]),
+                    "attributes": [list(pair) for pair in _texts(link).items()],
+                }
+                for link in list(record.get("links") or ())[:EVENTS_MAX]
+            ],
         )
 
 
 def _logs(document: Any, now: int) -> Iterator[LogRecord]:
-    for service, _, record in _records(document, "resourceLogs", "scopeLogs", "logRecords"):
+    for resource, _, record in _records(document, "resourceLogs", "scopeLogs", "logRecords"):
         yield LogRecord(
             _nanos(record.get("timeUnixNano") or now),
             int(record.get("severityNumber") or 0) % 25,
             _text(record.get("severityText") or ""),
             _text(_value(record.get("body"))),
             _nanos(record.get("observedTimeUnixNano") or now),
-            dict(_attributes(record)),
+            _attributes(record),
             _text(record.get("traceId")) or None,
             _text(record.get("spanId")) or None,
-            service,
+            _service(resource),
+            resource,
         )
 
 
 def _records(
     document: Any, outer: str, inner: str, leaf: str
-) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
-    """Every record, with the names of its service and scope."""
-    for resource in document.get(outer) or ():
-        service = _attributes(resource.get("resource") or {}).get("service.name", "unknown")
-        for scope in resource.get(inner) or ():
+) -> Iterator[tuple[dict[str, Any], str | None, dict[str, Any]]]:
+    """Every record, with the attributes of its resource and the name of its scope."""
+    for holder in document.get(outer) or ():
+        resource = _attributes(holder.get("resource") or {})
+        for scope in holder.get(inner) or ():
             name = (scope.get("scope") or {}).get("name")
             for record in scope.get(leaf) or ():
-                yield service, None if name is None else _text(name), record
+                yield resource, None if name is None else _text(name), record
 
 
-def _attributes(holder: dict[str, Any]) -> dict[str, str]:
+def _service(resource: dict[str, Any]) -> str:
+    return _text(resource.get("service.name", "unknown"))
+
+
+def _attributes(holder: dict[str, Any]) -> dict[str, Any]:
     pairs = list(holder.get("attributes") or ())[:ATTRIBUTES_MAX]
-    return {_text(pair["key"]): _text(_value(pair.get("value"))) for pair in pairs}
+    return {_text(pair["key"]): _value(pair.get("value")) for pair in pairs}
+
+
+def _texts(holder: dict[str, Any]) -> dict[str, str]:
+    return {key: _text(value) for key, value in _attributes(holder).items()}
 
 
 def _value(value: Any) -> Any:
-    """The one value that an OTLP value object holds."""
-    return next(iter(value.values()), "") if isinstance(value, dict) else value
+    """The one value that an OTLP value object holds: a number or boolean as it is, all else as text.
+
+    OTLP writes 64-bit numbers as strings.
+    """
+    if not isinstance(value, dict):
+        return _text(value)
+    kind, held = next(iter(value.items()), ("stringValue", ""))
+    if kind == "intValue":
+        return min(max(int(held), -(2**63)), 2**63 - 1)
+    return held if isinstance(held, bool | float) else _text(held)
 
 
 def _nanos(value: Any) -> int:
-    """OTLP writes 64-bit numbers as strings."""
     return min(max(int(value), 0), 2**63 - 1)
 
 

@@ -14,6 +14,7 @@ __all__ = (
     "Action",
     "Enqueue",
     "ErrorBody",
+    "HttpInvocation",
     "MalformedMessage",
     "Uuid",
     "Void",
@@ -22,6 +23,7 @@ __all__ = (
 )
 
 Uuid: TypeAlias = str  # hyphenated, lower case
+HttpInvocation: TypeAlias = dict[str, Any]  # 2.1: where and how the engine calls a function over HTTP
 
 
 class MalformedMessage(ValueError):
@@ -91,7 +93,7 @@ def _object(name: str, value: Any) -> dict[str, Any]:
 _HEX_GROUPS = "-".join(f"[0-9a-f]{{{n}}}" for n in (8, 4, 4, 4, 12))
 _UUID = re.compile(_HEX_GROUPS)
 _OTHER_UUID = re.compile(
-    rf"(?P<simple>[0-9a-f]{{32}})|(?:urn:uuid:)?(?P<plain>{_HEX_GROUPS})|\{{(?P<braced>{_HEX_GROUPS})\}}",
+    rf"(?P<simple>[0-9a-f]{{32}})|(?-i:urn:uuid:)?(?P<plain>{_HEX_GROUPS})|\{{(?P<braced>{_HEX_GROUPS})\}}",
     re.IGNORECASE,
 )
 
@@ -136,6 +138,26 @@ def _action(name: str, value: Any) -> Action:
             raise MalformedMessage("no such action")
 
 
+def _http_invocation(name: str, value: Any) -> HttpInvocation:
+    body = _object(name, value)
+    auth, headers, timeout = body.get("auth"), body.get("headers"), body.get("timeout_ms")
+    _string("url", body.get("url"))
+    if body.get("method") is not None:
+        _string("method", body["method"])
+    if timeout is not None and (type(timeout) is not int or timeout < 0):
+        raise MalformedMessage("`timeout_ms` is not a number of milliseconds")
+    for header in () if headers is None else _object("headers", headers).values():
+        _string("headers", header)
+    if auth is not None:
+        kind = _string("auth.type", _object("auth", auth).get("type"))
+        if kind not in _AUTH_FIELDS:
+            raise MalformedMessage("no such auth")
+        for field in _AUTH_FIELDS[kind]:
+            _string(field, auth.get(field))
+    return body
+
+
+_AUTH_FIELDS = {"bearer": ("token_key",), "hmac": ("secret_key",), "api_key": ("header", "value_key")}
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "Any": _any,
     "str": _string,
@@ -143,4 +165,5 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "Uuid": _uuid,
     "ErrorBody": _error,
     "Action": _action,
+    "HttpInvocation": _http_invocation,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.wire.value import Value
@@ -57,6 +57,7 @@ class Request(Value):
     method: str
     target: str
     headers: dict[str, str]
+    version: str = "HTTP/1.1"
 
     @property
     def path(self) -> str:
@@ -69,13 +70,15 @@ class Request(Value):
         return parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
 
     def segments(self) -> list[str]:
-        """The decoded segments of the path: `/ws/channels/a` is `["ws", "channels", "a"]`."""
-        return [unquote(part) for part in self.path.split("/")[1:]]
+        """The segments of the path, not decoded: `/ws/channels/a` is `["ws", "channels", "a"]`."""
+        return self.path.split("/")[1:]
 
     def upgrade_fault(self) -> BadRequest | None:
         """Why this is not a WebSocket upgrade; None when it is one. The texts are the real engine's."""
         if self.method != "GET":
-            return BadRequest(405, "Request method must be `GET`")
+            return BadRequest(405, "Request method must be `GET`" if self.method != "HEAD" else "")
+        if self.version != "HTTP/1.1":
+            return BadRequest(426, "WebSocket needs HTTP/1.1")
         if "upgrade" not in _tokens(self.headers.get("connection", "")):
             return BadRequest(400, "Connection header did not include 'upgrade'")
         if "websocket" not in _tokens(self.headers.get("upgrade", "")):
@@ -144,7 +147,7 @@ def parse_request(head: bytes) -> Request:
         raise BadRequest(400, "")
     if not parts[1].startswith("/") or "[" in parts[1].partition("?")[0]:
         raise BadRequest(400, "")
-    return Request(parts[0], parts[1], headers)
+    return Request(parts[0], parts[1], headers, parts[2])
 
 
 def parse_response(head: bytes) -> Response:

@@ -14,6 +14,7 @@ from iii_cli.wire.fields import (
     Action,
     Enqueue,
     ErrorBody,
+    HttpInvocation,
     MalformedMessage,
     Uuid,
     Void,
@@ -64,7 +65,7 @@ class RegisterFunction(Value):
     request_format: Any = None
     response_format: Any = None
     metadata: Any = None
-    invocation: dict[str, Any] | None = None
+    invocation: HttpInvocation | None = None
 
 
 class UnregisterFunction(Value):
@@ -219,7 +220,7 @@ def decode(text: str | bytes) -> Message:
     Raises MalformedMessage.
     """
     try:
-        document = parse(text)
+        document = parse(text, rounding=True)
     except MalformedJson as error:
         raise MalformedMessage(str(error)) from None
     if not isinstance(document, dict):

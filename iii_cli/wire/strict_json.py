@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ("NESTING_MAX", "MalformedJson", "parse", "render", "render_sorted")
 
-NESTING_MAX = 128  # the engine's decoder gives up beyond this; ours must not run out of stack either
-
+NESTING_MAX = 127  # the engine's decoder gives up beyond this; ours must not run out of stack either
+_INTEGERS = range(-(2**63), 2**64)  # of the engine: signed or unsigned, in 64 bits
+_LONG_INTEGER = re.compile(r"\d{19}")  # shorter ones are among them
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -22,18 +23,20 @@ class MalformedJson(ValueError):
     """The text is not JSON, or not JSON that every peer can read."""
 
 
-def parse(text: str | bytes) -> Any:
+def parse(text: str | bytes, *, rounding: bool = False) -> Any:
     """The value of one JSON text.
 
-    Raises MalformedJson for what the engine's decoder refuses: NaN and infinities, numbers beyond a double,
-    lone surrogates, nesting beyond NESTING_MAX, bytes that are not UTF-8.
+    `rounding`: integers of more than 64 bits become floats, as they do in the engine. Raises MalformedJson
+    for what its decoder refuses: NaN and infinities, numbers beyond a double, lone surrogates, nesting beyond
+    NESTING_MAX, bytes that are not UTF-8.
     """
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        value, end = _DECODER.raw_decode(text) if text[:1] in ("{", "[") else (None, -1)
+        decoder = _DECODER if not _LONG_INTEGER.search(text) else _ROUNDING if rounding else _EXACT
+        value, end = decoder.raw_decode(text) if text[:1] in ("{", "[") else (None, -1)
         if end != len(text):  # white space around it, a bare value, or something behind it
-            value = _DECODER.decode(text)
+            value = decoder.decode(text)
         if _SURROGATE_ESCAPE.search(text):
             render(value).encode()
     except (ValueError, RecursionError) as error:
@@ -93,7 +96,21 @@ def _finite(digits: str) -> float:
     return number
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+def _integer(digits: str) -> int:
+    _finite(digits)
+    return int(digits)
+
+
+def _rounded(digits: str) -> int | float:
+    number = _integer(digits)
+    return number if number in _INTEGERS else float(digits)
+
+
+def _decoder(parse_int: Callable[[str], Any] | None) -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, parse_int=parse_int)
+
+
+_DECODER, _EXACT, _ROUNDING = _decoder(None), _decoder(_integer), _decoder(_rounded)
 
 
 def _renderer(sort: bool) -> Callable[[Any], str]:

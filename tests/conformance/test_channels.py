@@ -306,6 +306,20 @@ async def test_the_writer_notices_a_dead_reader_at_a_later_message(sockets: Sock
         await writer.receive()
 
 
+@covers("4.3 reader dies", "4.3 close")
+async def test_a_writer_that_sends_no_more_does_not_hear_of_a_dead_reader(sockets: SocketStage) -> None:
+    """A message finds nobody; a ping and a Close need nobody."""
+    writer, reader = await _pair(sockets)
+    reader.reset()
+    await sockets.settle()
+    await writer.send(BINARY, b"found out by this one")
+    await sockets.settle()
+    await writer.send(PING, b"still there")
+    assert await writer.receive() == Frame(PONG, b"still there")
+    await writer.send(CLOSE, b"\x03\xe8done")
+    assert await writer.receive_close() == (1000, "done")
+
+
 @covers("4.3 reader dies")
 @pytest.mark.ci
 async def test_a_writer_that_waits_for_room_notices_a_dead_reader(sockets: SocketStage) -> None:
@@ -391,6 +405,16 @@ async def test_a_writer_whose_reader_never_comes_is_dropped_at_a_message_after_t
     await writer.send(BINARY, b"the next one")
     with pytest.raises(Dropped):
         await writer.receive()
+
+
+@covers("4.3 no reader", "4.3 close")
+@six_minutes
+async def test_a_writer_that_closes_after_the_sweep_gets_its_echo(sockets: SocketStage) -> None:
+    writer_ref, _ = await sockets.refs()
+    writer = await sockets.end(writer_ref)
+    await sockets.wait(AFTER_THE_SWEEP)
+    await writer.send(CLOSE, b"\x03\xe8done")
+    assert await writer.receive_close() == (1000, "done")
 
 
 @covers("4.3 kept too long")

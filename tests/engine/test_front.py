@@ -63,9 +63,19 @@ def test_what_is_asked_for(target: str, purpose: Purpose) -> None:
         (f"/ws/channels/nope?key={KEY}&dir=read", "GET", UPGRADE, 404, "Channel not found"),
         ("/", "GET", "", 400, "Connection header did not include 'upgrade'"),
         ("/", "DELETE", UPGRADE, 405, "Request method must be `GET`"),
+        ("/", "HEAD", UPGRADE, 405, ""),
+        ("/%6ftel", "GET", UPGRADE, 404, ""),
+        (f"/%77s/channels/{ID}?key={KEY}&dir=read", "GET", UPGRADE, 404, ""),
     ],
 )
 def test_why_it_is_refused(target: str, method: str, headers: str, status: int, body: str) -> None:
     with pytest.raises(BadRequest) as refused:
         _ask(target, method=method, headers=headers)
     assert (refused.value.status, refused.value.body) == (status, body)
+
+
+def test_an_upgrade_needs_http_1_1() -> None:
+    head = f"GET / HTTP/1.0\r\nHost: localhost\r\n{UPGRADE}\r\n"
+    with pytest.raises(BadRequest) as refused:
+        purpose_of(parse_request(head.encode()), TABLE, Guard())
+    assert refused.value.status == 426

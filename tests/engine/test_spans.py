@@ -216,6 +216,16 @@ OTLP = {
                             "endTimeUnixNano": 9,
                             "attributes": [{"key": "n", "value": {"intValue": "3"}}],
                             "status": {"code": 2, "message": "oops"},
+                            "events": [
+                                {
+                                    "name": "exception",
+                                    "timeUnixNano": "8",
+                                    "attributes": [
+                                        {"key": "exception.message", "value": {"stringValue": "oops"}}
+                                    ],
+                                }
+                            ],
+                            "links": [{"traceId": "0" * 32, "spanId": "1" * 16}],
                         }
                     ],
                 }
@@ -240,4 +250,8 @@ def test_spans_of_workers_join_the_tree() -> None:
     assert (root["status"], root["status_description"]) == ("error", "oops")
     assert (root["start_time_unix_nano"], root["end_time_unix_nano"]) == (5, 9)
     assert root["attributes"] == [["n", "3"]]
+    assert root["events"] == [
+        {"name": "exception", "timestamp_unix_nano": 8, "attributes": [["exception.message", "oops"]]}
+    ]
+    assert root["links"] == [{"trace_id": "0" * 32, "span_id": "1" * 16, "attributes": []}]
     assert [child["name"] for child in root["children"]] == ["call f"]

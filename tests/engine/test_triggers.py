@@ -160,6 +160,10 @@ def test_functions_come_and_go_and_are_looked_at_every_five_seconds(bench: Bench
     worker.leave()
     bench.wait(5)
     assert [row["function_id"] for row in watcher.hear_one()["data"]["functions"]] == ["seen"]
+    bench.worker("w", "f").leave()
+    bench.worker("x").say("registerfunction", id="hidden", metadata={"internal": True})
+    bench.wait(60)
+    assert watcher.hear() == [], "the listing is as it was"
 
 
 def test_the_engines_own_types_cannot_be_taken(bench: Bench) -> None:

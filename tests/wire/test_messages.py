@@ -145,6 +145,15 @@ def test_null_stands_for_any_absent_optional_field_and_unknown_ones_are_ignored(
         '{"type":"invokefunction","function_id":"f","data":' + "[" * 200 + "]" * 200 + "}",
         '{"type":"invokefunction","function_id":"f","data":' + "[" * 100_000,
         '{"type":"invokefunction","function_id":"f","data":' + "9" * 10_000 + "}",
+        '{"type":"invokefunction","function_id":"f","data":' + "9" * 401 + "}",
+        '{"type":"invokefunction","function_id":"f","data":' + "[" * 127 + "]" * 127 + "}",
+        '{"type":"registerfunction","id":"f","invocation":{}}',
+        '{"type":"registerfunction","id":"f","invocation":{"url":5}}',
+        '{"type":"registerfunction","id":"f","invocation":{"url":"u","method":1}}',
+        '{"type":"registerfunction","id":"f","invocation":{"url":"u","timeout_ms":-1}}',
+        '{"type":"registerfunction","id":"f","invocation":{"url":"u","headers":{"a":1}}}',
+        '{"type":"registerfunction","id":"f","invocation":{"url":"u","auth":{"type":"nope"}}}',
+        '{"type":"registerfunction","id":"f","invocation":{"url":"u","auth":{"type":"bearer"}}}',
     ],
     ids=lambda text: text[:70],
 )
@@ -158,6 +167,43 @@ def test_bytes_that_are_not_utf8_are_refused() -> None:
         decode(b'{"type":"p\xff"}')
 
 
+@pytest.mark.parametrize(
+    ("digits", "value"),
+    [
+        ("9223372036854775807", 2**63 - 1),
+        ("18446744073709551615", 2**64 - 1),
+        ("-9223372036854775808", -(2**63)),
+        ("18446744073709551616", 1.8446744073709552e19),
+        ("-9223372036854775809", -9.223372036854776e18),
+        ("1180591620717411303424", 1.1805916207174113e21),
+    ],
+)
+def test_integers_have_64_bits_as_in_the_engine(digits: str, value: float) -> None:
+    message = decode(f'{{"type":"invokefunction","function_id":"f","data":[{digits}]}}')
+    assert isinstance(message, InvokeFunction)
+    assert message.data == [value]
+    assert type(message.data[0]) is type(value)
+
+
+def test_the_deepest_message() -> None:
+    assert decode('{"type":"invokefunction","function_id":"f","data":' + "[" * 126 + "]" * 126 + "}")
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"type": "bearer", "token_key": "T"},
+        {"type": "hmac", "secret_key": "S"},
+        {"type": "api_key", "header": "h", "value_key": "V"},
+        None,
+    ],
+)
+def test_functions_that_the_engine_calls_over_http(auth: Any) -> None:
+    invocation = {"url": "http://x/", "method": "PUT", "timeout_ms": 5, "headers": {"a": "b"}, "auth": auth}
+    document = {"type": "registerfunction", "id": "f", "invocation": invocation}
+    assert decode(json.dumps(document)) == RegisterFunction("f", invocation=invocation)
+
+
 @pytest.mark.parametrize("value", ["😀", {"a": [1, 2.5, None, True, "\x00"]}, [[]] * 300, 2**70, ""])
 def test_any_json_value_survives(value: Any) -> None:
     for text in (
@@ -169,10 +215,11 @@ def test_any_json_value_survives(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "form",
-    [ID, ID.upper(), ID.replace("-", ""), f"{{{ID}}}", f"urn:uuid:{ID}"],
+    [ID, ID.upper(), ID.replace("-", ""), f"{{{ID}}}", f"urn:uuid:{ID}", f"urn:uuid:{ID.upper()}"],
 )
 def test_every_form_of_a_uuid_is_the_same_uuid(form: str) -> None:
     assert parse_uuid(form) == ID
+
     assert decode(
         f'{{"type":"invocationresult","invocation_id":"{form}","function_id":"f"}}'
     ) == InvocationResult(ID, "f")
@@ -188,3 +235,7 @@ def test_what_is_no_uuid(form: str) -> None:
 def test_what_is_not_json_cannot_be_encoded() -> None:
     with pytest.raises(ValueError, match="Out of range"):
         encode(InvokeFunction("f", float("nan")))
+
+
+def test_an_urn_is_lower_case() -> None:
+    assert parse_uuid(f"URN:UUID:{ID}") is None

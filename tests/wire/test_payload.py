@@ -36,6 +36,7 @@ from iii_cli.wire.payload import build_payload, masked, parse_document, value_of
         ("[" * 200, "[" * 200),
         ("[" * 200 + "]" * 200, "[" * 200 + "]" * 200),
         ("18446744073709551616", 18446744073709551616),
+        ("9" * 401, "9" * 401),
         ("grün", "grün"),
         ("a=b", "a=b"),
     ],

@@ -89,7 +89,10 @@ class Builtin:
         if isinstance(data, list):  # an array in field order is as good as an object
             if any(slot.required for slot in self.slots[len(data) :]):
                 found, wanted = len(data), len(self.slots)
-                raise _Mismatch(f"invalid length {found}, expected {self._struct} with {wanted} elements")
+                elements = f"{wanted} element{'s' if wanted != 1 else ''}"
+                raise _Mismatch(f"invalid length {found}, expected {self._struct} with {elements}")
+            if len(data) > len(self.slots):
+                raise _Mismatch(f"invalid length {len(data)}, expected fewer elements in array")
             data = dict(zip((slot.name for slot in self.slots), data, strict=False))
         elif not isinstance(data, dict):
             raise _Mismatch(f"invalid type: {_unexpected(data)}, expected {self._struct}")
@@ -154,7 +157,8 @@ def _pairs(kind: Kind, value: Any) -> Any:
     pairs = [_strings(kind, item) for item in _of(list)(kind, value)]
     for pair in pairs:
         if len(pair) != 2:
-            raise _Mismatch(f"invalid length {len(pair)}, expected a tuple of size 2")
+            wanted = "a tuple of size 2" if len(pair) < 2 else "fewer elements in array"
+            raise _Mismatch(f"invalid length {len(pair)}, expected {wanted}")
     return pairs
 
 
