@@ -178,10 +178,12 @@ def test_bytes_that_are_not_utf8_are_refused() -> None:
         ("1180591620717411303424", 1.1805916207174113e21),
     ],
 )
-def test_integers_have_64_bits_as_in_the_engine(digits: str, value: float) -> None:
-    message = decode(f'{{"type":"invokefunction","function_id":"f","data":[{digits}]}}')
+@pytest.mark.parametrize("length", [1, 2000])
+def test_integers_have_64_bits_as_in_the_engine(digits: str, value: float, length: int) -> None:
+    text = "x" * length
+    message = decode(f'{{"type":"invokefunction","function_id":"f","data":[{digits},1,"{text}"]}}')
     assert isinstance(message, InvokeFunction)
-    assert message.data == [value]
+    assert message.data[:2] == [value, 1]
     assert type(message.data[0]) is type(value)
 
 
