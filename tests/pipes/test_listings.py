@@ -174,6 +174,13 @@ def test_a_mistyped_name_is_answered_with_the_nearest(iii: Program, words: str, 
     assert done.stdout == b""
 
 
+def test_a_function_of_another_namespace_is_answered_with_its_namespace(iii: Program) -> None:
+    done = iii.run("trigger", "-n", "other", "engine::health::check")
+    assert (done.returncode, done.stdout) == (5, b"")
+    assert b"try `-n default`" in done.stderr
+    assert b"did you mean" not in done.stderr
+
+
 def test_a_ref_without_its_mark_is_answered_with_it(iii: Program) -> None:
     iii.ok("channel", "create", "--save", "backup")
     for typed, meant in (("bakup", "@backup?"), ("backup/reader", "@backup/reader?")):

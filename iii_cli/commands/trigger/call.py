@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ("trigger",)
 
+REGISTERED_IN = " It is registered in namespace(s): "  # the engine's words (protocol.md 2.5)
+
 
 def trigger(ctx: typer.Context, options: TriggerOptions) -> int:
     """Make the call that was typed, or say what it would be, or what the function is for.
@@ -136,16 +138,22 @@ def _spending(invocation: Invocation) -> Iterator[None]:
         if failure.exit_status == ExitStatus.FAILED:
             _spend(invocation)
         if failure.exit_status == ExitStatus.UNKNOWN:
-            failure.hint = _meant(invocation)
+            failure.hint = _meant(invocation, failure)
         raise
     _spend(invocation)
 
 
-def _meant(invocation: Invocation) -> str | None:
+def _meant(invocation: Invocation, failure: FunctionFailed) -> str | None:
     """What to do about a name that the engine does not know. An extra call, on the way to an error only."""
+    from shlex import quote
+
     from iii_cli.commands.suggesting import meant_function
     from iii_cli.config.nearest import did_you_mean
 
+    _, _, elsewhere = failure.remote_message.partition(REGISTERED_IN)
+    if elsewhere:
+        namespace, *more = elsewhere.rstrip(".").split(", ")
+        return f"try `-n {quote(namespace)}`" + (", or another of those" if more else "")
     return did_you_mean(meant_function(invocation.settings, invocation.function_id))
 
 
