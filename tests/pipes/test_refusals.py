@@ -161,3 +161,11 @@ def test_a_stalled_pipe_does_not_stop_the_clock(iii: Program) -> None:
     assert writing.wait(10) == 9
     for process in (reading, writing):
         process.communicate()
+
+
+@pytest.mark.parametrize("verb", ["read", "write"])
+def test_a_saved_ref_of_an_engine_that_is_gone_says_whose_it_is(tmp_path: Path, verb: str) -> None:
+    with running_engine() as (gone, _):
+        Program(tmp_path, gone).ok("channel", "create", "--save", "x")
+    done = Program(tmp_path, NOWHERE).run("channel", verb, "@x")
+    refused(done, 3, f"no engine at {gone}", "@x is of that engine", "create --save x --force")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from iii_cli.commands.running import settings_of, tell
 from iii_cli.config.refspec import DEFAULT_VARIABLE, resolve_ref
 from iii_cli.config.saved_refs import SavedRefs
+from iii_cli.errors import EngineUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import typer
 
     from iii_cli.config.refspec import ResolvedRef
     from iii_cli.config.settings import Settings
     from iii_cli.wire.ref import Direction
 
-__all__ = ("find_ref", "forget", "mark_used")
+__all__ = ("find_ref", "forget", "mark_used", "opening")
 
 
 def find_ref(
@@ -42,6 +46,21 @@ def forget(text: str) -> None:
     """Take a ref that came from the environment out of it: no COMMAND of ours needs what we use up."""
     if text.startswith("env:"):
         os.environ.pop(text[4:], None)
+
+
+@contextmanager
+def opening(given: ResolvedRef) -> Iterator[None]:
+    """Around the opening of the end: a saved ref is spent by it, and tied to the engine that made it."""
+    try:
+        yield
+    except EngineUnreachable as error:
+        if given.saved_name is not None:
+            error.hint = (
+                f"@{given.saved_name} is of that engine, whatever III_URL says; "
+                f"`iii channel create --save {given.saved_name} --force` makes a new one"
+            )
+        raise
+    mark_used(given)
 
 
 def mark_used(given: ResolvedRef) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from iii_cli.client.draining import ReadOrder, read_stream
 from iii_cli.client.limits import Limits, within
 from iii_cli.client.reader import ChannelReader
-from iii_cli.commands.channel.given_ref import find_ref, mark_used
+from iii_cli.commands.channel.given_ref import find_ref, opening
 from iii_cli.commands.channel.message_door import MessageDoor
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.stream_progress import conclude_read, mode_for, progress_of_read
@@ -109,8 +109,8 @@ async def _open(order: ReadOrder, given: ResolvedRef, options: ReadOptions) -> N
     try:
         if options.command is None:
             await within(order.limits.replace(stall=None), lambda: 0, order.sink.open, "opening the output")
-        await order.reader.open()
-        mark_used(given)
+        with opening(given):
+            await order.reader.open()
     except BaseException:
         order.sink.discard()  # the file beside FILE
         raise

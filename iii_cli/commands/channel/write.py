@@ -8,7 +8,7 @@ from iii_cli.client.identity import new_stream_id
 from iii_cli.client.limits import Limits
 from iii_cli.client.sending import WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
-from iii_cli.commands.channel.given_ref import find_ref, mark_used
+from iii_cli.commands.channel.given_ref import find_ref, opening
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import byte_count, seconds
@@ -86,8 +86,8 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     progress = progress_of_write(shown, settings, order, writers, size)
 
     async def write() -> None:
-        await order.writer.open()
-        mark_used(given)
+        with opening(given):
+            await order.writer.open()
         async with progress:
             await _write(order, options)
             conclude_write(progress, order, writers)
