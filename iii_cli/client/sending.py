@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from iii_cli.client.receipts import AwaitedReceipt
     from iii_cli.client.writer import ChannelWriter
 
-__all__ = ("ByteSource", "WriteOrder", "abort_words", "write_stream")
+__all__ = ("SIGNAL_GRACE", "ByteSource", "WriteOrder", "abort_words", "write_stream")
+
+SIGNAL_GRACE = 0.02  # seconds: whoever signals a whole pipeline reaches its programs one after the other
 
 
 class ByteSource(Protocol):
@@ -42,7 +44,9 @@ class WriteOrder:
     """One stream to be written.
 
     `conclude` runs after the last byte and before the stream is ended: it raises where the producer failed,
-    so that the stream is aborted instead. `moved` hears of every payload byte. `words` finds the code and
+    so that the stream is aborted instead. `grace`: so many seconds after the end of the sources it may still
+    be cancelled; a signal to a whole pipeline ends the source first, and half a stream must not be sealed as
+    a whole one. `moved` hears of every payload byte. `words` finds the code and
     reason of an abort, for whoever knows more of the cause than that the writing was cancelled.
     """
 
@@ -52,6 +56,7 @@ class WriteOrder:
     limits: Limits = field(default_factory=Limits)
     moved: Callable[[int], None] = lambda count: None
     conclude: Callable[[], Awaitable[None]] | None = None
+    grace: float = 0.0
     receipt: AwaitedReceipt | None = None
     words: Callable[[BaseException], tuple[int, str]] = field(default_factory=lambda: abort_words)
 
@@ -88,6 +93,8 @@ async def _write(order: WriteOrder) -> None:
                 raise LocalProblem(f"{source.name} ended {source.short_by} bytes before its size")
         if order.conclude is not None:
             await order.conclude()
+        if order.grace:
+            await anyio.sleep(order.grace)
         await writer.finish()
         tasks.cancel_scope.cancel()
     if order.receipt is not None and writer.figures is not None:

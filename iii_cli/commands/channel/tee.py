@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from iii_cli.client.fan_out import Branch, FanOut
 from iii_cli.client.identity import new_stream_id
 from iii_cli.client.limits import Limits
-from iii_cli.client.sending import WriteOrder, write_stream
+from iii_cli.client.sending import SIGNAL_GRACE, WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.channel.given_ref import find_ref, mark_used
 from iii_cli.commands.running import run
@@ -68,7 +68,7 @@ def tee_channels(ctx: typer.Context, options: TeeOptions) -> None:
         for number, (text, (given, settings)) in enumerate(zip(options.refs, found, strict=True), start=1)
     ]
     fan = FanOut(branches)
-    order = WriteOrder(writer=fan, sources=[source], mode=mode, limits=limits)
+    order = WriteOrder(writer=fan, sources=[source], mode=mode, limits=limits, grace=SIGNAL_GRACE)
     writers = {branch.name: branch.writer for branch in branches}
     progress = progress_of_write(shown, found[0][1], order, writers, source.size)
     run(_tee, order, fan, [given for given, _ in found], progress)

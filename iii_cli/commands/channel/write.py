@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from iii_cli.client.identity import new_stream_id
 from iii_cli.client.limits import Limits
-from iii_cli.client.sending import WriteOrder, write_stream
+from iii_cli.client.sending import SIGNAL_GRACE, WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.channel.given_ref import find_ref, opening
 from iii_cli.commands.running import run, tell
@@ -82,6 +82,7 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
         mode=mode,
         limits=limits,
         receipt=receipt,
+        grace=SIGNAL_GRACE if from_stdin or options.command is not None else 0,
     )
     progress = progress_of_write(shown, settings, order, writers, size)
 
