@@ -265,3 +265,22 @@ def test_a_disk_that_fills_up(iii: Program, tmp_path: Path, path: str) -> None:
     assert done.stderr.count(b"\n") == 1
     assert (tmp_path / "wrote").read_text().strip() == "9"
     assert not [file for file in tmp_path.iterdir() if file.name.startswith(("out", ".out"))]
+
+
+def test_tokens_without_a_stderr_work_too(iii: Program) -> None:
+    """A token among the arguments asks whether anybody should be warned of it."""
+    done = iii.shell(
+        """
+        read -r _ writer _ reader <<< "$(iii channel create | tr '\\n' '\\t')"
+        seq 100000 > big
+        iii channel write "$writer" big 2>&- &
+        iii channel read "$reader" -o out 2>&-
+        echo "read $?"
+        wait $!
+        echo "write $?"
+        cmp big out && echo same
+        iii channel 2>&-
+        echo "usage $?"
+        """
+    )
+    assert done.stdout.decode().splitlines() == ["read 0", "write 0", "same", "usage 2"]
