@@ -169,3 +169,31 @@ def test_a_saved_ref_of_an_engine_that_is_gone_says_whose_it_is(tmp_path: Path, 
         Program(tmp_path, gone).ok("channel", "create", "--save", "x")
     done = Program(tmp_path, NOWHERE).run("channel", verb, "@x")
     refused(done, 3, f"no engine at {gone}", "@x is of that engine", "create --save x --force")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("channel write - -", "stdin carries data"),
+        ("channel write - /dev/stdin", "stdin carries data"),
+        ("--token-file - channel write {writer}", "cannot both be read from standard input"),
+        ("--token-file - channel tee {writer}", "cannot both be read from standard input"),
+        ("trigger f --in /dev/stdin --json -", "cannot both read standard input"),
+        ("trigger f --in b --out o --result ./o", "same FILE"),
+        ("trigger f --in b --out /dev/stdout --result -", "cannot both write to standard output"),
+        ("channel read {reader} -o same --messages ./same", "same FILE"),
+    ],
+)
+def test_stdin_and_files_are_used_once(iii: Program, tmp_path: Path, words: str, said: str) -> None:
+    writer, reader = iii.channel()
+    (tmp_path / "b").write_bytes(b"")
+    done = iii.shell(f"cd {tmp_path}; echo text | iii {words.format(writer=writer, reader=reader)}")
+    refused(done, 2, said)
+
+
+@pytest.mark.parametrize("words", ["channel read iii:read:a:b", "trigger no::such --out o"])
+def test_old_messages_are_lost_only_to_a_stream(iii: Program, tmp_path: Path, words: str) -> None:
+    (tmp_path / "m").write_text("precious")
+    done = iii.shell(f"cd {tmp_path}; iii {words} --messages m")
+    assert done.returncode == 5
+    assert (tmp_path / "m").read_text() == "precious"

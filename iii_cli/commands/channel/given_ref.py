@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from iii_cli.commands.running import settings_of, tell
 from iii_cli.config.refspec import DEFAULT_VARIABLE, resolve_ref
 from iii_cli.config.saved_refs import SavedRefs
-from iii_cli.errors import EngineUnreachable
+from iii_cli.errors import EngineUnreachable, UsageProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
     from iii_cli.wire.ref import Direction
 
-__all__ = ("find_ref", "forget", "mark_used", "opening")
+__all__ = ("check_stdin", "find_ref", "forget", "mark_used", "opening")
 
 
 def find_ref(
@@ -40,6 +40,12 @@ def find_ref(
         if given.in_argv and sys.stderr.isatty():
             tell("others can see that ref in `ps`; `iii ref save NAME -`, env:NAME and file:PATH keep it out")
     return given, settings
+
+
+def check_stdin(settings: Settings, *, taken: bool) -> None:
+    """The data is on stdin where it is `taken`, and there is no second one. Raises UsageProblem."""
+    if taken and settings.stdin_taken:
+        raise UsageProblem("--token-file - and the data cannot both be read from standard input")
 
 
 def forget(text: str) -> None:

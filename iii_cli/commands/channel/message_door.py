@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import IO, TYPE_CHECKING
 
 from iii_cli.errors import LocalProblem
@@ -15,15 +17,21 @@ __all__ = ("MessageDoor",)
 
 
 class MessageDoor:
-    """`--messages stderr|drop|FILE`. Raises LocalProblem when FILE cannot be opened or written."""
+    """`--messages stderr|drop|FILE`. FILE is emptied by the first message, or a good end.
+
+    Raises LocalProblem when FILE cannot be opened or written.
+    """
 
     def __init__(self, where: str | None, *, quiet: bool) -> None:
         self._where = where or "stderr"
         self._quiet = quiet and where is None
         self._file: IO[bytes] | None = None
+        self._emptied = False
         if self._where not in ("stderr", "drop"):
             try:
-                self._file = open(self._where, "wb")  # noqa: SIM115 - closed by __exit__
+                # Not emptied yet: what is there is lost only to a stream.
+                fd = os.open(self._where, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._file = open(fd, "wb", buffering=0)  # noqa: SIM115 - closed by __exit__
             except OSError as error:
                 raise LocalProblem(f"cannot write to {self._where}: {error.strerror}") from None
 
@@ -35,6 +43,8 @@ class MessageDoor:
     ) -> None:
         if self._file is not None:
             try:
+                if kind is None:
+                    self._empty(self._file)
                 self._file.close()
             except OSError as problem:
                 raise LocalProblem(f"cannot write to {self._where}: {problem.strerror}") from None
@@ -43,9 +53,15 @@ class MessageDoor:
         """One message, one line."""
         if self._file is not None:
             try:
+                self._empty(self._file)
                 self._file.write(message + b"\n")
-                self._file.flush()
             except OSError as error:
                 raise LocalProblem(f"cannot write to {self._where}: {error.strerror}") from None
         elif self._where == "stderr" and not self._quiet:
             talk.tell(message_notice(message))
+
+    def _empty(self, file: IO[bytes]) -> None:
+        """Once. A FIFO or a device has nothing to lose."""
+        if not self._emptied and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.truncate(0)
+        self._emptied = True

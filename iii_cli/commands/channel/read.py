@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 from iii_cli.client.draining import ReadOrder, read_stream
@@ -70,6 +71,9 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
         whole=None if options.timeout is None else seconds(options.timeout, "--timeout"),
         stall=None if options.stall_timeout is None else seconds(options.stall_timeout, "--stall-timeout"),
     )
+    files = [file for file in (options.output, options.messages) if file is not None]
+    if len({os.path.realpath(file) for file in files}) < len(files):
+        raise UsageProblem("-o and --messages cannot write to the same FILE")
     sink = _sink(options)
     given, settings = find_ref(ctx, options.ref, Direction.READ, stdin_free=True)
     verifier = Verifier(

@@ -10,7 +10,7 @@ from iii_cli.client.identity import new_stream_id
 from iii_cli.client.limits import Limits
 from iii_cli.client.sending import SIGNAL_GRACE, WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
-from iii_cli.commands.channel.given_ref import find_ref, mark_used
+from iii_cli.commands.channel.given_ref import check_stdin, find_ref, mark_used
 from iii_cli.commands.running import run
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import seconds
@@ -56,6 +56,7 @@ def tee_channels(ctx: typer.Context, options: TeeOptions) -> None:
     mode = Mode.LINES if options.lines else Mode.BYTES
     size = source.size if mode is Mode.BYTES else None
     found = [find_ref(ctx, text, Direction.WRITE, stdin_free=False) for text in options.refs]
+    check_stdin(found[0][1], taken=True)
     branches = [
         Branch(
             name=_shown(text, number),

@@ -8,12 +8,13 @@ from iii_cli.client.identity import new_stream_id
 from iii_cli.client.limits import Limits
 from iii_cli.client.sending import SIGNAL_GRACE, WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
-from iii_cli.commands.channel.given_ref import find_ref, opening
+from iii_cli.commands.channel.given_ref import check_stdin, find_ref, opening
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import byte_count, seconds
 from iii_cli.errors import UsageProblem
 from iii_cli.terminal.children import PIPE, spawn
+from iii_cli.terminal.descriptors import descriptor_named
 from iii_cli.terminal.executable import find_command
 from iii_cli.terminal.sources import Source
 from iii_cli.wire.figures import DIGESTS
@@ -62,8 +63,9 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     )
     _check(options)
     sources = _sources(options)
-    from_stdin = options.command is None and not options.files
+    from_stdin = options.command is None and (not options.files or any(map(_is_stdin, options.files)))
     given, settings = find_ref(ctx, options.ref, Direction.WRITE, stdin_free=not from_stdin)
+    check_stdin(settings, taken=from_stdin)
     if from_stdin and sources[0].is_terminal:
         shown = mode_for(options.progress, shares_terminal=True)
         tell("reading from the terminal; Ctrl-D ends it")
@@ -143,6 +145,10 @@ def _sources(options: WriteOptions) -> list[Source]:
     if not options.files:
         return [Source.stdin()]
     return [Source.stdin() if name == "-" else Source.open_file(name) for name in options.files]
+
+
+def _is_stdin(name: str) -> bool:
+    return name == "-" or descriptor_named(name) == 0
 
 
 def _size(options: WriteOptions, sources: list[Source]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack
 from copy import deepcopy
@@ -86,7 +87,7 @@ def _specs(invocation: Invocation, options: TriggerOptions) -> _Specs:
         raise UsageProblem(f"{' and '.join(writers)} cannot both write to standard output")
     files = [spec.place for spec in specs.targets if spec.command is None and not spec.is_standard]
     files += [] if streams.result in (None, "-") else [str(streams.result)]
-    if len(set(files)) < len(files):
+    if len({os.path.realpath(file) for file in files}) < len(files):
         raise UsageProblem("two streams cannot write to the same FILE")
     return specs
 
