@@ -33,6 +33,9 @@ class ByteSink(Protocol):
     def durable(self) -> bool:
         """Is what was written kept once `finish` has returned?"""
 
+    def has_readers(self) -> bool:
+        """Does anybody hold the other end, as far as it can be known?"""
+
     async def open(self) -> None: ...
 
     async def write(self, chunk: Buffer) -> None: ...
@@ -49,7 +52,8 @@ class ReadOrder:
     """One stream to be read.
 
     `mode`: as asked, None to follow the stream. `message` takes text messages that are no data in byte mode.
-    `beside` runs during the transfer and may end it by returning: the consumer has had enough. `conclude`
+    `beside` runs during the transfer and may end it by returning: the consumer has had enough, unless the
+    sink still has readers. `conclude`
     runs after a good end and a finished sink, and raises where the consumer failed.
     """
 
@@ -154,7 +158,8 @@ class _Drain:
 
             tasks.start_soon(move)
             await beside()
-            tasks.cancel_scope.cancel()
+            if not self.sink.has_readers():  # else a child that it left behind reads on
+                tasks.cancel_scope.cancel()
         if moved:
             return False
         self.reader.leave()

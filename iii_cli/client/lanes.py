@@ -127,6 +127,9 @@ class _GatedSink:
         await self._inner.write(chunk)
         self.awaited = False
 
+    def has_readers(self) -> bool:
+        return self._inner.has_readers()
+
     async def write_many(self, chunks: Iterable[Buffer]) -> None:
         self.awaited = True
         await self._inner.write_many(chunks)

@@ -33,6 +33,9 @@ class ConsumerSink(Sink):
     async def write(self, chunk: Buffer) -> None:
         await self._stdin.write(chunk)
 
+    def has_readers(self) -> bool:
+        return self._stdin.has_readers()
+
     async def write_many(self, chunks: Iterable[Buffer]) -> None:
         await self._stdin.write_many(chunks)
 

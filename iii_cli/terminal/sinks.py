@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,10 @@ class Sink(ABC):
     @abstractmethod
     def durable(self) -> bool:
         """Are the bytes on a disk once `finish` has returned? What a receipt may promise."""
+
+    def has_readers(self) -> bool:
+        """Does anybody hold the other end of it, where it is a pipe?"""
+        return False
 
     async def open(self) -> None:
         """Be ready for the first byte. Safe to repeat and to leave out. Raises LocalProblem."""
@@ -101,6 +106,13 @@ class DescriptorSink(Sink):
     def is_terminal(self) -> bool:
         """Does a person read this?"""
         return self._outlet.kind is Kind.TERMINAL
+
+    def has_readers(self) -> bool:
+        if self._discarded or self._outlet.kind is not Kind.PIPE:
+            return False
+        poll = select.poll()
+        poll.register(self._outlet.ready_fd, 0)  # errors and hang-ups are told unasked
+        return not poll.poll(0)
 
     async def write(self, chunk: Buffer) -> None:
         rest = memoryview(chunk).cast("B")

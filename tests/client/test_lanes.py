@@ -66,6 +66,9 @@ class Memory:
     async def write(self, chunk: Buffer) -> None:
         self.data += bytes(chunk)
 
+    def has_readers(self) -> bool:
+        return False
+
     async def write_many(self, chunks: Iterable[Buffer]) -> None:
         for chunk in chunks:
             await self.write(chunk)

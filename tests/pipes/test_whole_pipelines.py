@@ -1,4 +1,6 @@
-"""A signal to a whole pipeline ends the producer first: half a stream must not be sealed as a whole one."""
+"""Half a stream must not pass for a whole one: not when a signal ends the producer before it reaches us, and
+not to a child that a consumer left behind.
+"""
 
 from __future__ import annotations
 
@@ -36,3 +38,33 @@ def test_half_a_stream_is_never_whole(iii: Program, tmp_path: Path, verb: str, s
             while reader.stdout.read(1 << 20):
                 pass
         assert reader.wait(10) == 7
+
+
+LEFT_BEHIND = "exec 3<&0; (head -c 1; echo; exec cat) <&3 >part & while [ ! -s part ]; do sleep 0.05; done"
+
+
+@pytest.mark.parametrize("way", ["read", "serve"])
+def test_a_child_that_the_consumer_left_behind_gets_everything(
+    iii: Program, tmp_path: Path, way: str
+) -> None:
+    """The consumer ends with 0 once its child has the first byte; the rest comes after that."""
+    source = "printf a; while [ ! -e gone ]; do sleep 0.05; done; seq 100000"
+    consumer = f"{LEFT_BEHIND}; touch gone"
+    if way == "read":
+        script = f"""
+            iii channel create --save x
+            iii channel write @x -- sh -c '{source}' & writer=$!
+            iii channel read @x -- sh -c '{consumer}'
+            echo "read $?"; wait $writer; echo "write $?"
+        """
+    else:
+        script = f"""
+            iii serve test::left --stdout result -- sh -c '{consumer}' & serving=$!
+            iii functions wait test::left
+            iii trigger test::left --in 'cmd:{source}' --result /dev/null
+            echo "read $?"; echo "write 0"; kill $serving; wait $serving
+        """
+    done = iii.shell(
+        f"cd {tmp_path}\n{script}\nseq 100000 | (printf 'a\\n'; cat) > whole; cmp part whole && echo same"
+    )
+    assert done.stdout.decode().splitlines()[-3:] == ["read 0", "write 0", "same"], done

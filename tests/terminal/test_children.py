@@ -15,6 +15,7 @@ from iii_cli.errors import CommandFailed, CommandNotRunnable, LocalProblem
 from iii_cli.terminal import children
 from iii_cli.terminal.children import DEVNULL, PIPE, Child, spawn
 from iii_cli.terminal.executable import shell_command
+from tests.terminal.opened import opened
 
 
 @pytest.fixture(params=["pidfd", "polling"], autouse=True)
@@ -145,11 +146,11 @@ async def test_cancelling_the_body_still_cleans_up() -> None:
 
 
 async def test_a_forgotten_child_is_stopped_and_nothing_stays_open() -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = opened()
     async with sh("exec sleep 60", stdin=PIPE, stdout=PIPE) as child:
         pass
     assert child.exit_code == 128 + signal.SIGTERM
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert opened() <= before
 
 
 async def test_two_tasks_may_wait() -> None:
@@ -195,10 +196,10 @@ def test_what_cannot_be_started(tmp_path: Path, content: str, message: str) -> N
     tool = tmp_path / "tool"
     tool.write_text(content)
     tool.chmod(0o755)
-    before = set(os.listdir("/proc/self/fd"))
+    before = opened()
     with pytest.raises(CommandNotRunnable, match=message):
         spawn([str(tool)], stdin=PIPE, stdout=PIPE)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert opened() <= before
 
 
 def test_a_folder_to_run_in_that_is_missing(tmp_path: Path) -> None:

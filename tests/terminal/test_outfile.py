@@ -17,6 +17,7 @@ from iii_cli.terminal.inplace import InPlaceFile
 from iii_cli.terminal.outfile import OutFile
 from iii_cli.terminal.output import TerminalGuard, open_output
 from iii_cli.terminal.sinks import DescriptorSink
+from tests.terminal.opened import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +210,7 @@ async def test_an_fsync_that_fails_counts(tmp_path: Path, monkeypatch: pytest.Mo
     def broken_disk(_fd: int) -> None:
         raise OSError(5, "Input/output error")
 
-    before = set(os.listdir("/proc/self/fd"))
+    before = opened()
     for keep in (False, True):
         out = OutFile.prepare(str(tmp_path / "out"), keep_partial=keep)
         await out.write(b"new")
@@ -218,7 +219,7 @@ async def test_an_fsync_that_fails_counts(tmp_path: Path, monkeypatch: pytest.Mo
             with pytest.raises(LocalProblem, match="Input/output error"):
                 await out.finish()
         assert [entry.name for entry in tmp_path.iterdir()] == (["out.part"] if keep else [])
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert opened() <= before
 
 
 async def test_a_large_file_is_flushed_whole(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from iii_cli.errors import LocalProblem
 from iii_cli.terminal.sources import Source
+from tests.terminal.opened import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,11 +210,11 @@ async def test_an_io_error_is_a_local_problem() -> None:
 
 
 async def test_close_gives_everything_back(pipe: tuple[int, int]) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = opened()
     source = Source.from_fd(os.dup(pipe[0]), owned=True)
     source.close()
     source.close()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert opened() <= before
     os.close(pipe[0])
     poll = select.poll()
     poll.register(pipe[1], select.POLLOUT)
