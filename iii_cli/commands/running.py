@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
@@ -11,7 +12,7 @@ from iii_cli.errors import Interrupted, sole_cause
 from iii_cli.terminal.talk import talk
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     import typer
 
@@ -52,17 +53,42 @@ def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:
     the process at once. Of several failures the gravest is raised (design.md section 5); BrokenPipeError
     stays itself.
     """
-    import anyio
+    with _signals_held() as let_go:
+        import anyio
 
-    from iii_cli.transport.readiness import new_loop
+        from iii_cli.transport.readiness import new_loop
+
+        try:
+            return anyio.run(_until_signalled, body, args, let_go, backend_options={"loop_factory": new_loop})
+        except BaseExceptionGroup as group:
+            raise sole_cause(group) from None
+
+
+@contextmanager
+def _signals_held() -> Iterator[Callable[[], None]]:
+    """Keep STOPPING until they are let go, once somebody listens, or until the end.
+
+    One that came amid the loading of a module could make a RuntimeError of it, and one amid the start of the
+    event loop be lost.
+    """
+    change = getattr(signal, "pthread_sigmask", None)
+    if change is None:  # Windows
+        yield lambda: None
+        return
+    before = change(signal.SIG_BLOCK, STOPPING)
+
+    def let_go() -> None:
+        change(signal.SIG_SETMASK, before)
 
     try:
-        return anyio.run(_until_signalled, body, args, backend_options={"loop_factory": new_loop})
-    except BaseExceptionGroup as group:
-        raise sole_cause(group) from None
+        yield let_go
+    finally:
+        let_go()
 
 
-async def _until_signalled(body: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T:
+async def _until_signalled(
+    body: Callable[..., Awaitable[T]], args: tuple[Any, ...], listening: Callable[[], None]
+) -> T:
     import anyio
 
     stopped: list[int] = []
@@ -71,6 +97,7 @@ async def _until_signalled(body: Callable[..., Awaitable[T]], args: tuple[Any, .
 
     async def listen(scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         with anyio.open_signal_receiver(*STOPPING) as signals:
+            listening()
             task_status.started()
             async for signum in signals:
                 if stopped:

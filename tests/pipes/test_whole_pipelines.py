@@ -68,3 +68,13 @@ def test_a_child_that_the_consumer_left_behind_gets_everything(
         f"cd {tmp_path}\n{script}\nseq 100000 | (printf 'a\\n'; cat) > whole; cmp part whole && echo same"
     )
     assert done.stdout.decode().splitlines()[-3:] == ["read 0", "write 0", "same"], done
+
+
+def test_a_command_hears_the_signals_that_are_held_while_we_start(iii: Program) -> None:
+    """What is blocked in us is let go before a COMMAND could inherit it."""
+    iii.ok("channel", "create", "--save", "x")
+    script = "grep -E '^Sig(Blk|Ign)' /proc/self/status"
+    done = iii.shell(f'iii channel write @x -- sh -c "{script}" & iii channel read @x; wait')
+    masks = [int(line.split()[1], 16) for line in done.stdout.decode().splitlines()]
+    stopping = sum(1 << (signum - 1) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    assert masks[0] & stopping == 0, done
