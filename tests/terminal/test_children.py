@@ -150,7 +150,7 @@ async def test_a_forgotten_child_is_stopped_and_nothing_stays_open() -> None:
     async with sh("exec sleep 60", stdin=PIPE, stdout=PIPE) as child:
         pass
     assert child.exit_code == 128 + signal.SIGTERM
-    assert opened() <= before
+    assert opened() == before
 
 
 async def test_two_tasks_may_wait() -> None:
@@ -199,7 +199,7 @@ def test_what_cannot_be_started(tmp_path: Path, content: str, message: str) -> N
     before = opened()
     with pytest.raises(CommandNotRunnable, match=message):
         spawn([str(tool)], stdin=PIPE, stdout=PIPE)
-    assert opened() <= before
+    assert opened() == before
 
 
 def test_a_folder_to_run_in_that_is_missing(tmp_path: Path) -> None:
