@@ -37,8 +37,6 @@ def main() -> NoReturn:
     _survive_progress_signals()
     gc.set_threshold(COLLECT_AFTER)
     reserve_descriptors()
-    if sys.stderr is None:  # `2>&-`: there is nobody to talk to, which is no reason to fail
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as we run
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
     _leave(_status(sys.argv[1:]))

@@ -53,8 +53,8 @@ class ReadOrder:
 
     `mode`: as asked, None to follow the stream. `message` takes text messages that are no data in byte mode.
     `beside` runs during the transfer and may end it by returning: the consumer has had enough, unless the
-    sink still has readers. `conclude`
-    runs after a good end and a finished sink, and raises where the consumer failed.
+    sink still has readers. `conclude` runs after a good end and a finished sink, and raises where the
+    consumer failed.
     """
 
     reader: ChannelReader

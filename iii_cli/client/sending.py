@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from iii_cli.client.receipts import AwaitedReceipt
     from iii_cli.client.writer import ChannelWriter
 
-__all__ = ("SIGNAL_GRACE", "ByteSource", "WriteOrder", "abort_words", "write_stream")
+__all__ = ("SIGNAL_GRACE", "ByteSource", "WriteOrder", "abort_words", "grace_for", "write_stream")
 
 SIGNAL_GRACE = 0.02  # seconds: whoever signals a whole pipeline reaches its programs one after the other
 
@@ -30,6 +30,10 @@ class ByteSource(Protocol):
     """Where bytes come from; `terminal.sources.Source` is one."""
 
     name: str
+
+    @property
+    def has_producer(self) -> bool:
+        """Does somebody else's end look like the end of the data, as it does in a pipe?"""
 
     @property
     def short_by(self) -> int:
@@ -46,8 +50,8 @@ class WriteOrder:
     `conclude` runs after the last byte and before the stream is ended: it raises where the producer failed,
     so that the stream is aborted instead. `grace`: so many seconds after the end of the sources it may still
     be cancelled; a signal to a whole pipeline ends the source first, and half a stream must not be sealed as
-    a whole one. `moved` hears of every payload byte. `words` finds the code and
-    reason of an abort, for whoever knows more of the cause than that the writing was cancelled.
+    a whole one. `moved` hears of every payload byte. `words` finds the code and reason of an abort, for
+    whoever knows more of the cause than that the writing was cancelled.
     """
 
     writer: ChannelWriter | FanOut
@@ -59,6 +63,11 @@ class WriteOrder:
     grace: float = 0.0
     receipt: AwaitedReceipt | None = None
     words: Callable[[BaseException], tuple[int, str]] = field(default_factory=lambda: abort_words)
+
+
+def grace_for(sources: Sequence[ByteSource]) -> float:
+    """The `grace` of an order. No signal ends a file early."""
+    return SIGNAL_GRACE if any(source.has_producer for source in sources) else 0.0
 
 
 async def write_stream(order: WriteOrder) -> None:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.descriptors import descriptor_named
+from iii_cli.terminal.descriptors import is_standard
 from iii_cli.wire.paths import MalformedPath, parse_path, show, split_key
 from iii_cli.wire.value import Value
 
@@ -43,7 +43,7 @@ class StreamSpec(Value):
     @property
     def is_standard(self) -> bool:
         """Is it our own stdin or stdout, by whatever name?"""
-        return self.place == "-" or descriptor_named(self.place) == (0 if self.option == "--in" else 1)
+        return is_standard(self.place, 0 if self.option == "--in" else 1)
 
 
 def parse_spec(text: str, option: str) -> StreamSpec:

@@ -60,7 +60,7 @@ def _spans(document: Any) -> Iterator[Span]:
                 {
                     "name": _text(event.get("name")),
                     "timestamp_unix_nano": _nanos(event.get("timeUnixNano") or 0),
-                    "attributes": [list(pair) for pair in _texts(event).items()],
+                    "attributes": _pairs(event),
                 }
                 for event in list(record.get("events") or ())[:EVENTS_MAX]
             ],
@@ -68,7 +68,7 @@ def _spans(document: Any) -> Iterator[Span]:
                 {
                     "trace_id": _text(link["traceId"]),
                     "span_id": _text(link["spanId"]),
-                    "attributes": [list(pair) for pair in _texts(link).items()],
+                    "attributes": _pairs(link),
                 }
                 for link in list(record.get("links") or ())[:EVENTS_MAX]
             ],
@@ -114,6 +114,10 @@ def _attributes(holder: dict[str, Any]) -> dict[str, Any]:
 
 def _texts(holder: dict[str, Any]) -> dict[str, str]:
     return {key: _text(value) for key, value in _attributes(holder).items()}
+
+
+def _pairs(holder: dict[str, Any]) -> list[list[str]]:
+    return [list(pair) for pair in _texts(holder).items()]
 
 
 def _value(value: Any) -> Any:

@@ -16,6 +16,7 @@ __all__ = (
     "Kind",
     "descriptor_named",
     "grow_pipe",
+    "is_standard",
     "kind_of",
     "own_description",
     "readable",
@@ -109,6 +110,11 @@ def descriptor_named(path: str) -> int | None:
     return None
 
 
+def is_standard(place: str, fd: int) -> bool:
+    """Is `place` our own stdin (0) or stdout (1): `-`, or another name of it?"""
+    return place == "-" or descriptor_named(place) == fd
+
+
 def reserve_descriptors() -> None:
     """Fill the places of descriptors 0, 1 and 2 where the shell closed them (`<&-`, `>&-`, `2>&-`).
 
@@ -127,3 +133,6 @@ def reserve_descriptors() -> None:
         # Python has none then, and print() into none says nothing and fails at nothing.
         stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc] # it is the process's own, not a stand-in
+    if sys.stderr is None:
+        stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]

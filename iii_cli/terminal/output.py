@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import final
+import os
+from typing import TYPE_CHECKING, final
 
 from iii_cli.errors import LocalProblem
 from iii_cli.terminal.outfile import OutFile
 from iii_cli.terminal.sinks import Buffer, Sink, StdoutSink
 from iii_cli.terminal.text import clean
 
-__all__ = ("TerminalGuard", "TerminalText", "open_output")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ("TerminalGuard", "TerminalText", "open_output", "share_a_file")
 
 
 @final
@@ -69,6 +73,11 @@ class TerminalText(Sink):
 
     def discard(self) -> None:
         self._inner.discard()
+
+
+def share_a_file(paths: Sequence[str]) -> bool:
+    """Do two of the paths name the same FILE, however they are spelled?"""
+    return len({os.path.realpath(path) for path in paths}) < len(paths)
 
 
 def open_output(

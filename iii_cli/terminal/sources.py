@@ -95,6 +95,11 @@ class Source:
         return self._kind is Kind.TERMINAL
 
     @property
+    def has_producer(self) -> bool:
+        """Does somebody else's end look like the end of the data, as it does in a pipe?"""
+        return self._kind not in {Kind.FILE, Kind.BLOCK}
+
+    @property
     def short_by(self) -> int:
         """After the end: how many bytes a regular file gave less than its size promised, 0 if none."""
         return max(0, self.size - self.bytes_read) if self._ended and self.size is not None else 0

@@ -82,14 +82,17 @@ async def each_time_readable(waited: socket.socket, act: Callable[[], bool]) -> 
         enough: asyncio.Future[None] = loop.create_future()
         loop.add_reader(waited, _act_until, enough, act)
     except (RuntimeError, NotImplementedError):  # not asyncio; asyncio on Windows
-        while True:
-            await anyio.wait_readable(waited)
-            if act():
-                return
-    try:
-        await enough
-    finally:
-        loop.remove_reader(waited)
+        pass
+    else:
+        try:
+            await enough
+        finally:
+            loop.remove_reader(waited)
+        return
+    had_enough = False
+    while not had_enough:
+        await anyio.wait_readable(waited)
+        had_enough = act()
 
 
 def _act_until(enough: asyncio.Future[None], act: Callable[[], bool]) -> None:

@@ -15,9 +15,9 @@ __all__ = ("NESTING_MAX", "MalformedJson", "parse", "render", "render_sorted")
 
 NESTING_MAX = 127  # the engine's decoder gives up beyond this; ours must not run out of stack either
 _INTEGERS = range(-(2**63), 2**64)  # of the engine: signed or unsigned, in 64 bits
-_SHORT = 18  # characters: shorter integers are among them
+_SHORT = 18  # characters: integers of no more are among them
 _LONG_INTEGER = re.compile(r"[0-9]{19}")
-SMALL = 1024  # characters of a text: it is cheaper to look at each integer than to look for long ones
+_SMALL = 1024  # characters of a text: it is cheaper to look at each integer than to look for long ones
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -36,7 +36,7 @@ def parse(text: str | bytes, *, rounding: bool = False) -> Any:
         if isinstance(text, bytes):
             text = text.decode()
         decoder = _ROUNDING if rounding else _EXACT
-        if len(text) > SMALL and not _LONG_INTEGER.search(text):
+        if len(text) > _SMALL and not _LONG_INTEGER.search(text):
             decoder = _DECODER
         value, end = decoder.raw_decode(text) if text[:1] in ("{", "[") else (None, -1)
         if end != len(text):  # white space around it, a bare value, or something behind it

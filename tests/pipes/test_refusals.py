@@ -197,3 +197,14 @@ def test_old_messages_are_lost_only_to_a_stream(iii: Program, tmp_path: Path, wo
     done = iii.shell(f"cd {tmp_path}; iii {words} --messages m")
     assert done.returncode == 5
     assert (tmp_path / "m").read_text() == "precious"
+
+
+def test_a_device_takes_data_and_messages(iii: Program) -> None:
+    done = iii.shell(
+        """
+        iii channel create --save x
+        echo data | iii channel write @x &
+        iii channel read @x -o /dev/null --messages /dev/null
+        """
+    )
+    assert done.returncode == 0, done

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
     from iii_cli.wire.ref import Direction
 
-__all__ = ("check_stdin", "find_ref", "forget", "mark_used", "opening")
+__all__ = ("find_ref", "forget", "mark_used", "opening")
 
 
 def find_ref(
@@ -34,18 +34,14 @@ def find_ref(
     given = resolve_ref(text, needed, environ=os.environ, store=SavedRefs(), stdin_free=stdin_free)
     forget(f"env:{DEFAULT_VARIABLE[needed]}" if text is None else text)
     settings = settings_of(ctx, engine_url=given.engine_url)
+    if settings.stdin_taken and not stdin_free:
+        raise UsageProblem("--token-file - and the data cannot both be read from standard input")
     if not settings.quiet:
         for notice in given.notices:
             tell(notice)
         if given.in_argv and sys.stderr.isatty():
             tell("others can see that ref in `ps`; `iii ref save NAME -`, env:NAME and file:PATH keep it out")
     return given, settings
-
-
-def check_stdin(settings: Settings, *, taken: bool) -> None:
-    """The data is on stdin where it is `taken`, and there is no second one. Raises UsageProblem."""
-    if taken and settings.stdin_taken:
-        raise UsageProblem("--token-file - and the data cannot both be read from standard input")
 
 
 def forget(text: str) -> None:

@@ -13,7 +13,9 @@ from iii_cli.wire.records import message_notice
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ("MessageDoor",)
+__all__ = ("NO_FILES", "MessageDoor")
+
+NO_FILES = ("stderr", "drop")  # what `--messages` may say in place of a FILE
 
 
 class MessageDoor:
@@ -27,11 +29,11 @@ class MessageDoor:
         self._quiet = quiet and where is None
         self._file: IO[bytes] | None = None
         self._emptied = False
-        if self._where not in ("stderr", "drop"):
+        if self._where not in NO_FILES:
             try:
                 # Not emptied yet: what is there is lost only to a stream.
                 fd = os.open(self._where, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-                self._file = open(fd, "wb", buffering=0)  # noqa: SIM115 - closed by __exit__
+                self._file = open(fd, "wb")  # noqa: SIM115 - closed by __exit__
             except OSError as error:
                 raise LocalProblem(f"cannot write to {self._where}: {error.strerror}") from None
 
@@ -55,6 +57,7 @@ class MessageDoor:
             try:
                 self._empty(self._file)
                 self._file.write(message + b"\n")
+                self._file.flush()
             except OSError as error:
                 raise LocalProblem(f"cannot write to {self._where}: {error.strerror}") from None
         elif self._where == "stderr" and not self._quiet:

@@ -9,7 +9,7 @@ from iii_cli.client.draining import ReadOrder, read_stream
 from iii_cli.client.limits import Limits, within
 from iii_cli.client.reader import ChannelReader
 from iii_cli.commands.channel.given_ref import find_ref, opening
-from iii_cli.commands.channel.message_door import MessageDoor
+from iii_cli.commands.channel.message_door import NO_FILES, MessageDoor
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.stream_progress import conclude_read, mode_for, progress_of_read
 from iii_cli.config.quantities import seconds
@@ -17,7 +17,7 @@ from iii_cli.errors import UsageProblem
 from iii_cli.terminal.children import PIPE, spawn
 from iii_cli.terminal.consumer import ConsumerSink
 from iii_cli.terminal.executable import find_command
-from iii_cli.terminal.output import open_output
+from iii_cli.terminal.output import open_output, share_a_file
 from iii_cli.terminal.report import stdout_is_terminal
 from iii_cli.wire.ref import Direction
 from iii_cli.wire.seal import PEER_TIMEOUT, Mode
@@ -71,9 +71,7 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
         whole=None if options.timeout is None else seconds(options.timeout, "--timeout"),
         stall=None if options.stall_timeout is None else seconds(options.stall_timeout, "--stall-timeout"),
     )
-    files = [file for file in (options.output, options.messages) if file is not None]
-    if len({os.path.realpath(file) for file in files}) < len(files):
-        raise UsageProblem("-o and --messages cannot write to the same FILE")
+    _check_files(options)
     sink = _sink(options)
     given, settings = find_ref(ctx, options.ref, Direction.READ, stdin_free=True)
     verifier = Verifier(
@@ -134,6 +132,15 @@ async def _read(order: ReadOrder, options: ReadOptions) -> Verdict | None:
         order.sink = ConsumerSink(child)
         order.beside = order.conclude = ended_well
         return await read_stream(order)
+
+
+def _check_files(options: ReadOptions) -> None:
+    """Data and messages in one file would be neither; a device takes both."""
+    output, messages = options.output, options.messages
+    if output in (None, "-") or messages in (None, *NO_FILES):
+        return
+    if share_a_file([output, messages]) and (os.path.isfile(output) or not os.path.exists(output)):
+        raise UsageProblem("-o and --messages cannot write to the same FILE")
 
 
 def _sink(options: ReadOptions) -> Sink:

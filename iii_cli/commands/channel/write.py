@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from iii_cli.client.identity import new_stream_id
 from iii_cli.client.limits import Limits
-from iii_cli.client.sending import SIGNAL_GRACE, WriteOrder, write_stream
+from iii_cli.client.sending import SIGNAL_GRACE, WriteOrder, grace_for, write_stream
 from iii_cli.client.writer import ChannelWriter
-from iii_cli.commands.channel.given_ref import check_stdin, find_ref, opening
+from iii_cli.commands.channel.given_ref import find_ref, opening
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import byte_count, seconds
 from iii_cli.errors import UsageProblem
 from iii_cli.terminal.children import PIPE, spawn
-from iii_cli.terminal.descriptors import descriptor_named
+from iii_cli.terminal.descriptors import is_standard
 from iii_cli.terminal.executable import find_command
 from iii_cli.terminal.sources import Source
 from iii_cli.wire.figures import DIGESTS
@@ -63,9 +63,10 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     )
     _check(options)
     sources = _sources(options)
-    from_stdin = options.command is None and (not options.files or any(map(_is_stdin, options.files)))
+    from_stdin = options.command is None and (
+        not options.files or any(is_standard(file, 0) for file in options.files)
+    )
     given, settings = find_ref(ctx, options.ref, Direction.WRITE, stdin_free=not from_stdin)
-    check_stdin(settings, taken=from_stdin)
     if from_stdin and sources[0].is_terminal:
         shown = mode_for(options.progress, shares_terminal=True)
         tell("reading from the terminal; Ctrl-D ends it")
@@ -84,7 +85,7 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
         mode=mode,
         limits=limits,
         receipt=receipt,
-        grace=SIGNAL_GRACE if from_stdin or options.command is not None else 0,
+        grace=grace_for(sources) if options.command is None else SIGNAL_GRACE,
     )
     progress = progress_of_write(shown, settings, order, writers, size)
 
@@ -145,10 +146,6 @@ def _sources(options: WriteOptions) -> list[Source]:
     if not options.files:
         return [Source.stdin()]
     return [Source.stdin() if name == "-" else Source.open_file(name) for name in options.files]
-
-
-def _is_stdin(name: str) -> bool:
-    return name == "-" or descriptor_named(name) == 0
 
 
 def _size(options: WriteOptions, sources: list[Source]) -> int | None:

@@ -145,15 +145,15 @@ def _spending(invocation: Invocation) -> Iterator[None]:
 
 def _meant(invocation: Invocation, failure: FunctionFailed) -> str | None:
     """What to do about a name that the engine does not know. An extra call, on the way to an error only."""
-    from shlex import quote
+    _, _, elsewhere = failure.remote_message.partition(REGISTERED_IN)
+    if elsewhere:
+        from shlex import quote
 
+        namespace, *more = elsewhere.rstrip(".").split(", ")
+        return f"try `-n {quote(namespace)}`" + (", or another of those" if more else "")
     from iii_cli.commands.suggesting import meant_function
     from iii_cli.config.nearest import did_you_mean
 
-    _, _, elsewhere = failure.remote_message.partition(REGISTERED_IN)
-    if elsewhere:
-        namespace, *more = elsewhere.rstrip(".").split(", ")
-        return f"try `-n {quote(namespace)}`" + (", or another of those" if more else "")
     return did_you_mean(meant_function(invocation.settings, invocation.function_id))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import ExitStack
 from copy import deepcopy
@@ -21,6 +20,7 @@ from iii_cli.commands.trigger.progress import meter_of
 from iii_cli.commands.trigger.result import ResultDoor, ref_in_result
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import FunctionFailed, UsageProblem
+from iii_cli.terminal.output import share_a_file
 from iii_cli.terminal.progress import Progress, progress_mode
 from iii_cli.wire.paths import split_key
 from iii_cli.wire.payload import redacted
@@ -87,7 +87,7 @@ def _specs(invocation: Invocation, options: TriggerOptions) -> _Specs:
         raise UsageProblem(f"{' and '.join(writers)} cannot both write to standard output")
     files = [spec.place for spec in specs.targets if spec.command is None and not spec.is_standard]
     files += [] if streams.result in (None, "-") else [str(streams.result)]
-    if len({os.path.realpath(file) for file in files}) < len(files):
+    if share_a_file(files):
         raise UsageProblem("two streams cannot write to the same FILE")
     return specs
 
