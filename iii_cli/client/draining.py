@@ -9,8 +9,9 @@ import anyio
 
 from iii_cli.client.limits import Limits, within
 from iii_cli.client.receipts import HeldReceipt
-from iii_cli.errors import ContentDiffers, Failure, Interrupted, sole_cause
+from iii_cli.errors import ContentDiffers, Failure, Interrupted, TimedOut, sole_cause
 from iii_cli.wire.frames import ENGINE_MESSAGE_MAX, Opcode, text_runs
+from iii_cli.wire.receipt import STOPPED_EARLY
 from iii_cli.wire.records import chunk_to_jsonl, follow, messages_to_data
 from iii_cli.wire.seal import Mode
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from iii_cli.wire.verdict import Verdict
 
 __all__ = ("ByteSink", "ReadOrder", "read_stream")
+
+NOTICE_SECONDS = 1.0  # of reading on behind a consumer's back, before a person hears of it
 
 
 class ByteSink(Protocol):
@@ -52,9 +55,13 @@ class ReadOrder:
     """One stream to be read.
 
     `mode`: as asked, None to follow the stream. `message` takes text messages that are no data in byte mode.
-    `beside` runs during the transfer and may end it by returning: the consumer has had enough, unless the
-    sink still has readers. `conclude` runs after a good end and a finished sink, and raises where the
-    consumer failed.
+    `beside` runs during the transfer, where a consumer takes the data: it returns when the consumer has ended
+    well, and raises where it failed. `conclude` runs after a good end and a finished sink, and raises where
+    the consumer failed.
+
+    A consumer that wants no more does not end the judgement: the rest is read and dropped, for at most
+    `drain_limit` seconds (None: no limit). With `stop_early` the connection ends at once instead. `early`
+    hears of it: None, once the rest has been read for a second; the bytes read, where it was stopped.
     """
 
     reader: ChannelReader
@@ -67,13 +74,16 @@ class ReadOrder:
     beside: Callable[[], Awaitable[None]] | None = None
     conclude: Callable[[], Awaitable[None]] | None = None
     deliver_partial: bool = False
+    stop_early: bool = False
+    drain_limit: float | None = None
+    early: Callable[[int | None], None] = lambda count: None
 
 
 async def read_stream(order: ReadOrder) -> Verdict | None:
     """Read the stream to its end, and finish the sink only after a good one.
 
-    Returns the verdict, None where the consumer had enough before the end. Every other end discards the sink
-    and is raised: one Failure where it is ours, BrokenPipeError where the sink's reader left.
+    Returns the verdict, None where `stop_early` ended it. Every other end discards the sink and is raised:
+    one Failure where it is ours, BrokenPipeError where the reader of a sink without a consumer left.
     """
     drain = _Drain(order)
     try:
@@ -99,6 +109,7 @@ class _Drain:
         self.written = 0
         self._whole = bytearray()  # a binary message of --jsonl whose rest is still to come
         self._receipt: HeldReceipt | None = None
+        self._enough = anyio.Event()  # the consumer takes no more
 
     def progress(self) -> int:
         """Grows while bytes come in or go out."""
@@ -111,7 +122,8 @@ class _Drain:
         await self.reader.open()
         if self.order.beside is None:
             await self._move()
-        elif await self._enough():
+        elif await self._move_beside(self.order.beside):
+            await self._stopped_early()
             return None
         verdict = self.reader.verdict
         assert verdict is not None
@@ -140,30 +152,49 @@ class _Drain:
             failure = Failure("what read its output left")
         await self._receipt.send(self.reader.figures, failure, durable=False)
 
-    async def _enough(self) -> bool:
-        """Move everything beside the consumer's end. True when that came first, and was a good one."""
-        beside = self.order.beside
-        assert beside is not None
-        moved = False
+    async def _move_beside(self, beside: Callable[[], Awaitable[None]]) -> bool:
+        """Move everything while the consumer runs. True: stopped before the end. Raises where it failed."""
+        stopped = True
         async with anyio.create_task_group() as tasks:
 
+            async def watch() -> None:
+                await beside()
+                if not self.sink.has_readers():  # else a child that it left behind reads on
+                    self._enough.set()
+
             async def move() -> None:
-                nonlocal moved
-                try:
-                    await self._move()
-                except BrokenPipeError:
-                    return  # its stdin is closed: how it ends decides
-                moved = True
+                nonlocal stopped
+                await self._move()
+                stopped = False
                 tasks.cancel_scope.cancel()
 
+            tasks.start_soon(watch)
             tasks.start_soon(move)
-            await beside()
-            if not self.sink.has_readers():  # else a child that it left behind reads on
+            await self._enough.wait()
+            if self.order.stop_early:
                 tasks.cancel_scope.cancel()
-        if moved:
-            return False
+            else:
+                await self._bound_draining()
+        return stopped
+
+    async def _bound_draining(self) -> None:
+        limit = self.order.drain_limit
+        await anyio.sleep(NOTICE_SECONDS if limit is None else min(NOTICE_SECONDS, limit))
+        self.order.early(None)
+        if limit is not None:
+            await anyio.sleep(max(limit - NOTICE_SECONDS, 0))
+            raise TimedOut(
+                f"COMMAND finished early, and its input did not end within {limit:g} s",
+                hint="`serve --stop-early` does not wait for it",
+            )
+
+    async def _stopped_early(self) -> None:
         self.reader.leave()
-        return True
+        self.order.early(self.reader.statistics().bytes)
+        if self._receipt is not None:
+            await self._receipt.send(self.reader.figures, None, durable=False, reason=STOPPED_EARLY)
+            self._receipt = None
+        await self._conclude()
 
     async def _move(self) -> None:
         self.reader.on_open = self._begin
@@ -208,6 +239,13 @@ class _Drain:
             self._whole.clear()
 
     async def _write(self, data: Buffer) -> None:
-        await self.sink.write(data)
+        """Give it to the sink; count and drop it once a consumer has closed its input."""
+        if not self._enough.is_set():
+            try:
+                await self.sink.write(data)
+            except BrokenPipeError:
+                if self.order.beside is None:
+                    raise
+                self._enough.set()
         self.written += len(data)
         self.order.moved(len(data))

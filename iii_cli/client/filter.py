@@ -7,7 +7,8 @@ What matters for the data:
 * The output of a command that failed is aborted, not ended.
 * The result goes out when the command has ended and the engine has all of its output. So whoever calls with
   an output reads it while the call runs: the engine holds 64 chunks of it at most (protocol.md 4.2).
-* A command that ends well without reading all of its input has had enough: that is a success, as in a pipe.
+* A command that ends well without reading all of its input has had enough. The rest is read and verified all
+  the same, for at most a minute, before the output is sealed; with `stop_early` nobody looks.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class FilterOptions(Value):
     stdout: Literal["ref", "result"] = "ref"
     require_seal: bool = False
     allow_empty: bool = False
+    stop_early: bool = False
     max_parallel: int = 4
     max_waiting: int = 64  # each holds two sockets, and what their buffers hold
     timeout: float | None = None  # seconds for one run of the command; None: no limit

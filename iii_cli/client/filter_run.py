@@ -14,6 +14,7 @@ from iii_cli.client.reader import ChannelReader
 from iii_cli.client.sending import WriteOrder, abort_words, write_stream
 from iii_cli.client.writer import ABORT_SECONDS, ChannelWriter
 from iii_cli.errors import CommandFailed, Failure, FunctionFailed, TimedOut, sole_cause
+from iii_cli.limits import limit
 from iii_cli.wire.figures import Counter
 from iii_cli.wire.printable import printable
 from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ("FilterRun", "Running", "Starter")
 
 RESULT_BYTES_MAX = 256 << 10  # escaped and repeated as JSON it still fits a Python SDK caller's 1 MiB
+DRAIN_SECONDS = limit("drain", 60.0)  # of input that the command did not want, before the call fails
 OUTPUT_BYTES = 64 << 10  # one read of a pipe
 
 
@@ -163,6 +165,8 @@ class FilterRun:
         if not isinstance(cause, Failure):
             return FunctionFailed(body.code, body.message, body.stacktrace)
         message = body.message
+        if isinstance(cause, TimedOut) and cause.hint:
+            message = f"{message}; {cause.hint}"
         if isinstance(cause, CommandFailed) and self._command is not None:
             lines = self._command.stderr_tail.splitlines() or [""]
             message = f"{message}: {printable(lines[-1])}" if lines[-1] else message
@@ -203,7 +207,13 @@ class FilterRun:
         if self._reader is not None:
             assert command.stdin is not None
             order = ReadOrder(
-                self._reader, command.stdin, self._endpoint, beside=ended_well, conclude=ended_well
+                self._reader,
+                command.stdin,
+                self._endpoint,
+                beside=ended_well,
+                conclude=ended_well,
+                stop_early=self._options.stop_early,
+                drain_limit=DRAIN_SECONDS,
             )
             await read_stream(order)
             return

@@ -95,17 +95,20 @@ class HeldReceipt:
             except Failure:
                 return
 
-    async def send(self, figures: Figures, failure: Failure | None, *, durable: bool) -> None:
+    async def send(
+        self, figures: Figures, failure: Failure | None, *, durable: bool, reason: str = STDOUT
+    ) -> None:
         """Say that the data is kept, or why not. Bounded in time, cancelled or not; never raises a Failure.
 
-        `durable`: is what was written on a disk, or taken by a consumer that ended well?
+        `durable`: is what was written on a disk, or taken by a consumer that ended well? `reason` says why
+        not, where nothing failed.
         """
         if failure is not None:
             frame = receipt_frame(False, figures, failure.exit_status, failure.message)
         elif durable:
             frame = receipt_frame(True, figures)
         else:
-            frame = receipt_frame(False, figures, 0, STDOUT)
+            frame = receipt_frame(False, figures, 0 if reason == STDOUT else None, reason)
         with anyio.CancelScope(shield=True), anyio.move_on_after(DELIVER_SECONDS):
             try:
                 await self._writer.push_message(frame)

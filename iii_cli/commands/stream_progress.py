@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from iii_cli.config.quantities import format_bytes
 from iii_cli.terminal.meter import Meter
 from iii_cli.terminal.progress import Progress, ProgressMode, progress_mode
 from iii_cli.terminal.talk import talk
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
     from iii_cli.wire.verdict import Verdict
 
-__all__ = ("conclude_read", "conclude_write", "mode_for", "progress_of_read", "progress_of_write")
+__all__ = (
+    "conclude_read",
+    "conclude_write",
+    "mode_for",
+    "progress_of_read",
+    "progress_of_write",
+    "say_early",
+)
 
 
 def mode_for(option: str, *, shares_terminal: bool = False) -> ProgressMode:
@@ -97,7 +105,7 @@ def progress_of_read(mode: ProgressMode, settings: Settings, order: ReadOrder) -
 def conclude_read(progress: Progress, verdict: Verdict | None) -> None:
     """What the end of the stream proved."""
     if verdict is None:
-        progress.conclude(words=["COMMAND wanted no more"])
+        progress.conclude(words=["stopped early"])
         return
     words = {Outcome.VERIFIED: "verified", Outcome.ALLOWED_EMPTY: "empty"}
     progress.conclude(
@@ -105,6 +113,14 @@ def conclude_read(progress: Progress, verdict: Verdict | None) -> None:
         verified=verdict.verified,
         words=[words.get(verdict.outcome, "the end could not be verified")],
     )
+
+
+def say_early(count: int | None) -> None:
+    """What became of a stream of which a COMMAND wanted no more (`ReadOrder.early`)."""
+    if count is None:
+        talk.notice("COMMAND finished early; reading the rest to verify it (--stop-early skips this)")
+    else:
+        talk.notice(f"stopped early: {format_bytes(count)} read, the rest was neither read nor verified")
 
 
 def _source_name(order: WriteOrder) -> str:

@@ -14,8 +14,9 @@ from iii_cli.wire.value import Value
 if TYPE_CHECKING:
     from iii_cli.errors import Failure
 
-__all__ = ("STDOUT", "Receipt", "read_receipt", "receipt_frame")
+__all__ = ("STDOUT", "STOPPED_EARLY", "Receipt", "read_receipt", "receipt_frame")
 
+STOPPED_EARLY = "stopped early"  # the reason of a reader whose consumer wanted no more, and that did not look
 STDOUT = "stdout"  # the reason of a reader whose output is a pipe: it cannot know what became of the data
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.house.sources import imports_of, modules
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors"}),
+    frozenset({"errors", "limits"}),
     frozenset({"wire"}),
     frozenset({"transport"}),
     frozenset({"client", "engine", "terminal", "config"}),

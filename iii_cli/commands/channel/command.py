@@ -20,6 +20,10 @@ Timeout = Annotated[
 Stall = Annotated[str | None, typer.Option(metavar="TIME", help="End when nothing moved for so long.")]
 Progress = Annotated[str, typer.Option(metavar="auto|always|never|json", help="How it gets on, on stderr.")]
 ExitCode = Annotated[bool, typer.Option("--exit-code", help="Pass COMMAND's own exit code on.")]
+StopEarly = Annotated[
+    bool,
+    typer.Option("--stop-early", help="End when COMMAND wants no more; do not read and verify the rest."),
+]
 Lines = Annotated[bool, typer.Option("--lines", help="A line is a text message.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help='A line is a frame, {"text":…} or {"base64":…}.')]
 
@@ -178,6 +182,7 @@ def read(
     deliver_partial: Annotated[
         bool, typer.Option("--deliver-partial", help="COMMAND sees a truncated stream's end too.")
     ] = False,
+    stop_early: StopEarly = False,
     peer_timeout: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Silence after a beat before the writer counts as gone. [60s]"),
@@ -189,7 +194,8 @@ def read(
 ) -> None:
     """Read a channel to stdout, into FILE or into COMMAND; exit 0 means that every byte arrived.
 
-    A stream that cannot be verified (its writer is not ours) ends with 0 and one line that says so.
+    A stream that cannot be verified (its writer is not ours) ends with 0 and one line that says so. When
+    COMMAND ends with 0 before the stream does, the rest is read and verified all the same.
 
     \b
     Examples:
@@ -213,6 +219,7 @@ def read(
             require_seal=require_seal,
             allow_empty=allow_empty,
             deliver_partial=deliver_partial,
+            stop_early=stop_early,
             peer_timeout=peer_timeout,
             timeout=timeout,
             stall_timeout=stall_timeout,

@@ -11,7 +11,7 @@ from iii_cli.client.reader import ChannelReader
 from iii_cli.commands.channel.given_ref import find_ref, opening
 from iii_cli.commands.channel.message_door import NO_FILES, MessageDoor
 from iii_cli.commands.running import run, tell
-from iii_cli.commands.stream_progress import conclude_read, mode_for, progress_of_read
+from iii_cli.commands.stream_progress import conclude_read, mode_for, progress_of_read, say_early
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import UsageProblem
 from iii_cli.terminal.children import PIPE, spawn
@@ -50,6 +50,7 @@ class ReadOptions(Value):
     require_seal: bool
     allow_empty: bool
     deliver_partial: bool
+    stop_early: bool
     peer_timeout: str | None
     timeout: str | None
     stall_timeout: str | None
@@ -88,6 +89,8 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
             limits=limits,
             message=door.show,
             deliver_partial=options.deliver_partial,
+            stop_early=options.stop_early,
+            early=say_early,
         )
         progress = progress_of_read(shown, settings, order)
 
@@ -145,14 +148,16 @@ def _check_files(options: ReadOptions) -> None:
 
 def _sink(options: ReadOptions) -> Sink:
     if options.command is None:
-        if options.exit_code or options.deliver_partial:
-            raise UsageProblem("--exit-code and --deliver-partial need a COMMAND behind `--`")
+        if options.exit_code or options.deliver_partial or options.stop_early:
+            raise UsageProblem("--exit-code, --deliver-partial and --stop-early need a COMMAND behind `--`")
         return open_output(
             options.output,
             no_clobber=options.no_clobber,
             keep_partial=options.keep_partial,
             text=options.lines or options.text or options.jsonl,
         )
+    if options.stop_early and options.require_seal:
+        raise UsageProblem("--stop-early verifies nothing, and --require-seal wants it verified")
     if options.output is not None:
         raise UsageProblem("either -o FILE or a COMMAND behind `--`")
     find_command(options.command)

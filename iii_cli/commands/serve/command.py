@@ -35,6 +35,10 @@ def serve_command(
         bool, typer.Option("--require-seal", envvar="III_REQUIRE_SEAL", help="Refuse unsealed input.")
     ] = False,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Take unsealed empty input.")] = False,
+    stop_early: Annotated[
+        bool,
+        typer.Option("--stop-early", help="Do not read and verify the input that COMMAND does not want."),
+    ] = False,
     max_parallel: Annotated[
         int | None, typer.Option(metavar="N", help="Run so many at once; more wait, 64 at most. [CPUs]")
     ] = None,
@@ -69,11 +73,14 @@ def serve_command(
 
     source, target = _choice(stdin, "--stdin", _SOURCES), _choice(stdout, "--stdout", _TARGETS)
     _check_name(name)
+    if stop_early and require_seal:
+        raise UsageProblem("--stop-early verifies nothing, and --require-seal wants it verified")
     options = FilterOptions(
         stdin=source,
         stdout=target,
         require_seal=require_seal,
         allow_empty=allow_empty,
+        stop_early=stop_early,
         max_parallel=_parallel(max_parallel),
         timeout=None if timeout is None else seconds(timeout, "--timeout"),
     )

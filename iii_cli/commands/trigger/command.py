@@ -87,6 +87,10 @@ def trigger_command(
         bool, typer.Option("--require-seal", help="An --out that cannot be verified fails.")
     ] = False,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="An empty --out is no failure.")] = False,
+    stop_early: Annotated[
+        bool,
+        typer.Option("--stop-early", help="cmd: targets: end when COMMAND wants no more, unverified."),
+    ] = False,
     no_clobber: Annotated[bool, typer.Option("--no-clobber", help="Refuse a FILE that exists.")] = False,
     keep_partial: Annotated[bool, typer.Option("--keep-partial", help="Keep FILE.part on failure.")] = False,
     buffer: Annotated[
@@ -186,6 +190,7 @@ def trigger_command(
                 seal=seal,
                 require_seal=require_seal,
                 allow_empty=allow_empty,
+                stop_early=stop_early,
                 no_clobber=no_clobber,
                 keep_partial=keep_partial,
                 buffer=buffer,

@@ -9,6 +9,7 @@ from iii_cli.client.identity import new_stream_id
 from iii_cli.client.lanes import InLane, OutLane, frame_bytes
 from iii_cli.client.reader import ChannelReader
 from iii_cli.client.writer import ChannelWriter
+from iii_cli.commands.stream_progress import say_early
 from iii_cli.errors import UsageProblem
 from iii_cli.wire.seal import Mode
 from iii_cli.wire.sealing import Sealer
@@ -91,6 +92,8 @@ class LaneMaker:
                 endpoint=self._endpoint,
                 mode=self._mode,
                 message=self._door.show,
+                stop_early=self._streams.stop_early,
+                early=say_early,
             )
 
         return OutLane(

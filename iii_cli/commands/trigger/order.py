@@ -53,6 +53,7 @@ class StreamOptions(Value):
     seal: bool | None = None
     require_seal: bool = False
     allow_empty: bool = False
+    stop_early: bool = False
     no_clobber: bool = False
     keep_partial: bool = False
     buffer: int | None = None

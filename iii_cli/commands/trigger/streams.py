@@ -64,6 +64,7 @@ def call_with_streams(invocation: Invocation, options: TriggerOptions) -> Any:
     """
     specs = _specs(invocation, options)
     _with_placeholders(invocation, specs)
+    _check_stop_early(options, specs)
     with ExitStack() as stack:
         door = stack.enter_context(MessageDoor(options.streams.messages, quiet=invocation.settings.quiet))
         plan = _Plan(invocation, options, specs, door)
@@ -90,6 +91,15 @@ def _specs(invocation: Invocation, options: TriggerOptions) -> _Specs:
     if share_a_file(files):
         raise UsageProblem("two streams cannot write to the same FILE")
     return specs
+
+
+def _check_stop_early(options: TriggerOptions, specs: _Specs) -> None:
+    if not options.streams.stop_early:
+        return
+    if options.streams.require_seal:
+        raise UsageProblem("--stop-early verifies nothing, and --require-seal wants it verified")
+    if all(spec.command is None for spec in specs.targets):
+        raise UsageProblem("--stop-early needs a cmd:COMMAND that takes a stream")
 
 
 def _read_spec(text: str) -> tuple[KeyPath, StreamSpec]:
