@@ -14,6 +14,7 @@
     ├── NotConfirmed            9    no receipt, or one that says no
     ├── LocalProblem           10    a local read or write failed
     ├── CommandFailed          11    the COMMAND given to us failed
+    │   └── ProducerFailed     11    a program before our pipe was seen to fail
     ├── CommandNotRunnable    126
     ├── CommandNotFound       127
     ├── TimedOut              124
@@ -54,6 +55,7 @@ __all__ = (
     "NothingArrived",
     "PeerLeft",
     "PeerMisbehaved",
+    "ProducerFailed",
     "RefSpent",
     "StreamAborted",
     "StreamTruncated",
@@ -210,6 +212,14 @@ class CommandFailed(Failure):
     @property
     def exit_status(self) -> int:
         return self.code if self.pass_on else self.status
+
+
+class ProducerFailed(CommandFailed):
+    """A program before our pipe failed. `reason` is what the reader hears."""
+
+    def __init__(self, reason: str, *, code: int, hint: str | None = None) -> None:
+        super().__init__(f"stream aborted: {reason}", code=code, hint=hint)
+        self.reason = reason
 
 
 class CommandNotRunnable(Failure):

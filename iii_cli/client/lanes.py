@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, final
 
 from iii_cli.client.draining import ReadOrder, read_stream
-from iii_cli.client.sending import WriteOrder, abort_words, grace_for, write_stream
+from iii_cli.client.sending import WriteOrder, abort_words, write_stream
 from iii_cli.client.stream_rules import Way
 from iii_cli.errors import ContentDiffers, Failure
 from iii_cli.wire.frames import FRAME_BYTES_MAX
@@ -95,10 +95,6 @@ class _PacedSource:
         self.awaited = False
 
     @property
-    def has_producer(self) -> bool:
-        return self._inner.has_producer
-
-    @property
     def short_by(self) -> int:
         return self._inner.short_by
 
@@ -181,7 +177,6 @@ class InLane:
                 sources=self._sources,
                 mode=self.mode,
                 conclude=supply.conclude,
-                grace=grace_for(self._sources),
                 words=self._words_for,
             )
             await write_stream(order)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from iii_cli.client.limits import Limits, within
-from iii_cli.errors import Failure, Interrupted, LocalProblem, PeerLeft, sole_cause
+from iii_cli.errors import Failure, Interrupted, LocalProblem, PeerLeft, ProducerFailed, sole_cause
 from iii_cli.wire.frames import FRAME_BYTES_MAX
 from iii_cli.wire.records import LONGEST_JSONL, LineSplitter, jsonl_to_record
 from iii_cli.wire.seal import Mode
@@ -21,19 +21,13 @@ if TYPE_CHECKING:
     from iii_cli.client.receipts import AwaitedReceipt
     from iii_cli.client.writer import ChannelWriter
 
-__all__ = ("SIGNAL_GRACE", "ByteSource", "WriteOrder", "abort_words", "grace_for", "write_stream")
-
-SIGNAL_GRACE = 0.02  # seconds: whoever signals a whole pipeline reaches its programs one after the other
+__all__ = ("ByteSource", "WriteOrder", "abort_words", "write_stream")
 
 
 class ByteSource(Protocol):
     """Where bytes come from; `terminal.sources.Source` is one."""
 
     name: str
-
-    @property
-    def has_producer(self) -> bool:
-        """Does somebody else's end look like the end of the data, as it does in a pipe?"""
 
     @property
     def short_by(self) -> int:
@@ -48,10 +42,8 @@ class WriteOrder:
     """One stream to be written.
 
     `conclude` runs after the last byte and before the stream is ended: it raises where the producer failed,
-    so that the stream is aborted instead. `grace`: so many seconds after the end of the sources it may still
-    be cancelled; a signal to a whole pipeline ends the source first, and half a stream must not be sealed as
-    a whole one. `moved` hears of every payload byte. `words` finds the code and reason of an abort, for
-    whoever knows more of the cause than that the writing was cancelled.
+    so that the stream is aborted instead. `moved` hears of every payload byte. `words` finds the code and
+    reason of an abort, for whoever knows more of the cause than that the writing was cancelled.
     """
 
     writer: ChannelWriter | FanOut
@@ -60,14 +52,8 @@ class WriteOrder:
     limits: Limits = field(default_factory=Limits)
     moved: Callable[[int], None] = lambda count: None
     conclude: Callable[[], Awaitable[None]] | None = None
-    grace: float = 0.0
     receipt: AwaitedReceipt | None = None
     words: Callable[[BaseException], tuple[int, str]] = field(default_factory=lambda: abort_words)
-
-
-def grace_for(sources: Sequence[ByteSource]) -> float:
-    """The `grace` of an order. No signal ends a file early."""
-    return SIGNAL_GRACE if any(source.has_producer for source in sources) else 0.0
 
 
 async def write_stream(order: WriteOrder) -> None:
@@ -102,8 +88,6 @@ async def _write(order: WriteOrder) -> None:
                 raise LocalProblem(f"{source.name} ended {source.short_by} bytes before its size")
         if order.conclude is not None:
             await order.conclude()
-        if order.grace:
-            await anyio.sleep(order.grace)
         await writer.finish()
         tasks.cancel_scope.cancel()
     if order.receipt is not None and writer.figures is not None:
@@ -114,6 +98,8 @@ def abort_words(cause: BaseException) -> tuple[int, str]:
     """The code and reason that an abort frame carries."""
     if isinstance(cause, Interrupted):
         return cause.exit_status, "interrupted"
+    if isinstance(cause, ProducerFailed):
+        return cause.exit_status, cause.reason
     if isinstance(cause, Failure):
         return cause.exit_status, cause.message
     if isinstance(cause, anyio.get_cancelled_exc_class()):

@@ -21,7 +21,8 @@ next.
     8  the content differs from what was promised
     9  the reader left while we were writing, or did not confirm
    10  a local read or write failed
-   11  the COMMAND given to us failed (--exit-code passes its own on)
+   11  the COMMAND given to us failed (--exit-code passes its own on), or the
+       program before our pipe was killed (--producer)
   124  timed out
   126  COMMAND cannot be run
   127  COMMAND not found
@@ -56,6 +57,8 @@ Ours:
   III_READER        the REF that `channel read` takes when none is given
                     (`eval "$(iii channel create --export)"` sets both)
   III_REQUIRE_SEAL  1: every read fails (7) on a stream without a seal
+  III_PRODUCER      what a failing program before the pipe means: warn (the
+                    default), strict or ignore; `iii help seals`
   III_COMPLETION_TIMEOUT
                     how long TAB waits for the engine (200ms)
 
@@ -124,14 +127,19 @@ What `channel read` (and `trigger --out`) says:
     nothing at all                        exit 6; --allow-empty accepts it
 With -o FILE the file appears under its name after exit 0, never before.
 
-A seal is only as good as its writer's knowledge:
-    pg_dump db | iii channel write @x       a failing pg_dump looks like the end
-                                            of its data: sealed, exit 0
-    iii channel write @x -- pg_dump db      the failure is seen: the stream is
-                                            aborted, exit 11 here and 7 there
-In the same way `false | iii channel write @x` cannot be told from success, and
-`iii channel write @x -- false` can. `set -o pipefail` only helps the shell that
-writes, never the reader.
+A seal is only as good as its writer's knowledge of the producer:
+    iii channel write @x -- pg_dump db      the sure form: a failing pg_dump
+                                            aborts the stream: 11 here, 7 there
+    pg_dump db | iii channel write @x       Linux tells how the program ended,
+                                            if it ran when we started, as our
+                                            user, in our container:
+      killed, or 126, 127, 128+n, 255       the stream is aborted: 11 and 7
+      another code but 0                    sealed, and one line says so
+      gone before we looked (`false |`)     sealed, and nothing is said
+--producer strict aborts on every code but 0 and where it cannot tell; ignore
+looks at nothing. A shell answers for its children: `(a; b) |` ends as b ended,
+but a child that was killed aborts unless the shell ends with 0. Only the last
+program before the pipe is seen; `set -o pipefail` tells your shell of others.
 
     --receipt      write: exit 0 only after the reader has it on disk (fsync and
                    rename), or its consumer ended with 0; else 9. Only readers

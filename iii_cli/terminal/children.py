@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-__all__ = ("DEVNULL", "PIPE", "Child", "is_child", "kill_children", "spawn")
+__all__ = ("DEVNULL", "PIPE", "Child", "ending_text", "is_child", "kill_children", "spawn")
 
 DEVNULL, PIPE = subprocess.DEVNULL, subprocess.PIPE
 
@@ -121,7 +121,9 @@ class Child:
             return None
         if code == 128 + signal.SIGINT and self._foreground.was_lent:
             return Interrupted(signal.SIGINT)
-        return CommandFailed(f"{self.name} {_ending(self._process.returncode)}", code=code, pass_on=pass_on)
+        return CommandFailed(
+            f"{self.name} {ending_text(self._process.returncode)}", code=code, pass_on=pass_on
+        )
 
     def close(self) -> None:
         """Close our ends of its pipes. Safe to repeat. Its stdin ends with that: only after a good end."""
@@ -306,7 +308,8 @@ def _not_started(name: str, error: OSError, cwd: str | None) -> Failure:
     return CommandNotRunnable(f"cannot run {name}: {error.strerror}", hint=hint)
 
 
-def _ending(code: int) -> str:
+def ending_text(code: int) -> str:
+    """`exited 3`, `was killed by SIGTERM`: an exit code as Popen has it, below 0 for a signal."""
     if code >= 0:
         return f"exited {code}"
     try:

@@ -90,6 +90,11 @@ class Source:
     """Bytes from the current offset to the end of a regular file; None where that is not known."""
 
     @property
+    def fd(self) -> int:
+        """The descriptor, as it was given."""
+        return self._fd
+
+    @property
     def is_terminal(self) -> bool:
         """Would a read wait for a person?"""
         return self._kind is Kind.TERMINAL
@@ -97,7 +102,7 @@ class Source:
     @property
     def has_producer(self) -> bool:
         """Does somebody else's end look like the end of the data, as it does in a pipe?"""
-        return self._kind not in {Kind.FILE, Kind.BLOCK}
+        return self._kind in {Kind.PIPE, Kind.SOCKET}
 
     @property
     def short_by(self) -> int:

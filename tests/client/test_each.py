@@ -37,7 +37,6 @@ class Lines:
 
     name = "standard input"
     short_by = 0
-    has_producer = False
 
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = list(pieces)

@@ -24,7 +24,6 @@ class Letters:
 
     name = "letters"
     short_by = 0
-    has_producer = False
 
     def __init__(self, *chunks: bytes) -> None:
         self.chunks = list(chunks)

@@ -45,7 +45,6 @@ class Memory:
 
     name = "memory"
     short_by = 0
-    has_producer = False
     durable = False
 
     def __init__(self, data: bytes = b"", *, endless: bool = False) -> None:

@@ -62,13 +62,13 @@ def test_exit_code_passes_the_producers_own_on(iii: Program) -> None:
     assert (wrote[0], read[0]) == (42, 7)
 
 
-def test_a_failing_producer_before_a_pipe_cannot_be_seen(iii: Program) -> None:
-    """Documented in the help of `channel write`, next to the form that can be."""
+def test_a_producer_that_is_gone_before_we_look_cannot_be_seen(iii: Program) -> None:
+    """Documented in `iii help seals`, next to the form that can be."""
     done = iii.shell(
         "iii channel create --save x; iii channel read @x & (false | iii channel write @x); wait"
     )
     assert done.returncode == 0
-    assert "-- false" in iii.ok("channel", "write", "--help")
+    assert "gone before we looked (`false |`)" in iii.ok("help", "seals")
 
 
 def test_a_signal_leaves_no_producer_behind(iii: Program, tmp_path: Path) -> None:

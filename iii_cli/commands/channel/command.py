@@ -24,6 +24,15 @@ StopEarly = Annotated[
     bool,
     typer.Option("--stop-early", help="End when COMMAND wants no more; do not read and verify the rest."),
 ]
+Producer = Annotated[
+    str,
+    typer.Option(
+        "--producer",
+        metavar="warn|strict|ignore",
+        envvar="III_PRODUCER",
+        help="What it means when the program before the pipe fails.",
+    ),
+]
 Lines = Annotated[bool, typer.Option("--lines", help="A line is a text message.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help='A line is a frame, {"text":…} or {"base64":…}.')]
 
@@ -84,12 +93,13 @@ def write(
     timeout: Timeout = None,
     stall_timeout: Stall = None,
     exit_code: ExitCode = False,
+    producer: Producer = "warn",
     progress: Progress = "auto",
 ) -> None:
     """Write stdin, FILEs or the output of COMMAND into a channel.
 
-    A COMMAND that fails aborts the stream, which the reader sees. A producer before a pipe cannot be watched:
-    `false | iii channel write REF` looks like success, `iii channel write REF -- false` does not.
+    A COMMAND that fails aborts the stream, which the reader sees. A program before a pipe is watched where
+    the system can tell how it ended: death by a signal aborts, another failure is a line (--producer).
 
     \b
     Examples:
@@ -114,6 +124,7 @@ def write(
             timeout=timeout,
             stall_timeout=stall_timeout,
             exit_code=exit_code,
+            producer=producer,
             progress=progress,
         ),
     )
@@ -129,6 +140,7 @@ def tee(
     ] = "xxh3_128",
     timeout: Timeout = None,
     stall_timeout: Stall = None,
+    producer: Producer = "warn",
     progress: Progress = "auto",
 ) -> None:
     """Write stdin into several channels at once, each a sealed stream of its own.
@@ -150,6 +162,7 @@ def tee(
             digest=digest,
             timeout=timeout,
             stall_timeout=stall_timeout,
+            producer=producer,
             progress=progress,
         ),
     )

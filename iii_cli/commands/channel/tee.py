@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from iii_cli.client.fan_out import Branch, FanOut
 from iii_cli.client.identity import new_stream_id
 from iii_cli.client.limits import Limits
-from iii_cli.client.sending import WriteOrder, grace_for, write_stream
+from iii_cli.client.sending import WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.channel.given_ref import find_ref, mark_used
+from iii_cli.commands.producing import watch_producers
 from iii_cli.commands.running import run
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import seconds
@@ -40,6 +41,7 @@ class TeeOptions:
     digest: str
     timeout: str | None
     stall_timeout: str | None
+    producer: str
     progress: str
 
 
@@ -53,6 +55,7 @@ def tee_channels(ctx: typer.Context, options: TeeOptions) -> None:
         stall=None if options.stall_timeout is None else seconds(options.stall_timeout, "--stall-timeout"),
     )
     source = Source.stdin()
+    conclude = watch_producers(options.producer, [source])
     mode = Mode.LINES if options.lines else Mode.BYTES
     size = source.size if mode is Mode.BYTES else None
     found = [find_ref(ctx, text, Direction.WRITE, stdin_free=False) for text in options.refs]
@@ -68,7 +71,7 @@ def tee_channels(ctx: typer.Context, options: TeeOptions) -> None:
         for number, (text, (given, settings)) in enumerate(zip(options.refs, found, strict=True), start=1)
     ]
     fan = FanOut(branches)
-    order = WriteOrder(writer=fan, sources=[source], mode=mode, limits=limits, grace=grace_for([source]))
+    order = WriteOrder(writer=fan, sources=[source], mode=mode, limits=limits, conclude=conclude)
     writers = {branch.name: branch.writer for branch in branches}
     progress = progress_of_write(shown, found[0][1], order, writers, source.size)
     run(_tee, order, fan, [given for given, _ in found], progress)

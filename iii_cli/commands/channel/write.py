@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from iii_cli.client.identity import new_stream_id
 from iii_cli.client.limits import Limits
-from iii_cli.client.sending import SIGNAL_GRACE, WriteOrder, grace_for, write_stream
+from iii_cli.client.sending import WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.channel.given_ref import find_ref, opening
+from iii_cli.commands.producing import watch_producers
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import byte_count, seconds
@@ -49,6 +50,7 @@ class WriteOptions(Value):
     timeout: str | None
     stall_timeout: str | None
     exit_code: bool
+    producer: str
     progress: str
 
 
@@ -63,6 +65,7 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     )
     _check(options)
     sources = _sources(options)
+    conclude = watch_producers(options.producer, sources)
     from_stdin = options.command is None and (
         not options.files or any(is_standard(file, 0) for file in options.files)
     )
@@ -85,7 +88,7 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
         mode=mode,
         limits=limits,
         receipt=receipt,
-        grace=grace_for(sources) if options.command is None else SIGNAL_GRACE,
+        conclude=conclude,
     )
     progress = progress_of_write(shown, settings, order, writers, size)
 

@@ -107,6 +107,14 @@ def trigger_command(
     progress: Annotated[
         str, typer.Option(metavar="auto|always|never|json", help="How the streams get on, on stderr.")
     ] = "auto",
+    producer: Annotated[
+        str,
+        typer.Option(
+            metavar="warn|strict|ignore",
+            envvar="III_PRODUCER",
+            help="--in -: what it means when the program before the pipe fails.",
+        ),
+    ] = "warn",
     each: Annotated[
         bool,
         typer.Option("--each", help="A call for each line of JSON on stdin, a line of JSON for each answer."),
@@ -197,6 +205,7 @@ def trigger_command(
                 linger=linger,
                 stall_timeout=stall_timeout,
                 progress=progress,
+                producer=producer,
             ),
         ),
     )

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, final
 
 from iii_cli.client.lanes import Demand, Supply
+from iii_cli.commands.producing import watch_producers
 from iii_cli.commands.stream_specs import command_word
 from iii_cli.terminal.children import DEVNULL, PIPE, spawn
 from iii_cli.terminal.consumer import ConsumerSink
@@ -27,7 +28,7 @@ __all__ = ("SourceEnd", "TargetEnd")
 class SourceEnd:
     """The SOURCE of `--in`. FILEs are open from the beginning; a COMMAND starts when the call is made."""
 
-    def __init__(self, spec: StreamSpec, *, pass_on: bool, stdin_taken: bool) -> None:
+    def __init__(self, spec: StreamSpec, *, pass_on: bool, stdin_taken: bool, producer: str) -> None:
         """Raises LocalProblem, UsageProblem and CommandNotFound: whatever can be known before the call."""
         self._pass_on = pass_on
         self._stdin = DEVNULL if stdin_taken else None
@@ -37,6 +38,7 @@ class SourceEnd:
             find_command(shell_command(self._command))
         else:
             self._source = Source.stdin() if spec.is_standard else Source.open_file(spec.place)
+            self._conclude = watch_producers(producer, [self._source])
 
     @property
     def size(self) -> int | None:
@@ -57,7 +59,7 @@ class SourceEnd:
     async def supply(self) -> AsyncIterator[Supply]:
         """What feeds the stream."""
         if self._source is not None:
-            yield Supply([self._source])
+            yield Supply([self._source], self._conclude)
             return
         assert self._command is not None
         argv, name = shell_command(self._command), command_word(self._command)

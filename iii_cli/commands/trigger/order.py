@@ -60,6 +60,7 @@ class StreamOptions(Value):
     linger: str | None = None
     stall_timeout: str | None = None
     progress: str = "auto"
+    producer: str = "warn"
 
     @property
     def wanted(self) -> bool:
@@ -71,7 +72,7 @@ class StreamOptions(Value):
         if self.wanted:
             return
         for name, _, default in fields_of(StreamOptions):
-            if name not in ("result", "progress") and getattr(self, name) != default:
+            if name not in ("result", "progress", "producer") and getattr(self, name) != default:
                 option = _OPTION_NAMES.get(name, name.replace("_", "-"))
                 raise UsageProblem(f"--{option} is about streams", hint="it needs --in, --out or --read")
 

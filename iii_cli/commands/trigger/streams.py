@@ -142,7 +142,14 @@ class _Plan:
         stdin_taken = invocation.settings.stdin_taken or bool(options.reads_stdin)
         self._sources: list[SourceEnd] = []
         for spec in specs.ins:
-            self._sources.append(SourceEnd(spec, pass_on=options.exit_code, stdin_taken=stdin_taken))
+            self._sources.append(
+                SourceEnd(
+                    spec,
+                    pass_on=options.exit_code,
+                    stdin_taken=stdin_taken,
+                    producer=options.streams.producer,
+                )
+            )
         if any(source.asks_a_person for source in self._sources):
             self._notice("reading from the terminal; Ctrl-D ends it")
 
