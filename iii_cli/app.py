@@ -18,6 +18,7 @@ from iii_cli import __version__
 from iii_cli.commands.engine.words import hand_over
 from iii_cli.errors import ExitStatus, Failure, Interrupted, LocalProblem, UsageProblem
 from iii_cli.terminal.descriptors import reserve_descriptors
+from iii_cli.terminal.signals import end_by_signal, ends_by_itself, heard
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -37,8 +38,9 @@ def main() -> NoReturn:
     _survive_progress_signals()
     gc.set_threshold(COLLECT_AFTER)
     reserve_descriptors()
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGHUP, _stop)
+    for signum in heard():
+        if signum != signal.SIGINT:  # Python's own handler raises KeyboardInterrupt
+            signal.signal(signum, _stop)
     _leave(_status(sys.argv[1:]))
 
 
@@ -145,8 +147,9 @@ def _unknown_option(typed: str, context: Any) -> str:
 
 
 def _report(failure: Failure) -> int:
+    """Say what failed. The exit status; below 0: to end by that signal, as Popen has it."""
     if isinstance(failure, Interrupted):
-        return failure.exit_status
+        return -failure.signum if ends_by_itself(failure.signum) else failure.exit_status
     from iii_cli.terminal.talk import talk
 
     talk.problem(failure)
@@ -210,8 +213,11 @@ def _leave(status: int) -> NoReturn:
     Without the interpreter's noise about a stdout that nobody reads, and without its taking everything apart,
     which the system does at once: a tenth of the time of a one-line command.
     """
+    code = 128 - status if status < 0 else int(status)
     if talked := sys.modules.get("iii_cli.terminal.talk"):
-        talked.talk.done(status)
+        talked.talk.done(code)
     with suppress(BrokenPipeError, LocalProblem):  # which the status says already
         _flush()
-    os._exit(int(status))
+    if status < 0:
+        end_by_signal(-status)
+    os._exit(code)

@@ -45,6 +45,9 @@ class ByteSink(Protocol):
 
     async def write_many(self, chunks: Iterable[Buffer]) -> None: ...
 
+    def judge(self, status: int, *, verified: bool, count: int) -> None:
+        """Hears of the verdict before `finish`."""
+
     async def finish(self) -> None: ...
 
     def discard(self) -> None: ...
@@ -128,6 +131,11 @@ class _Drain:
         verdict = self.reader.verdict
         assert verdict is not None
         failure = await self.reader.failure()
+        self.sink.judge(
+            0 if failure is None else failure.exit_status,
+            verified=verdict.verified,
+            count=verdict.figures.bytes,
+        )
         if failure is not None:
             if self.order.deliver_partial:
                 await self._conclude()
@@ -194,6 +202,7 @@ class _Drain:
         if self._receipt is not None:
             await self._receipt.send(self.reader.figures, None, durable=False, reason=STOPPED_EARLY)
             self._receipt = None
+        self.sink.judge(0, verified=False, count=self.reader.statistics().bytes)
         await self._conclude()
 
     async def _move(self) -> None:

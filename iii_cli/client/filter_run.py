@@ -220,6 +220,7 @@ class FilterRun:
         if command.stdin is not None:
             with suppress(BrokenPipeError):
                 await command.stdin.write(self._json)
+                command.stdin.judge(0, verified=True, count=len(self._json))
                 await command.stdin.finish()
         await ended_well()
 

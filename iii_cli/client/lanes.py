@@ -135,6 +135,9 @@ class _GatedSink:
         await self._inner.write_many(chunks)
         self.awaited = False
 
+    def judge(self, status: int, *, verified: bool, count: int) -> None:
+        self._inner.judge(status, verified=verified, count=count)
+
     async def finish(self) -> None:
         verdict = self._lane.reader.verdict
         expected, arrived = self._lane.expected_bytes, self._lane.reader.statistics().bytes

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, final
 
 import anyio  # noqa: TID253 - loaded only when `serve` runs
 
-from iii_cli.terminal.children import DEVNULL, PIPE, spawn
+from iii_cli.terminal.children import DEVNULL, PIPE, prepare_command, spawn
 from iii_cli.terminal.complaints import Complaints
 from iii_cli.terminal.consumer import ConsumerSink
-from iii_cli.terminal.executable import find_command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -61,7 +60,7 @@ class FilterCommand:
     def __init__(
         self, argv: Sequence[str], *, cwd: str | None, grace: float, show: Callable[[str], None]
     ) -> None:
-        """Raises what `find_command` raises, before anybody calls."""
+        """Raises what `prepare_command` raises, before anybody calls."""
         path = argv[0] if argv else ""
         if cwd is not None and os.sep in path:
             path = os.path.join(cwd, path)  # as the command itself would see it
@@ -70,28 +69,22 @@ class FilterCommand:
         self._cwd = cwd
         self._grace = grace
         self._show = show
-        find_command(self._argv)
+        prepare_command(self._argv)
 
     @asynccontextmanager
     async def __call__(self, *, feed: bool) -> AsyncIterator[RunningChild]:
         """A run. Left by an exception, the whole group is stopped, and its stdin closed only after that."""
         complaints = Complaints(self._show)
         try:
-            child = self._spawn(complaints, feed=feed)
-            try:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(complaints.follow)
-                    try:
-                        yield RunningChild(child, complaints, feed=feed)
-                    except BaseException:
-                        await child.terminate(self._grace)
-                        raise
-                    await complaints.rest()
-                    tasks.cancel_scope.cancel()
-            finally:
-                if child.exit_code is None:
-                    await child.terminate(self._grace)
-                child.close()
+            async with self._spawn(complaints, feed=feed) as child, anyio.create_task_group() as tasks:
+                tasks.start_soon(complaints.follow)
+                try:
+                    yield RunningChild(child, complaints, feed=feed)
+                except BaseException:
+                    await child.terminate()  # while somebody hears what it still says
+                    raise
+                await complaints.rest()
+                tasks.cancel_scope.cancel()
         finally:
             complaints.close()
 
@@ -103,6 +96,7 @@ class FilterCommand:
             stdout=PIPE,
             stderr=complaints.fd,
             cwd=self._cwd,
+            grace=self._grace,
         )
         complaints.started()
         return child

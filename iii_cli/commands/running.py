@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
 from iii_cli.errors import Interrupted, sole_cause
+from iii_cli.terminal.signals import heard
 from iii_cli.terminal.talk import talk
 
 if TYPE_CHECKING:
@@ -16,11 +17,9 @@ if TYPE_CHECKING:
 
     import typer
 
-__all__ = ("STOPPING", "flags_of", "run", "settings_of", "stop_at_once", "tell")
+__all__ = ("flags_of", "run", "settings_of", "stop_at_once", "tell")
 
 T = TypeVar("T")
-
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def flags_of(ctx: typer.Context) -> GlobalFlags:
@@ -49,8 +48,8 @@ def tell(text: str) -> None:
 def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run an async command body on a fresh event loop.
 
-    SIGINT, SIGTERM and SIGHUP cancel the body, whose cleanup runs, and end as Interrupted; a second one ends
-    the process at once. Of several failures the gravest is raised (design.md section 5); BrokenPipeError
+    The signals that end us cancel the body, whose cleanup runs, and end as Interrupted; a second one ends the
+    process at once. Of several failures the gravest is raised (design.md section 5); BrokenPipeError
     stays itself.
     """
     with _signals_held() as let_go:
@@ -66,7 +65,7 @@ def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 @contextmanager
 def _signals_held() -> Iterator[Callable[[], None]]:
-    """Keep STOPPING until they are let go, once somebody listens, or until the end.
+    """Keep signals that end us until they are let go, once somebody listens, or until the end.
 
     One that came amid the loading of a module could make a RuntimeError of it, and one amid the start of the
     event loop be lost.
@@ -75,7 +74,7 @@ def _signals_held() -> Iterator[Callable[[], None]]:
     if change is None:  # Windows
         yield lambda: None
         return
-    before = change(signal.SIG_BLOCK, STOPPING)
+    before = change(signal.SIG_BLOCK, heard())
 
     def let_go() -> None:
         change(signal.SIG_SETMASK, before)
@@ -96,7 +95,7 @@ async def _until_signalled(
     result: list[T] = []
 
     async def listen(scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(*STOPPING) as signals:
+        with anyio.open_signal_receiver(*heard()) as signals:
             listening()
             task_status.started()
             async for signum in signals:

@@ -59,6 +59,9 @@ Ours:
   III_REQUIRE_SEAL  1: every read fails (7) on a stream without a seal
   III_PRODUCER      what a failing program before the pipe means: warn (the
                     default), strict or ignore; `iii help seals`
+  III_STREAM_STATUS set for a COMMAND that reads a stream: the number of a
+                    descriptor on which one line of JSON comes at the end (exit,
+                    verified, bytes); no line means that the stream failed
   III_COMPLETION_TIMEOUT
                     how long TAB waits for the engine (200ms)
 

@@ -1,9 +1,10 @@
-"""The COMMAND that produces or consumes a stream (design.md section 3).
+"""The COMMAND that produces or consumes a stream (docs: design, section 3).
 
-It runs in a process group of its own, and no thread waits for it. What matters for the data:
+It runs in a process group of its own, below a guard (guard.py). What matters for the data:
 
-* A consumer must not see a clean end of a stream that failed. So on failure the group is stopped first and
-  its stdin closed afterwards: `terminate`, or leaving `async with` by an exception, does it in this order.
+* A consumer must not see a clean end of a stream that failed. So on failure everything below it is stopped
+  first, and its stdin closed afterwards: `terminate`, or leaving `async with` by an exception, does it in
+  this order, and the guard does where we vanish.
 * A stream from a producer ends when the last writer of the pipe closes it. A grandchild that lives on keeps
   it open after the child has exited; the data is whole only when both the end and the exit code are there.
 """
@@ -11,20 +12,25 @@ It runs in a process group of its own, and no thread waits for it. What matters 
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
 import signal
+import socket
 import subprocess
-from typing import TYPE_CHECKING, final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import anyio
 
 from iii_cli.errors import CommandFailed, CommandNotRunnable, Failure, Interrupted, LocalProblem
+from iii_cli.limits import limit
 from iii_cli.terminal.executable import find_command
 from iii_cli.terminal.foreground import Foreground
-from iii_cli.terminal.groups import group_runs
+from iii_cli.terminal.guard import KILL_SECONDS, SpawnRequest, ask_guard, guard_forever
 from iii_cli.terminal.sinks import DescriptorSink
 from iii_cli.terminal.sources import Source
+from iii_cli.terminal.talk import talk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,21 +39,30 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-__all__ = ("DEVNULL", "PIPE", "Child", "ending_text", "is_child", "kill_children", "spawn")
+__all__ = (
+    "DEVNULL",
+    "PIPE",
+    "Child",
+    "ending_text",
+    "is_child",
+    "kill_children",
+    "prepare_command",
+    "spawn",
+)
 
 DEVNULL, PIPE = subprocess.DEVNULL, subprocess.PIPE
 
-GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL: time to remove temporary files
-KILL_SECONDS = 2.0  # a killed process that is still there hangs in the kernel; nobody can wait for that
-TERMINAL_SECONDS = 0.1  # how soon a password prompt appears: a stop is not told by the pidfd
-FIRST_LOOK, LONGEST_LOOK = 0.002, 0.05  # seconds between looks where there is no pidfd (macOS)
+GRACE_SECONDS = limit("grace", 5.0)  # between SIGTERM and SIGKILL: time to remove temporary files
+TERMINAL_SECONDS = 0.1  # how soon a password prompt appears, where we are in the background
+NOT_STOPPED = "could not be stopped and may have taken part of the stream for the whole"
+LOOK_SECONDS = 0.02  # where another task waits for the same news
 
 _living: set[Child] = set()
 
 
 @final
 class Child:
-    """A running COMMAND. Use it as `async with`: whatever is left of its group is stopped at the end.
+    """A running COMMAND. Use it as `async with`: whatever is left of it is stopped at the end.
 
     `name` is its first word, for people. `stdin` and `stdout` are there where PIPE was asked for.
     `exit_code` is None while it runs, and 128+n after signal n.
@@ -55,23 +70,30 @@ class Child:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        pid: int,
+        line: socket.socket,
         *,
         name: str,
         stdin: DescriptorSink | None,
         stdout: Source | None,
+        status: int | None,
+        grace: float,
     ) -> None:
-        """Use `spawn`."""
+        """Use `spawn`. `line` leads to the guard, `status` is the write end of III_STREAM_STATUS."""
         self.name = name
-        self.pid = process.pid
+        self.pid = pid
         self.stdin = stdin
         self.stdout = stdout
         self.exit_code: int | None = None
-        self._process = process
-        self._pidfd = _open_pidfd(process.pid)
-        self._foreground = Foreground(process.pid)
-        self._group_gone = False
+        self._status = status
+        self._grace = grace
+        self._code = 0  # as Popen has it
+        self._line = line
+        self._heard = b""
+        self._left: int | None = None  # processes that could not be stopped, once that is known
+        self._foreground = Foreground(pid)
         self._watched = False
+        self._closed = False
         self._attending: TaskGroup | None = None
         _living.add(self)
 
@@ -80,36 +102,44 @@ class Child:
 
         Says nothing about its grandchildren, nor about the end of its stdout.
         """
-        look = FIRST_LOOK
-        while (code := self._look()) is None:
-            await self._news(look)
-            look = min(2 * look, LONGEST_LOOK)
-        return code
+        while self.exit_code is None:
+            await self._news()
+        return self.exit_code
 
-    async def terminate(self, grace: float = GRACE_SECONDS) -> int | None:
-        """Stop the whole group: SIGTERM, after `grace` seconds SIGKILL; close its pipes. Its exit code.
+    async def terminate(self) -> int | None:
+        """Stop it and everything below it: SIGTERM, SIGKILL after its time of grace; close its pipes.
 
-        Cannot be cancelled, and takes at most `grace` and two seconds. None: it outlived even that.
+        Its exit code; None: it outlived even that. Cannot be cancelled, and takes at most the grace and three
+        seconds. Says so where a consumer could not be stopped. Safe to repeat.
         """
-        with anyio.CancelScope(shield=True):
-            if self._signal(signal.SIGTERM):
-                self._signal(signal.SIGCONT)  # a stopped process would not hear it
-                with anyio.move_on_after(grace):
-                    await self.wait()
-                    await self._wait_for_group()
-                self._signal(signal.SIGKILL)
-            with anyio.move_on_after(KILL_SECONDS):
-                await self.wait()
+        if self._closed:
+            return self.exit_code
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self._grace + KILL_SECONDS + 1):
+            self._say(f"stop {self._grace}")
+            while self._left is None:
+                await self._news()
+        if self._left != 0 and self.stdin is not None and self.stdin.bytes_written:
+            talk.tell(f"warning: {self.name} {NOT_STOPPED}")
         self.close()
         return self.exit_code
 
+    def let_go(self, verdict: Mapping[str, object] | None = None) -> None:
+        """It may see the end of its stdin, and outlive us. `verdict` is what III_STREAM_STATUS says of it."""
+        if verdict is not None and self._status is not None:
+            with suppress(OSError):
+                os.write(self._status, json.dumps(verdict).encode() + b"\n")
+        self._close_status()
+        self._say("go")
+
     def signal(self, signum: int) -> None:
         """Pass a signal on to the whole group. Says nothing where nobody is left to hear it."""
-        self._signal(signum)
+        self._say(f"signal {signum:d}")
 
     def kill(self) -> None:
         """SIGKILL to the whole group, at once and without waiting: for the second Ctrl-C."""
-        self._signal(signal.SIGKILL)
+        if self.exit_code is None:
+            with suppress(OSError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def failure(self, *, pass_on: bool = False) -> Failure | None:
         """What its end means for us: None for exit code 0, else CommandFailed (11; `pass_on`: its own code).
@@ -121,22 +151,28 @@ class Child:
             return None
         if code == 128 + signal.SIGINT and self._foreground.was_lent:
             return Interrupted(signal.SIGINT)
-        return CommandFailed(
-            f"{self.name} {ending_text(self._process.returncode)}", code=code, pass_on=pass_on
-        )
+        return CommandFailed(f"{self.name} {ending_text(self._code)}", code=code, pass_on=pass_on)
 
     def close(self) -> None:
-        """Close our ends of its pipes. Safe to repeat. Its stdin ends with that: only after a good end."""
+        """Close our ends of its pipes, and hang up. Safe to repeat.
+
+        What was not let go is killed by that; what was sees the end of its stdin.
+        """
         if self.stdin is not None:
             self.stdin.discard()
         if self.stdout is not None:
             self.stdout.close()
+        self._close_status()
+        self._closed = True
+        if not self._watched:  # closed under a waiter, it would not wake him (see Source)
+            self._line.close()
+        _living.discard(self)
 
     async def __aenter__(self) -> Self:
         if self._foreground.possible:  # it may ask for a password while we wait for its data, not for its end
             self._attending = anyio.create_task_group()
             await self._attending.__aenter__()
-            self._attending.start_soon(self._attend)
+            self._attending.start_soon(self.wait)
         return self
 
     async def __aexit__(
@@ -151,75 +187,111 @@ class Child:
         finally:
             if self.exit_code is None or kind is not None:
                 await self.terminate()
+            else:
+                self.let_go()
             self.close()
 
-    async def _attend(self) -> None:
-        while self._look() is None:  # noqa: ASYNC110 - a stop is told by nothing else
-            await anyio.sleep(TERMINAL_SECONDS)
-
-    async def _news(self, look: float) -> None:
-        """Wait until another look is worth it."""
-        if self._pidfd is None:
-            await anyio.sleep(look)
-            return
+    async def _news(self) -> None:
+        """Wait until the guard has said something, and take it in."""
         if self._watched:  # `wait` and `terminate` at the same time
-            await anyio.sleep(look)
+            await anyio.sleep(LOOK_SECONDS)
             return
         self._watched = True
         try:
             with anyio.move_on_after(TERMINAL_SECONDS if self._foreground.possible else math.inf):
-                await anyio.wait_readable(self._pidfd)
+                await anyio.wait_readable(self._line)
         finally:
             self._watched = False
-            self._close_pidfd()
+            if self._closed:
+                self._line.close()
+        self._hear()
+        self._foreground.lend_if_wanted()
 
-    def _look(self) -> int | None:
-        """Reap it if it has exited, and hear whether it was stopped."""
-        options = os.WNOHANG | (os.WUNTRACED if self._foreground.possible else 0)
-        while self.exit_code is None:
-            try:
-                pid, status = os.waitpid(self.pid, options)
-            except ChildProcessError:  # someone else took the status: never call that a success
-                self._reaped(signal.SIGKILL)
-                break
-            if pid == 0:
-                self._foreground.lend_if_wanted()
-                break
-            if os.WIFSTOPPED(status):
-                self._foreground.stopped(os.WSTOPSIG(status))
-            else:
-                self._reaped(status)
-        return self.exit_code
+    def _hear(self) -> None:
+        try:
+            data = self._line.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+        *words, self._heard = (self._heard + data).split(b"\n")
+        for word in words:
+            verb, _, number = word.decode().partition(" ")
+            if verb == "stopped":
+                self._foreground.stopped(int(number))
+            elif verb == "ended":
+                self._ended(int(number))
+            elif verb == "gone":
+                self._left = int(number)
 
-    def _reaped(self, status: int) -> None:
-        code = os.waitstatus_to_exitcode(status)
-        self._process.returncode = code
+    def _lost(self) -> None:
+        """Somebody killed the guard: without it nothing can be promised, so this is no success."""
+        if self.exit_code is None:
+            self.kill()
+            self._ended(signal.SIGKILL)
+        self._left = self._left or 0
+
+    def _ended(self, status: int) -> None:
+        code = self._code = os.waitstatus_to_exitcode(status)
         self.exit_code = code if code >= 0 else 128 - code
         self._foreground.take_back(restore=code < 0)
-        self._signal(0)  # its number may be taken by others as soon as the group is empty
-        self._close_pidfd()
-        _living.discard(self)
 
-    def _close_pidfd(self) -> None:
-        """Once it has exited and nobody waits: closed under a waiter, it would not wake him (see Source)."""
-        if self._pidfd is not None and self.exit_code is not None and not self._watched:
-            os.close(self._pidfd)
-            self._pidfd = None
+    def _say(self, word: str) -> None:
+        with suppress(OSError):
+            self._line.sendall(f"{word}\n".encode())
 
-    async def _wait_for_group(self) -> None:
-        while not self._group_gone and group_runs(self.pid):  # noqa: ASYNC110 - nothing tells
-            await anyio.sleep(LONGEST_LOOK)
+    def _close_status(self) -> None:
+        if self._status is not None:
+            os.close(self._status)
+            self._status = None
 
-    def _signal(self, signum: int) -> bool:
-        """Signal the group; False once it is empty."""
-        if not self._group_gone:
-            try:
-                os.killpg(self.pid, signum)
-            except ProcessLookupError:
-                self._group_gone = True
-            except PermissionError:
-                return False  # it runs as another user by now (sudo)
-        return not self._group_gone
+
+class _Guard(NamedTuple):
+    """The guard as we see it: its number, and the connection on which it is asked for COMMANDs."""
+
+    pid: int
+    control: socket.socket
+
+
+_guard: _Guard | None = None
+
+
+def _the_guard() -> _Guard:
+    """One for this process and all of its COMMANDs. Raises LocalProblem."""
+    global _guard
+    if _guard is None:
+        control, theirs = socket.socketpair()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise LocalProblem(f"cannot start a process: {error.strerror}") from None
+        if not pid:
+            control.close()
+            guard_forever(theirs)
+        theirs.close()
+        _guard = _Guard(pid, control)
+    return _guard
+
+
+def _ask(request: SpawnRequest, descriptors: list[int]) -> dict[str, Any]:
+    """Have it started, by a new guard where somebody killed the old one. Raises OSError."""
+    global _guard
+    with suppress(ConnectionError):
+        return ask_guard(_the_guard().control, request, descriptors)
+    _the_guard().control.close()
+    _guard = None
+    return ask_guard(_the_guard().control, request, descriptors)
+
+
+def prepare_command(argv: Sequence[str]) -> None:
+    """Check that there is a COMMAND, before anything is opened, and fork the guard while we are small.
+
+    Raises UsageProblem, CommandNotFound, CommandNotRunnable, LocalProblem.
+    """
+    find_command(argv)
+    _the_guard()
 
 
 def spawn(
@@ -231,11 +303,15 @@ def spawn(
     stderr: int | None = None,
     cwd: str | None = None,
     env: Mapping[str, str] | None = None,
+    grace: float = GRACE_SECONDS,
 ) -> Child:
     """Start a COMMAND. Each descriptor is inherited (None), a descriptor, DEVNULL, or PIPE (not for stderr).
 
+    `grace`: seconds between SIGTERM and SIGKILL, where it has to be stopped.
+
     Without an `env` of its own it gets ours but for the token: who we are is no affair of what handles the
-    data. III_TOKEN_FILE stays, which holds no secret.
+    data. III_TOKEN_FILE stays, which holds no secret. Where `stdin` is PIPE it finds in III_STREAM_STATUS a
+    descriptor on which a line of JSON will say how the stream ended.
 
     Raises UsageProblem, CommandNotFound, CommandNotRunnable, LocalProblem.
     """
@@ -243,34 +319,51 @@ def spawn(
         env = {variable: value for variable, value in os.environ.items() if variable != "III_TOKEN"}
     path = find_command(argv, env=env)
     name = argv[0] if name is None else name
-    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited, and exit codes would be lost with it
     ours: dict[str, int] = {}
-    theirs: dict[str, int] = {}
+    theirs: list[int] = []
+
+    def given(wanted: int | None, standard: int) -> int:
+        """What the COMMAND gets as its `standard` descriptor."""
+        if wanted is None:
+            return standard
+        if wanted == DEVNULL:
+            theirs.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+            return theirs[-1]
+        if wanted != PIPE:
+            return wanted
+        pipe = os.pipe()  # close-on-exec, and grown by Source and Sink
+        theirs.append(pipe[standard])
+        ours["stdin" if standard == 0 else "stdout"] = pipe[1 - standard]
+        return theirs[-1]
+
+    line: socket.socket | None = None
     try:
-        if stdin == PIPE:
-            theirs["stdin"], ours["stdin"] = os.pipe()  # close-on-exec, and grown by Source and Sink
-        if stdout == PIPE:
-            ours["stdout"], theirs["stdout"] = os.pipe()
-        process = subprocess.Popen(
-            list(argv),
-            executable=path,
-            stdin=theirs.get("stdin", stdin),
-            stdout=theirs.get("stdout", stdout),
-            stderr=stderr,
-            cwd=cwd,
-            env=env,
-            process_group=0,
-        )
+        line, far = socket.socketpair()
+        theirs.append(far.detach())
+        line.setblocking(False)
+        standard = [given(stdin, 0), given(stdout, 1), given(stderr, 2)]
+        status: list[int] = []
+        if "stdin" in ours:
+            readable, ours["status"] = os.pipe()
+            theirs.append(readable)
+            status = [readable, ours["status"]]
+        request = SpawnRequest(list(argv), path, cwd, dict(env), "stdin" in ours, bool(status))
+        held = [ours["stdin"]] if "stdin" in ours else []
+        answer = _ask(request, [*status, *standard, theirs[0], *held])
+        if "pid" not in answer:
+            raise OSError(answer["errno"], os.strerror(answer["errno"]), answer["filename"])
     except OSError as error:
+        if line is not None:
+            line.close()
         for fd in ours.values():
             os.close(fd)
         raise _not_started(name, error, cwd) from None
     finally:
-        for fd in theirs.values():
+        for fd in theirs:
             os.close(fd)
     return Child(
-        process,
+        answer["pid"],
+        line,
         name=name,
         stdin=DescriptorSink(ours["stdin"], name=f"the input of {name}", owned=True)
         if "stdin" in ours
@@ -278,31 +371,29 @@ def spawn(
         stdout=Source.from_fd(ours["stdout"], name=f"the output of {name}", owned=True)
         if "stdout" in ours
         else None,
+        status=ours.get("status"),
+        grace=grace,
     )
 
 
 def is_child(pid: int) -> bool:
-    """Was this process started here, and is its exit code still to be taken?"""
-    return any(child.pid == pid for child in _living)
+    """Was this process started here, and is its exit code still to be taken? Only the guard is."""
+    return _guard is not None and _guard.pid == pid
 
 
 def kill_children() -> None:
-    """SIGKILL to every COMMAND that still runs, with all of its group: for an exit that cannot wait."""
+    """SIGKILL to every COMMAND that still runs, with all of its group: for an exit that cannot wait.
+
+    What is below it and has left the group, the guard kills when we have gone.
+    """
     for child in list(_living):
         child.kill()
-
-
-def _open_pidfd(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):  # not Linux, an old kernel, a strict container
-        return None
 
 
 def _not_started(name: str, error: OSError, cwd: str | None) -> Failure:
     if cwd is not None and error.filename == cwd:
         return LocalProblem(f"cannot run {name} in {cwd}: {error.strerror}")
-    if error.errno in {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}:
+    if error.errno in {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ECONNRESET, errno.EPIPE}:
         return LocalProblem(f"cannot run {name}: {error.strerror}")
     hint = "its first line names an interpreter that does not exist" if error.errno == errno.ENOENT else None
     return CommandNotRunnable(f"cannot run {name}: {error.strerror}", hint=hint)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, final
 from iii_cli.terminal.sinks import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from iii_cli.terminal.children import Child
     from iii_cli.terminal.sinks import Buffer
 
@@ -27,20 +25,26 @@ class ConsumerSink(Sink):
 
     def __init__(self, child: Child) -> None:
         assert child.stdin is not None
+        self._child = child
+        self._verdict: dict[str, object] | None = None
         self._stdin = child.stdin
         self.name = child.stdin.name
 
     async def write(self, chunk: Buffer) -> None:
-        await self._stdin.write(chunk)
+        try:
+            await self._stdin.write(chunk)
+        finally:
+            self.bytes_written = self._stdin.bytes_written
 
     def has_readers(self) -> bool:
         return self._stdin.has_readers()
 
-    async def write_many(self, chunks: Iterable[Buffer]) -> None:
-        await self._stdin.write_many(chunks)
+    def judge(self, status: int, *, verified: bool, count: int) -> None:
+        self._verdict = {"exit": status, "verified": verified, "bytes": count}
 
     async def finish(self) -> None:
         await self._stdin.finish()
+        self._child.let_go(self._verdict)
 
     def discard(self) -> None:
         return

@@ -1,4 +1,4 @@
-"""The duty of a container's first process: orphans become its children, and wait to be buried."""
+"""The duty of a container's first process: reap the zombies that are left to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import anyio
 
 from iii_cli.terminal.children import is_child
 
-__all__ = ("bury_orphans", "is_first_process", "orphans")
+__all__ = ("bury_orphans", "is_first_process", "reap_orphans")
 
 
 def is_first_process() -> bool:
@@ -19,31 +19,17 @@ def is_first_process() -> bool:
 
 
 async def bury_orphans() -> None:
-    """Take the exit status of every dead process that was left to us, until cancelled.
-
-    Those that were started here are left alone: their exit codes mean something to somebody.
-    """
+    """Take the exit status of every dead process that was left to us, until cancelled."""
     with anyio.open_signal_receiver(signal.SIGCHLD) as signals:
         while True:
-            for pid in orphans():
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - does not wait
+            reap_orphans()
             await anext(signals)
 
 
-def orphans() -> list[int]:
-    """Dead children of ours that nobody here started. Empty where there is no /proc."""
-    try:
-        processes = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
-    return [pid for pid in processes if not is_child(pid) and _is_dead_child(pid)]
-
-
-def _is_dead_child(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            state, parent = file.read().rpartition(b")")[2].split()[:2]  # proc(5): after the name
-    except (OSError, ValueError):
-        return False
-    return state == b"Z" and int(parent) == os.getpid()
+def reap_orphans() -> None:
+    """Reap each dead child that nobody here started, by its number and after a look at whose it is."""
+    with suppress(ChildProcessError):
+        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if is_child(dead.si_pid):
+                return
+            os.waitpid(dead.si_pid, os.WNOHANG)

@@ -20,6 +20,7 @@ import anyio
 
 from iii_cli.errors import UsageProblem
 from iii_cli.terminal.progress_line import bar_line, event_fields, plain_line, summary_line
+from iii_cli.terminal.signals import heard
 from iii_cli.terminal.talk import Talk, talk
 
 if TYPE_CHECKING:
@@ -202,7 +203,10 @@ class Progress:
             self.tick()
 
     async def _listen(self, *, task_status: TaskStatus[None]) -> None:
-        wanted = [signal.SIGUSR1, *([signal.SIGINFO] if hasattr(signal, "SIGINFO") else [])]
+        wanted = heard(("USR1", "INFO"))
+        if not wanted:
+            task_status.started()
+            return
         with _handlers_kept(wanted), anyio.open_signal_receiver(*wanted) as signals:
             task_status.started()
             try:

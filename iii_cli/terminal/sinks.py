@@ -73,6 +73,9 @@ class Sink(ABC):
             size += len(chunk)
         await self.write(_joined(waiting))
 
+    def judge(self, status: int, *, verified: bool, count: int) -> None:  # noqa: B027 - few can pass it on
+        """Before `finish`: how the stream ended, as an exit status, and how many bytes it had."""
+
     @abstractmethod
     async def finish(self) -> None:
         """The data is complete: flush and close, and hear what that has to say. Raises LocalProblem."""

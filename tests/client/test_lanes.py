@@ -73,6 +73,9 @@ class Memory:
         for chunk in chunks:
             await self.write(chunk)
 
+    def judge(self, status: int, *, verified: bool, count: int) -> None:
+        """Nobody asks."""
+
     async def finish(self) -> None:
         self.end = "finished"
 

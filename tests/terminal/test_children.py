@@ -18,15 +18,8 @@ from iii_cli.terminal.executable import shell_command
 from tests.terminal.opened import opened
 
 
-@pytest.fixture(params=["pidfd", "polling"], autouse=True)
-def how_to_wait(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a pidfd (Linux) and without one (macOS)."""
-    if request.param == "polling":
-        monkeypatch.setattr(children, "_open_pidfd", lambda _pid: None)
-
-
-def sh(script: str, *, stdin: int = DEVNULL, stdout: int | None = None) -> Child:
-    return spawn(shell_command(script), name="sh", stdin=stdin, stdout=stdout)
+def sh(script: str, *, stdin: int = DEVNULL, stdout: int | None = None, grace: float = 5.0) -> Child:
+    return spawn(shell_command(script), name="sh", stdin=stdin, stdout=stdout, grace=grace)
 
 
 async def read_all(child: Child) -> bytes:
@@ -66,6 +59,7 @@ async def test_a_filter_gets_and_gives_everything() -> None:
             assert child.stdin is not None
             await child.stdin.write(data)
             await child.stdin.finish()
+            child.let_go()
 
         group.start_soon(feed)
         assert await read_all(child) == data
@@ -91,6 +85,7 @@ async def test_waiting_can_be_cancelled_and_resumed() -> None:
         assert scope.cancelled_caught
         assert child.stdin is not None
         await child.stdin.finish()
+        child.let_go()
         assert await child.wait() == 7
 
 
@@ -105,10 +100,10 @@ async def test_terminate_reaches_the_whole_group() -> None:
 
 
 async def test_terminate_kills_what_does_not_listen() -> None:
-    async with sh("trap '' TERM; echo ready; while :; do sleep 1; done", stdout=PIPE) as child:
+    async with sh("trap '' TERM; echo ready; while :; do sleep 1; done", stdout=PIPE, grace=0.05) as child:
         assert child.stdout is not None
         await child.stdout.read_into(memoryview(bytearray(32)))
-        assert await child.terminate(grace=0.05) == 128 + signal.SIGKILL
+        assert await child.terminate() == 128 + signal.SIGKILL
 
 
 async def test_terminate_wakes_what_is_stopped() -> None:
@@ -166,10 +161,17 @@ async def test_two_tasks_may_wait() -> None:
     assert codes == [143, 143]
 
 
-async def test_a_status_that_someone_else_took_is_no_success() -> None:
-    async with sh("exit 0") as child:
-        os.waitpid(child.pid, 0)
+async def test_a_command_whose_guard_was_killed_is_no_success_and_the_next_one_has_another() -> None:
+    async with sh("exec sleep 60") as child:
+        assert children._guard is not None
+        os.kill(children._guard.pid, signal.SIGKILL)
+        os.waitpid(children._guard.pid, 0)
         assert await child.wait() == 128 + signal.SIGKILL
+    with anyio.fail_after(2):
+        while alive(child.pid):
+            await anyio.sleep(0.001)
+    async with sh("exit 3") as child:
+        assert await child.wait() == 3
 
 
 async def test_the_end_of_the_data_waits_for_grandchildren() -> None:
@@ -181,8 +183,8 @@ async def test_the_end_of_the_data_waits_for_grandchildren() -> None:
 def test_kill_children_is_for_an_exit_that_cannot_wait() -> None:
     child = sh("exec sleep 60")
     children.kill_children()
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert anyio.run(child.wait) == 128 + signal.SIGKILL
+    child.close()
 
 
 @pytest.mark.parametrize(

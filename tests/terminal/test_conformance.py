@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from iii_cli.terminal.children import PIPE, Child, spawn
+from iii_cli.terminal.consumer import ConsumerSink
 from iii_cli.terminal.outfile import OutFile
 from iii_cli.terminal.sinks import DescriptorSink, Sink
 from iii_cli.terminal.sources import Source
@@ -35,7 +36,7 @@ async def pair(
         child = spawn(["cat"], stdin=PIPE, stdout=PIPE)
         assert child.stdin is not None
         assert child.stdout is not None
-        yield child.stdin, child.stdout
+        yield ConsumerSink(child), child.stdout
         await child.terminate()
     elif kind == "fifo":
         with tempfile.TemporaryDirectory() as folder:

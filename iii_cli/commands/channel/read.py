@@ -14,9 +14,8 @@ from iii_cli.commands.running import run, tell
 from iii_cli.commands.stream_progress import conclude_read, mode_for, progress_of_read, say_early
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.children import PIPE, spawn
+from iii_cli.terminal.children import PIPE, prepare_command, spawn
 from iii_cli.terminal.consumer import ConsumerSink
-from iii_cli.terminal.executable import find_command
 from iii_cli.terminal.output import open_output, share_a_file
 from iii_cli.terminal.report import stdout_is_terminal
 from iii_cli.wire.ref import Direction
@@ -160,7 +159,7 @@ def _sink(options: ReadOptions) -> Sink:
         raise UsageProblem("--stop-early verifies nothing, and --require-seal wants it verified")
     if options.output is not None:
         raise UsageProblem("either -o FILE or a COMMAND behind `--`")
-    find_command(options.command)
+    prepare_command(options.command)
     return open_output("-")  # stands in until the COMMAND runs
 
 

@@ -14,9 +14,8 @@ from iii_cli.commands.running import run, tell
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import byte_count, seconds
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.children import PIPE, spawn
+from iii_cli.terminal.children import PIPE, prepare_command, spawn
 from iii_cli.terminal.descriptors import is_standard
-from iii_cli.terminal.executable import find_command
 from iii_cli.terminal.sources import Source
 from iii_cli.wire.figures import DIGESTS
 from iii_cli.wire.ref import Direction
@@ -144,7 +143,7 @@ def _check(options: WriteOptions) -> None:
 def _sources(options: WriteOptions) -> list[Source]:
     """Open what can be opened, and find the COMMAND, before an end is taken."""
     if options.command is not None:
-        find_command(options.command)
+        prepare_command(options.command)
         return []
     if not options.files:
         return [Source.stdin()]

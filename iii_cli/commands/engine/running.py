@@ -15,8 +15,8 @@ from iii_cli.config.quantities import byte_count, seconds
 from iii_cli.engine.server import SHUTDOWN_TIMEOUT, serve_engine
 from iii_cli.engine.settings import Settings
 from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
-from iii_cli.terminal.children import spawn
-from iii_cli.terminal.executable import find_command
+from iii_cli.terminal.children import prepare_command, spawn
+from iii_cli.terminal.signals import heard
 from iii_cli.terminal.system_limits import allow_open_files
 from iii_cli.wire.value import Value
 
@@ -28,14 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ("RunOptions", "engine_settings", "exec_with_engine", "run_engine")
 
-FORWARDED = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
+FORWARDED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
 CLEARED = ("III_TOKEN", "III_TOKEN_FILE", "III_NAMESPACE", "III_CONTEXT", "III_WRITER", "III_READER")
 """All of an engine elsewhere."""
 DESCRIPTORS_WANTED = 65_536  # a socket each for workers and channel ends; the usual limit is 1024
@@ -114,7 +107,7 @@ def exec_with_engine(command: list[str] | None, log: str, settings: Settings) ->
     import anyio
 
     command = command or []
-    find_command(command)
+    prepare_command(command)
     notice = notice_for(log)
     allow_open_files(DESCRIPTORS_WANTED)
     try:
@@ -127,7 +120,7 @@ async def _exec(command: list[str], settings: Settings, notice: Callable[..., No
     import anyio
 
     serve = partial(serve_engine, "localhost", 0, settings=settings, notice=notice, shutdown_timeout=0)
-    with anyio.open_signal_receiver(*FORWARDED) as signals:
+    with anyio.open_signal_receiver(*heard(FORWARDED)) as signals:
         async with anyio.create_task_group() as tasks:
             url = await tasks.start(serve)
             code = await _run_command(command, url, signals)

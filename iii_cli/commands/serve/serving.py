@@ -14,10 +14,11 @@ from iii_cli.client.answering import BUSY
 from iii_cli.client.filter import Filter
 from iii_cli.client.link import Identity, unique_name
 from iii_cli.client.worker import Worker, open_worker
-from iii_cli.commands.running import STOPPING, stop_at_once
+from iii_cli.commands.running import stop_at_once
 from iii_cli.config.quantities import format_bytes, format_duration
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
 from iii_cli.terminal.orphans import bury_orphans, is_first_process
+from iii_cli.terminal.signals import ends_by_itself, heard
 from iii_cli.terminal.talk import talk
 from iii_cli.wire.value import Value
 
@@ -56,7 +57,7 @@ async def serve_function(order: ServeOrder) -> None:
     and SIGHUP when every call has ended by itself. Raises Interrupted otherwise, and NameTaken.
     """
     service = _Service(order)
-    with anyio.open_signal_receiver(*STOPPING) as signals:
+    with anyio.open_signal_receiver(*heard()) as signals:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(service.listen, signals)
             if is_first_process():
@@ -83,6 +84,7 @@ class _Service:
         )
         self._stopping = anyio.Event()
         self._connecting = anyio.CancelScope()
+        self._serving = anyio.CancelScope()
         self._signum: int | None = None
         self._drained = False  # every call has ended by itself
         self._taken = False  # the one call of --once has come
@@ -94,6 +96,10 @@ class _Service:
             if self._signum is not None:
                 stop_at_once(signum)
             self._signum = signum
+            if ends_by_itself(signum):
+                talk.notice(f"{signum.name} received; ending")
+                self._serving.cancel()
+                continue
             count = self._worker.statistics().answering
             waits = f"waiting for {count} call{'' if count == 1 else 's'}" if count else "ending"
             talk.notice(f"{signum.name} received; {waits}{' (once more to stop at once)' if count else ''}")
@@ -111,7 +117,7 @@ class _Service:
             live=False,
         )
         register(self._answer_once if order.once else self._handler)
-        with anyio.CancelScope() as self._connecting:
+        with anyio.CancelScope() as self._serving, anyio.CancelScope() as self._connecting:
             async with open_worker(self._worker):
                 self._connecting = anyio.CancelScope()  # from here on the end is not that abrupt
                 await self._serve()

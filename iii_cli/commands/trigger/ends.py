@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, final
 from iii_cli.client.lanes import Demand, Supply
 from iii_cli.commands.producing import watch_producers
 from iii_cli.commands.stream_specs import command_word
-from iii_cli.terminal.children import DEVNULL, PIPE, spawn
+from iii_cli.terminal.children import DEVNULL, PIPE, prepare_command, spawn
 from iii_cli.terminal.consumer import ConsumerSink
-from iii_cli.terminal.executable import find_command, shell_command
+from iii_cli.terminal.executable import shell_command
 from iii_cli.terminal.output import open_output
 from iii_cli.terminal.sources import Source
 
@@ -35,7 +35,7 @@ class SourceEnd:
         self._source: Source | None = None
         self._command = spec.command
         if self._command is not None:
-            find_command(shell_command(self._command))
+            prepare_command(shell_command(self._command))
         else:
             self._source = Source.stdin() if spec.is_standard else Source.open_file(spec.place)
             self._conclude = watch_producers(producer, [self._source])
@@ -80,7 +80,7 @@ class TargetEnd:
         self._command = spec.command
         self._sink: Sink | None = None
         if self._command is not None:
-            find_command(shell_command(self._command))
+            prepare_command(shell_command(self._command))
         else:
             path = None if spec.is_standard else spec.place
             self._sink = open_output(path, no_clobber=no_clobber, keep_partial=keep_partial, text=text)
