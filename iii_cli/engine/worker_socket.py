@@ -151,7 +151,7 @@ class Switchboard:
             self._core.dropping(line.number, error.message)
 
     async def _receive_some(self, line: _Line) -> bool:
-        """Handle what has arrived. True: the worker closed."""
+        """Handle what has arrived. True: the worker closed. That is not echoed: TCP is dropped (14.1)."""
         websocket, number = line.websocket, line.number
         events = await websocket.receive()
         now = self._now()
@@ -165,8 +165,6 @@ class Switchboard:
                     websocket.post(_PONG, payload)
                     self._touch(line)
                 elif opcode == _CLOSE:
-                    if not line.closing:
-                        await websocket.send(_CLOSE, payload)
                     return True
                 if line.closing:
                     return False
@@ -178,7 +176,8 @@ class Switchboard:
 
 
 async def serve_telemetry(websocket: WebSocket, take: Callable[[bytes], None]) -> None:
-    """1.6, `/otel`: telemetry is taken, pings are answered, everything else is ignored.
+    """1.6, `/otel`: telemetry is taken, pings are answered, everything else is ignored. A Close ends it
+    without an echo, as on worker sockets.
 
     Raises PeerMisbehaved for a broken or too large frame.
     """
@@ -190,7 +189,6 @@ async def serve_telemetry(websocket: WebSocket, take: Callable[[bytes], None]) -
                 elif opcode == _PING:
                     await websocket.send(_PONG, payload)
                 elif opcode == _CLOSE:
-                    await websocket.send(_CLOSE, payload)
                     return
     except ConnectionLost:
         pass

@@ -77,6 +77,8 @@ ROWS: dict[str, str] = {
     "4.3 no reader": "the reader never connects: the next message after the sweep drops the writer",
     "4.3 kept too long": "data for a reader that does not come is swept too",
     "4.3 both taken": "a channel with both ends taken is never swept",
+    # 14, what was seen when both engines were asked the same
+    "14.1": "a Close on a worker or telemetry socket is not echoed: TCP is dropped",
 }
 
 COVERED: dict[str, list[str]] = {}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance import worker_scripts
 from tests.conformance.raw import BINARY, CLOSE, PING, PONG, TEXT, Dropped, Refused
-from tests.conformance.worker_scripts import SCRIPTS
+from tests.conformance.rows import covers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tests.conformance.stage import PureStage, SocketStage, Stage
 
     Conversation = Callable[[Stage], Awaitable[None]]
+
+SCRIPTS = worker_scripts.SCRIPTS
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
@@ -53,12 +56,14 @@ async def test_telemetry_has_a_socket_of_its_own(sockets: SocketStage) -> None:
     assert (await raw.receive()).opcode == PONG
 
 
-async def test_a_close_is_echoed(sockets: SocketStage) -> None:
-    raw = await sockets.open("/")
-    await raw.receive()
-    await raw.send(CLOSE, b"\x03\xe8bye")
-    assert await raw.receive_close() == (1000, "bye")
-    await raw.receive_end()
+@covers("14.1")
+async def test_a_close_is_not_echoed(sockets: SocketStage) -> None:
+    for path in ("/", "/otel"):
+        raw = await sockets.open(path)
+        if path == "/":
+            await raw.receive()
+        await raw.send(CLOSE, b"\x03\xe8bye")
+        await raw.receive_end()
 
 
 async def test_a_frame_that_breaks_the_protocol_ends_the_connection_without_a_close(
