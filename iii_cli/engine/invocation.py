@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from iii_cli.engine.spans import Span
+    from iii_cli.engine.spans import Span, TraceContext
     from iii_cli.engine.worker import Worker
 
 __all__ = ("Invocation",)
@@ -21,7 +21,8 @@ class Invocation:
     function_id: str
     caller: Worker | None  # None: the engine itself
     executor: Worker | None  # None: a built-in that answers later
-    traceparent: str | None = None
-    baggage: str | None = None
+    traceparent: str | None = None  # as the caller sent it, and hears it again
+    baggage: str | None = None  # likewise
+    trace: TraceContext | None = None  # what the executor is told
     span: Span | None = None
     receipt: str | None = None  # of a queued call, whose answer is this and not the result

@@ -8,8 +8,8 @@ unique engine-wide and a second call of the same id takes the place of the first
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
+from iii_cli.engine.baggage import baggage_for
 from iii_cli.engine.call import LATER, Call, Refusal
 from iii_cli.engine.invocation import Invocation
 from iii_cli.engine.spans import parse_traceparent
@@ -66,6 +66,7 @@ class Router:
             function.owner,
             message.traceparent,
             message.baggage,
+            parse_traceparent(message.traceparent),
         )
         self._begin(invocation, function, now)
         if function.run is not None:
@@ -113,40 +114,31 @@ class Router:
         for invocation in list(worker.executing):
             self.answer(invocation, now, error=STOPPED)
 
-    def trace_of(self, caller: Worker, traceparent: str | None) -> TraceContext | None:
-        """The span that a call happens in.
-
-        Workers pass on the traceparent that they were given. So a call from a worker that is executing
-        another one of the same traceparent belongs into that one's span.
-        """
-        if traceparent is None:
-            return None
-        running = caller.executing_in.get(traceparent)
-        if running is not None and running.span is not None:
-            return running.span.context
-        return parse_traceparent(traceparent)
-
     def _begin(self, invocation: Invocation, function: Function, now: int) -> None:
         """Keep the invocation, in the place of another one of its id."""
         replaced = self._pending.get(invocation.id)
         if replaced is not None:
             self._forget(replaced, now, STOPPED)
-        if invocation.traceparent is not None and invocation.caller is not None:
-            invocation.span = self._begin_span(invocation.caller, invocation, function, now)
+        if invocation.trace is not None and invocation.caller is not None:
+            invocation.span = self._begin_span(invocation.caller, invocation.trace, invocation, function, now)
         self._pending[invocation.id] = invocation
         if invocation.caller is not None:
             invocation.caller.calling.add(invocation)
         if invocation.executor is not None:
             invocation.executor.executing.add(invocation)
-            if invocation.span is not None and invocation.traceparent is not None:
-                invocation.executor.executing_in[invocation.traceparent] = invocation
+            if invocation.trace is not None:
+                invocation.executor.executing_in[invocation.trace] = invocation
 
     def _begin_span(
-        self, caller: Worker, invocation: Invocation, function: Function, now: int
-    ) -> Span | None:
-        parent = self.trace_of(caller, invocation.traceparent)
-        if parent is None:
-            return None
+        self, caller: Worker, trace: TraceContext, invocation: Invocation, function: Function, now: int
+    ) -> Span:
+        """The span of a call, beneath the one that it happens in.
+
+        Workers pass on the traceparent that they were given. So a call from a worker that is executing
+        another one of the same traceparent belongs into that one's span.
+        """
+        running = caller.executing_in.get(trace)
+        parent = trace if running is None or running.span is None else running.span.context
         owner = function.owner
         return self._state.spans.begin(
             parent,
@@ -167,10 +159,9 @@ class Router:
             invocation.caller.calling.discard(invocation)
         if invocation.executor is not None:
             invocation.executor.executing.discard(invocation)
+            if (trace := invocation.trace) and invocation.executor.executing_in.get(trace) is invocation:
+                del invocation.executor.executing_in[trace]
         if invocation.span is not None:
-            running = invocation.executor.executing_in if invocation.executor is not None else {}
-            if running.get(invocation.traceparent or "") is invocation:
-                del running[invocation.traceparent or ""]
             text = None if error is None else f"{error.code}: {error.message}"
             self._state.spans.end(invocation.span, now, error=text)
 
@@ -186,16 +177,14 @@ class Router:
 
     def _forward(self, function: Function, invocation: Invocation, data: Any, metadata: Any) -> None:
         assert function.owner is not None
-        baggage = invocation.baggage
-        if baggage is not None or invocation.traceparent is not None:
-            baggage = _name_callee(baggage, function.id)
+        traced = invocation.baggage is not None or invocation.traceparent is not None
         call = InvokeFunction(
             function.id,
             data,
             invocation.id,
             metadata=metadata,
-            traceparent=invocation.traceparent,
-            baggage=baggage,
+            traceparent=None if invocation.trace is None else invocation.trace.traceparent,
+            baggage=baggage_for(function.id, invocation.baggage) if traced else None,
         )
         self._state.send(function.owner, call)
 
@@ -225,6 +214,7 @@ class Router:
             function.owner,
             message.traceparent,
             message.baggage,
+            parse_traceparent(message.traceparent),
             receipt=receipt,
         )
         self._begin(invocation, function, now)
@@ -252,14 +242,3 @@ class Router:
                 baggage=message.baggage,
             ),
         )
-
-
-def _name_callee(baggage: str | None, function_id: str) -> str:
-    """2.3: the callee's id goes into the baggage that is sent on, in the place of another's."""
-    mine = f"iii.function.id={quote(function_id, safe=':/!$&()*+@._~-')}"
-    others = [
-        entry
-        for entry in (baggage or "").split(",")
-        if entry and not entry.strip().startswith("iii.function.id=")
-    ]
-    return ",".join([mine, *others])

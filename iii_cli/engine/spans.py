@@ -17,7 +17,7 @@ __all__ = ("Span", "SpanStore", "TraceContext", "parse_traceparent")
 DEPTH_MAX = 40  # levels of a tree: a JSON decoder takes 128 levels, of which each of ours has two
 SPAN_OVERHEAD = 500  # bytes that a span takes besides its texts
 TEXT_MAX = 256  # of an attribute: a function id can be as long as a message
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,25 @@ class TraceContext:
 
     trace_id: str
     span_id: str
+    sampled: bool = True
+
+    @property
+    def traceparent(self) -> str:
+        """The header that is sent on: version 00, and no flag but the one that version knows (14.2)."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.sampled:02x}"
 
 
 def parse_traceparent(text: str | None) -> TraceContext | None:
     """W3C trace context. None where it is not one: a bad header is ignored, never refused."""
     match = _TRACEPARENT.fullmatch(text) if text else None
-    if match is None or not int(match[1], 16) or not int(match[2], 16):
+    if match is None:
         return None
-    return TraceContext(match[1], match[2])
+    version, trace_id, span_id, flags, more = match.groups()
+    if version == "ff" or not int(trace_id, 16) or not int(span_id, 16):
+        return None
+    if version == "00" and (more or int(flags, 16) > 2):
+        return None
+    return TraceContext(trace_id, span_id, int(flags, 16) & 1 == 1)
 
 
 @dataclass(slots=True, eq=False)

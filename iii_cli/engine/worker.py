@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from iii_cli.engine.invocation import Invocation
     from iii_cli.engine.registry import Function
     from iii_cli.engine.sessions import Registration
+    from iii_cli.engine.spans import TraceContext
 
 __all__ = ("DEFAULT_NAMESPACE", "Announcement", "Worker", "clean")
 
@@ -60,9 +61,7 @@ class Worker:
     functions: dict[str, Function] = field(default_factory=dict, repr=False)
     calling: set[Invocation] = field(default_factory=set, repr=False)
     executing: set[Invocation] = field(default_factory=set, repr=False)
-    executing_in: dict[str, Invocation] = field(
-        default_factory=dict, repr=False
-    )  # the last one by traceparent
+    executing_in: dict[TraceContext, Invocation] = field(default_factory=dict, repr=False)  # the last one
 
     @property
     def name(self) -> str | None:

@@ -79,6 +79,10 @@ ROWS: dict[str, str] = {
     "4.3 both taken": "a channel with both ends taken is never swept",
     # 14, what was seen when both engines were asked the same
     "14.1": "a Close on a worker or telemetry socket is not echoed: TCP is dropped",
+    "14.2 parent": "a traceparent is sent on in the form of version 00, an invalid one is not",
+    "14.2 baggage": "baggage is normalised, and has no order",
+    "14.2 echo": "the caller hears its own headers as it sent them",
+    "14.3": "engine::baggage::get and get_all read the baggage of the call",
 }
 
 COVERED: dict[str, list[str]] = {}

@@ -69,7 +69,7 @@ def test_trace_and_baggage_go_on_with_the_callee_named(bench: Bench) -> None:
     caller.invoke("img::resize", {}, traceparent=PARENT, baggage="k=v")
     call = worker.hear_one()
     assert call["traceparent"] == PARENT
-    assert call["baggage"] == "iii.function.id=img::resize,k=v"
+    assert set(call["baggage"].split(",")) == {"iii.function.id=img::resize", "k=v"}
     worker.answer(call)
     answer = caller.hear_one()
     assert (answer["traceparent"], answer["baggage"]) == (PARENT, "k=v")
@@ -78,17 +78,17 @@ def test_trace_and_baggage_go_on_with_the_callee_named(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("sent", "received"),
     [
-        ({"traceparent": PARENT}, "iii.function.id=f"),
-        ({"baggage": "a=1,b=2"}, "iii.function.id=f,a=1,b=2"),
-        ({"baggage": "iii.function.id=outer,a=1"}, "iii.function.id=f,a=1"),
-        ({}, None),
+        ({"traceparent": PARENT}, {"iii.function.id=f"}),
+        ({"baggage": "a=1,b=2"}, {"iii.function.id=f", "a=1", "b=2"}),
+        ({"baggage": "iii.function.id=outer,a=1"}, {"iii.function.id=f", "a=1"}),
+        ({}, {""}),
     ],
 )
-def test_baggage(bench: Bench, sent: dict[str, str], received: str | None) -> None:
+def test_baggage(bench: Bench, sent: dict[str, str], received: set[str]) -> None:
     worker, caller = bench.worker("w", "f"), bench.worker("c")
     caller.invoke("f", {}, **sent)
     call = worker.hear_one()
-    assert call.get("baggage") == received
+    assert set(call.get("baggage", "").split(",")) == received
     assert call.get("traceparent") == sent.get("traceparent")
 
 

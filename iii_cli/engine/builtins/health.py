@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import iii_cli
+from iii_cli.engine.baggage import read_baggage
 from iii_cli.engine.builtins.inputs import Builtin, Given, must
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ __all__ = ("HealthBuiltins",)
 
 
 class HealthBuiltins:
-    """Is the engine well? The baggage functions are diagnostic only, as on the real engine."""
+    """Is the engine well, and what baggage came with the call? A caller sets its own with the call."""
 
     def __init__(self, state: EngineState) -> None:
         self._state = state
@@ -51,7 +52,7 @@ class HealthBuiltins:
         }
 
     def _get(self, call: Call, given: Given) -> Any:
-        return {"value": None}
+        return {"value": read_baggage(call.invocation.baggage).get(given["key"])}
 
     def _set(self, call: Call, given: Given) -> Any:
         return {
@@ -60,4 +61,4 @@ class HealthBuiltins:
         }
 
     def _get_all(self, call: Call, given: Given) -> Any:
-        return {"baggage": {}}
+        return {"baggage": read_baggage(call.invocation.baggage)}
