@@ -2,7 +2,8 @@
 
 Theory of operation. A call gets an Invocation, which is kept under the id that its executor was told until
 somebody answers that id or either side is gone. The caller's own id is used where it gave one, so ids are
-unique engine-wide and a second call of the same id takes the place of the first, as on the real engine.
+unique engine-wide: a second call of the same id takes the place of the first, whose caller is told, as on the
+real engine (14.4). Nobody is told an id for a built-in, so those have one that no worker can know.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = ("Router",)
 
 QUEUE_FUNCTION = "engine::queue::enqueue"
 STOPPED = ErrorBody("invocation_stopped", "Invocation stopped")
+REPLACED = ErrorBody("invocation_error", "channel closed")
 
 
 class Router:
@@ -59,7 +61,7 @@ class Router:
             return
         reply_id = None if message.action is not None else message.invocation_id
         invocation = Invocation(
-            message.invocation_id or self._state.new_id(),
+            (function.run is None and message.invocation_id) or self._state.new_id(),
             reply_id,
             message.function_id,
             caller,
@@ -118,7 +120,7 @@ class Router:
         """Keep the invocation, in the place of another one of its id."""
         replaced = self._pending.get(invocation.id)
         if replaced is not None:
-            self._forget(replaced, now, STOPPED)
+            self.answer(replaced, now, error=REPLACED)
         if invocation.trace is not None and invocation.caller is not None:
             invocation.span = self._begin_span(invocation.caller, invocation.trace, invocation, function, now)
         self._pending[invocation.id] = invocation
@@ -150,7 +152,7 @@ class Router:
             ("iii.worker.id", owner.id if owner else None),
             ("iii.caller.name", caller.name),
             ("iii.caller.id", caller.id),
-            ("iii.invocation.id", invocation.id),
+            ("iii.invocation.id", invocation.reply_id or invocation.id),
         )
 
     def _forget(self, invocation: Invocation, now: int, error: ErrorBody | None) -> None:

@@ -332,6 +332,41 @@ async def a_live_name_is_taken(stage: Stage) -> None:
     await owner.quiet()
 
 
+@covers("14.4")
+async def a_second_call_of_an_id_takes_the_place_of_the_first(stage: Stage) -> None:
+    f = stage.name("f")
+    worker, first, second = await stage.worker(), await stage.worker(), await stage.worker()
+    await worker.register(f)
+    await worker.quiet()
+    call_id = await first.invoke(f, 1)
+    call = await worker.hear("invokefunction", invocation_id=call_id, function_id=f, data=1)
+    await second.say("invokefunction", invocation_id=call_id, function_id=f, data=2)
+    await worker.hear("invokefunction", invocation_id=call_id, function_id=f, data=2)
+    error = {"code": "invocation_error", "message": "channel closed"}
+    await first.hear("invocationresult", invocation_id=call_id, function_id=f, error=error)
+    await worker.answer(call, result="one")
+    await second.hear("invocationresult", invocation_id=call_id, function_id=f, result="one")
+    await worker.answer(call, result="two")
+    await first.quiet()
+    await second.quiet()
+
+
+@covers("14.4")
+async def a_built_in_called_by_the_id_of_a_running_call_leaves_it_alone(stage: Stage) -> None:
+    f = stage.name("f")
+    worker, caller, other = await stage.worker(), await stage.worker(), await stage.worker()
+    await worker.register(f)
+    await worker.quiet()
+    call_id = await caller.invoke(f, 1)
+    call = await worker.hear("invokefunction", invocation_id=call_id, function_id=f, data=1)
+    create = "engine::channels::create"
+    await other.say("invokefunction", invocation_id=call_id, function_id=create, data={})
+    await other.hear("invocationresult", invocation_id=call_id, function_id=create, result=...)
+    await caller.quiet()
+    await worker.answer(call, result=2)
+    await caller.hear("invocationresult", invocation_id=call_id, function_id=f, result=2)
+
+
 @covers("2.5 caller dies")
 async def a_reattach_evicts_the_connection_before(stage: Stage) -> None:
     name, f = stage.name("w"), stage.name("f")

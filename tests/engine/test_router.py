@@ -163,7 +163,7 @@ def test_a_second_call_of_an_id_takes_the_place_of_the_first(bench: Bench) -> No
     for peer in (caller, other):
         peer.say("invokefunction", function_id="f", data=1, invocation_id=uuid(7))
     worker.answer(worker.hear()[0], result=1)
-    assert caller.hear() == []
+    assert caller.hear_one()["error"] == {"code": "invocation_error", "message": "channel closed"}
     assert other.hear_one()["result"] == 1
     worker.leave()
     assert caller.hear() == []
