@@ -105,7 +105,6 @@ class Core:
                 self._state.notice("frame dropped", worker=worker.id, reason=str(error))
             return []
         self._dispatch(worker, message, len(frame), now)
-        worker.spoken = True
         return self._state.deliveries()
 
     def dropping(self, connection: int, reason: str) -> None:

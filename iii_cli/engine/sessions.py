@@ -69,9 +69,9 @@ class Sessions:
         self._tell("worker_disconnected", worker)
 
     def reattach(self, worker: Worker, message: Reattach, now: int) -> None:
-        """1.7: the first message of a worker that was here before evicts what is left of it."""
+        """1.7, 14.5: a worker that was here before evicts what is left of it, whatever it said before."""
         old = self._registry.workers_by_id.get(message.previous_worker_id)
-        if worker.spoken or old is None or old is worker or old.reattach_token != message.reattach_token:
+        if old is None or old is worker or old.reattach_token != message.reattach_token:
             return
         self._state.drop(old)
         self.leave(old, now)

@@ -53,7 +53,6 @@ class Worker:
     namespace: str = DEFAULT_NAMESPACE
     settled: bool = False  # the namespace is final: announced, or the grace is over
     about: Announcement = Announcement()
-    spoken: bool = False  # a reattach must be the first message
     gone: bool = False  # evicted, rejected or disconnected: it hears nothing more
     parked: list[tuple[Registration, int]] = field(default_factory=list, repr=False)
     held_bytes: int = 0  # of everything it registered

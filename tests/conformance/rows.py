@@ -84,6 +84,7 @@ ROWS: dict[str, str] = {
     "14.2 echo": "the caller hears its own headers as it sent them",
     "14.3": "engine::baggage::get and get_all read the baggage of the call",
     "14.4": "a second call of an id that is running ends the first",
+    "14.5": "a reattach is honoured at any time",
 }
 
 COVERED: dict[str, list[str]] = {}

@@ -332,6 +332,31 @@ async def a_live_name_is_taken(stage: Stage) -> None:
     await owner.quiet()
 
 
+@covers("14.5")
+async def a_reattach_is_honoured_whatever_came_before_it(stage: Stage) -> None:
+    async def ping(new: Party) -> None:
+        await new.quiet()
+
+    async def call(new: Party) -> None:
+        await new.call("engine::functions::list", {})
+
+    async def wrong_token(new: Party) -> None:
+        await new.say("reattach", previous_worker_id=old.id, reattach_token=new.token)
+
+    async def registration(new: Party) -> None:
+        await new.register(stage.name("f"))
+
+    async def announce(new: Party) -> None:
+        await new.announce()
+
+    for before in (ping, call, wrong_token, registration, announce):
+        old, new = await stage.worker(), await stage.worker(announced=False)
+        await before(new)
+        await new.say("reattach", previous_worker_id=old.id, reattach_token=old.token)
+        assert await old.ended() == "drop", before.__name__
+        await new.quiet()
+
+
 @covers("14.4")
 async def a_second_call_of_an_id_takes_the_place_of_the_first(stage: Stage) -> None:
     f = stage.name("f")
