@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iii_cli.engine.builtins import builtin_functions, listed_functions
+from iii_cli.engine.builtins import all_functions, builtin_functions
 from iii_cli.engine.router import Router
 from iii_cli.engine.sessions import Registration, Sessions
 from iii_cli.engine.settings import Settings
@@ -58,8 +58,7 @@ class Core:
         for function in builtin_functions(state, self._triggers, self._sessions):
             state.registry.register(function)
         self._polled_at = 0
-        self._functions_told = 0  # a hash of the listing, which can be large
-        state.registry.changed = False
+        self._functions_seen = self._functions_hash()
 
     def __repr__(self) -> str:
         return f"<Core with {self.worker_count} workers, {len(self.channels)} channels>"
@@ -142,19 +141,19 @@ class Core:
 
     # Time
 
-    def next_deadline(self) -> int | None:
-        """When `tick` has something to do; None while nothing is due."""
+    def next_deadline(self) -> int:
+        """When `tick` has something to do."""
         due = [
             deadline
             for deadline in (
                 self._sessions.next_grace,
                 self.channels.next_sweep,
                 self._triggers.next_due,
-                self._next_poll,
+                self._polled_at + self.settings.poll_every,
             )
             if deadline is not None
         ]
-        return min(due, default=None)
+        return min(due)
 
     def tick(self, now: int) -> list[Delivery]:
         """Do what is due."""
@@ -163,22 +162,21 @@ class Core:
             self._state.notice("channel swept", channel=channel.id)
         for invocation in self._triggers.overdue(now):
             self._router.answer(invocation, now, error=_NO_ANSWER)
-        next_poll = self._next_poll
-        if next_poll is not None and now >= next_poll:
+        if now >= self._polled_at + self.settings.poll_every:
             self._polled_at = now
-            self._state.registry.changed = False
-            listed = listed_functions(self._state)
-            as_told, self._functions_told = self._functions_told, hash(render(listed))
-            if as_told != self._functions_told:  # what comes and goes between two looks is no change
-                payload = {"event": "functions_changed", "functions": listed}
-                self._triggers.fire(FUNCTIONS_AVAILABLE, payload)
+            self._look_at_functions()
         return self._state.deliveries()
 
-    @property
-    def _next_poll(self) -> int | None:
-        """3.9: changes of the functions are looked at every 5 s, where anybody wants to know."""
+    def _look_at_functions(self) -> None:
+        """3.9: every 5 s, whoever wants to know. What comes and goes between two looks is no change."""
         if not self._state.registry.changed:
-            return None
-        if not self._triggers.is_bound(FUNCTIONS_AVAILABLE):
-            return None
-        return self._polled_at + self.settings.poll_every
+            return
+        before, self._functions_seen = self._functions_seen, self._functions_hash()
+        if before != self._functions_seen and self._triggers.is_bound(FUNCTIONS_AVAILABLE):
+            payload = {"event": "functions_changed", "functions": all_functions(self._state)}
+            self._triggers.fire(FUNCTIONS_AVAILABLE, payload)
+
+    def _functions_hash(self) -> int:
+        """Of the listing, which can be large."""
+        self._state.registry.changed = False
+        return hash(render(all_functions(self._state)))

@@ -135,8 +135,7 @@ class EngineServer:
 
     def tick(self) -> None:
         """Do what is due by now. Called by the server itself, half a second late at most."""
-        deadline = self.core.next_deadline()
-        if deadline is not None and self.now() >= deadline:
+        if self.now() >= self.core.next_deadline():
             self._switchboard.deliver(self.core.tick(self.now()))
         for handshake, deadline in self._handshakes.items():
             if deadline > self.now():

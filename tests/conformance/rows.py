@@ -85,6 +85,7 @@ ROWS: dict[str, str] = {
     "14.3": "engine::baggage::get and get_all read the baggage of the call",
     "14.4": "a second call of an id that is running ends the first",
     "14.5": "a reattach is honoured at any time",
+    "14.6": "functions-available carries all functions, built-ins too, and is polled",
 }
 
 COVERED: dict[str, list[str]] = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance import tracing_scripts, worker_scripts
+from tests.conformance import tracing_scripts, trigger_scripts, worker_scripts
 from tests.conformance.raw import BINARY, CLOSE, PING, PONG, TEXT, Dropped, Refused
 from tests.conformance.rows import covers
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Conversation = Callable[[Stage], Awaitable[None]]
 
-SCRIPTS = (*worker_scripts.SCRIPTS, *tracing_scripts.SCRIPTS)
+SCRIPTS = (*worker_scripts.SCRIPTS, *tracing_scripts.SCRIPTS, *trigger_scripts.SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)

@@ -136,7 +136,7 @@ class Bench:
     def wait(self, seconds: float) -> None:
         """Time passes; everything that is due on the way is done when it is due."""
         target = self.now + int(seconds * SECOND)
-        while (deadline := self.core.next_deadline()) is not None and deadline <= target:
+        while (deadline := self.core.next_deadline()) <= target:
             self.now = max(self.now, deadline)
             self.deliver(self.core.tick(self.now))
         self.now = target

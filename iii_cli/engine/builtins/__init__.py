@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iii_cli.engine.builtins.channels import ChannelBuiltins
-from iii_cli.engine.builtins.functions import FunctionBuiltins, listed_functions
+from iii_cli.engine.builtins.functions import FunctionBuiltins, all_functions
 from iii_cli.engine.builtins.health import HealthBuiltins
 from iii_cli.engine.builtins.logs import LogBuiltins
 from iii_cli.engine.builtins.traces import TraceBuiltins
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from iii_cli.engine.state import EngineState
     from iii_cli.engine.triggers import TriggerTable
 
-__all__ = ("builtin_functions", "listed_functions")
+__all__ = ("all_functions", "builtin_functions")
 
 
 def builtin_functions(state: EngineState, triggers: TriggerTable, sessions: Sessions) -> Iterator[Function]:

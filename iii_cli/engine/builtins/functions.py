@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from iii_cli.engine.state import EngineState
     from iii_cli.engine.triggers import TriggerTable
 
-__all__ = ("FunctionBuiltins", "function_detail", "function_row", "listed_functions")
+__all__ = ("FunctionBuiltins", "all_functions", "function_detail", "function_row")
 
 IDS_MAX = 32  # of one batch
 
@@ -96,9 +96,9 @@ class FunctionBuiltins:
         return registry.find(homes[0], function_id) if len(homes) == 1 else None
 
 
-def listed_functions(state: EngineState) -> list[dict[str, Any]]:
-    """The rows that a list without filters has."""
-    return [function_row(function) for function in state.registry.functions() if not function.internal]
+def all_functions(state: EngineState) -> list[dict[str, Any]]:
+    """A row for every function there is, built-ins and internal ones too."""
+    return [function_row(function) for function in state.registry.functions()]
 
 
 def function_row(function: Function) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Conversations about triggers and who provides them (protocol.md 2.7, 3.7, 14.6 to 14.10, 14.12)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.conformance.rows import covers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.conformance.stage import Party, Stage
+
+__all__ = ("SCRIPTS",)
+
+
+async def _provider(stage: Stage, kind: str, **announced: Any) -> Party:
+    provider = await stage.worker(**announced)
+    await provider.say("registertriggertype", id=kind, description="d")
+    await provider.quiet()
+    return provider
+
+
+@covers("14.6")
+async def functions_available_tells_of_every_function(stage: Stage) -> None:
+    f, seen = stage.name("f"), stage.name("seen")
+    watcher, worker = await stage.worker(), await stage.worker()
+    await watcher.register(seen)
+    await watcher.say(
+        "registertrigger",
+        id=stage.name("watch"),
+        trigger_type="engine::functions-available",
+        function_id=seen,
+        config={},
+    )
+    await watcher.quiet()
+    await stage.wait(5.5)
+    await watcher.next(8)  # of its own function
+    await worker.register(f)
+    await worker.quiet()
+    await watcher.quiet()  # looked at every five seconds, and not before
+    await stage.wait(5.5)
+    call = await watcher.next(8)
+    assert (call["function_id"], call["data"]["event"]) == (seen, "functions_changed")
+    told = {row["function_id"] for row in call["data"]["functions"]}
+    assert {f, seen, "engine::functions::list", "engine::channels::create"} <= told
+
+
+SCRIPTS: tuple[Callable[[Stage], Awaitable[None]], ...] = tuple(
+    value
+    for name, value in list(globals().items())
+    if not name.startswith("_") and getattr(value, "__module__", None) == __name__ and callable(value)
+)
