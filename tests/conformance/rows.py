@@ -86,6 +86,7 @@ ROWS: dict[str, str] = {
     "14.4": "a second call of an id that is running ends the first",
     "14.5": "a reattach is honoured at any time",
     "14.6": "functions-available carries all functions, built-ins too, and is polled",
+    "14.7": "registered_triggers of a worker are those whose target function it owns",
 }
 
 COVERED: dict[str, list[str]] = {}

@@ -46,6 +46,25 @@ async def functions_available_tells_of_every_function(stage: Stage) -> None:
     assert {f, seen, "engine::functions::list", "engine::channels::create"} <= told
 
 
+@covers("14.7")
+async def a_workers_triggers_are_those_of_its_functions(stage: Stage) -> None:
+    kind, f, trigger = stage.name("kind"), stage.name("f"), stage.name("trigger")
+    owner, registrant = stage.name("owner"), stage.name("registrant")
+    await _provider(stage, kind)
+    worker, other = await stage.worker(name=owner), await stage.worker(name=registrant)
+    await worker.register(f)
+    await worker.quiet()
+    await other.say("registertrigger", id=trigger, trigger_type=kind, function_id=f, config={"a": 1})
+    await other.quiet()
+
+    async def triggers_of(name: str) -> list[Any]:
+        found = await other.call("engine::workers::info", {"name": name})
+        return [row["id"] for row in found["registered_triggers"]]
+
+    assert await triggers_of(owner) == [trigger]
+    assert await triggers_of(registrant) == []
+
+
 SCRIPTS: tuple[Callable[[Stage], Awaitable[None]], ...] = tuple(
     value
     for name, value in list(globals().items())

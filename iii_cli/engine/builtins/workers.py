@@ -109,6 +109,7 @@ class WorkerBuiltins:
         return found[0] if len(found) == 1 else None
 
     def _detail(self, owner: Worker | None, row: dict[str, Any]) -> dict[str, Any]:
+        find = self._state.registry.find
         return {
             "worker": row,
             "functions": [
@@ -120,7 +121,7 @@ class WorkerBuiltins:
             "registered_triggers": [
                 binding_row(binding, self._state)
                 for binding in self._triggers.bindings()
-                if owner is not None and binding.owner is owner
+                if (target := find(binding.namespace, binding.function_id)) and target.owner is owner
             ],
         }
 
