@@ -161,7 +161,7 @@ class TriggerTable:
             if kind is not None:
                 binding.type = kind
                 if kind.provider is not None:
-                    self._state.send(kind.provider, _for_provider(binding))
+                    self._state.send(kind.provider, _for_provider(binding, kind))
                 return
 
     # What providers say
@@ -225,8 +225,11 @@ class TriggerTable:
                 self._state.send(function.owner, call)
 
 
-def _for_provider(binding: Binding) -> RegisterTrigger:
-    namespace = None if binding.namespace == DEFAULT_NAMESPACE else binding.namespace
+def _for_provider(binding: Binding, kind: TriggerType) -> RegisterTrigger:
+    """Namespaces are said where they are not the default one: the provider's own as it was found (14.8)."""
+    namespace, home = (
+        None if name == DEFAULT_NAMESPACE else name for name in (binding.namespace, kind.namespace)
+    )
     return RegisterTrigger(
-        binding.id, binding.type_id, binding.function_id, binding.config, binding.metadata, namespace
+        binding.id, binding.type_id, binding.function_id, binding.config, binding.metadata, namespace, home
     )

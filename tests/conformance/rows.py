@@ -87,6 +87,7 @@ ROWS: dict[str, str] = {
     "14.5": "a reattach is honoured at any time",
     "14.6": "functions-available carries all functions, built-ins too, and is polled",
     "14.7": "registered_triggers of a worker are those whose target function it owns",
+    "14.8": "a provider outside default hears the resolved trigger_namespace",
 }
 
 COVERED: dict[str, list[str]] = {}

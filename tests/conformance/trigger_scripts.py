@@ -65,6 +65,21 @@ async def a_workers_triggers_are_those_of_its_functions(stage: Stage) -> None:
     assert await triggers_of(registrant) == []
 
 
+@covers("14.8")
+async def a_provider_outside_default_hears_its_own_namespace(stage: Stage) -> None:
+    kind, ns, f = stage.name("kind"), stage.name("ns"), stage.name("f")
+    away, home = await _provider(stage, kind, namespace=ns), await _provider(stage, kind)
+    neighbour, stranger = await stage.worker(namespace=ns), await stage.worker()
+    fields = {"trigger_type": kind, "function_id": f, "config": None}
+    for registrant, named in ((neighbour, {}), (stranger, {"trigger_namespace": ns})):
+        trigger = stage.name("trigger")
+        await registrant.say("registertrigger", id=trigger, **fields, **named)
+        await away.hear("registertrigger", id=trigger, **fields, trigger_namespace=ns)
+    trigger = stage.name("trigger")
+    await stranger.say("registertrigger", id=trigger, **fields)
+    await home.hear("registertrigger", id=trigger, **fields)
+
+
 SCRIPTS: tuple[Callable[[Stage], Awaitable[None]], ...] = tuple(
     value
     for name, value in list(globals().items())
