@@ -219,6 +219,8 @@ class Sessions:
         self._state.send(worker, answer)
 
     def _register_trigger_type(self, worker: Worker, message: RegisterTriggerType, size: int) -> None:
+        if message.namespace is not None and not message.namespace.strip():
+            return  # 14.9: there is no answer to it that could refuse
         self._triggers.provide(
             TriggerType(
                 message.id,

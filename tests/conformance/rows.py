@@ -88,6 +88,7 @@ ROWS: dict[str, str] = {
     "14.6": "functions-available carries all functions, built-ins too, and is polled",
     "14.7": "registered_triggers of a worker are those whose target function it owns",
     "14.8": "a provider outside default hears the resolved trigger_namespace",
+    "14.9": "a trigger type of a blank namespace is dropped",
 }
 
 COVERED: dict[str, list[str]] = {}

@@ -80,6 +80,18 @@ async def a_provider_outside_default_hears_its_own_namespace(stage: Stage) -> No
     await home.hear("registertrigger", id=trigger, **fields)
 
 
+@covers("14.9")
+async def a_trigger_type_of_a_blank_namespace_is_dropped(stage: Stage) -> None:
+    worker = await stage.worker()
+    for blank in ("", "  "):
+        kind = stage.name("kind")
+        await worker.say("registertriggertype", id=kind, description="d", namespace=blank)
+        rows = (await worker.call("engine::triggers::list", {"prefix": kind}))["triggers"]
+        assert rows == [], blank
+        await worker.say("registertrigger", id=kind, trigger_type=kind, function_id="f", config={})
+        await worker.quiet()
+
+
 SCRIPTS: tuple[Callable[[Stage], Awaitable[None]], ...] = tuple(
     value
     for name, value in list(globals().items())
