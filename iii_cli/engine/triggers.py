@@ -135,11 +135,16 @@ class TriggerTable:
     # Bindings
 
     def bind(self, binding: Binding) -> bool:
-        """Add or replace a binding of its owner. False where the id belongs to somebody else."""
+        """Add or replace a binding of its owner. False where the id belongs to somebody else.
+
+        A provider that hears of the new one does not hear that the old one is gone (14.10).
+        """
         known = self._bindings.get(binding.id)
         if known is not None:
             if known.owner is not binding.owner:
                 return False
+            if known.type is self._type_for(binding):
+                known.type = None
             self.unbind(known)
         self._bindings[binding.id] = binding
         if binding.owner is not None:
@@ -156,13 +161,13 @@ class TriggerTable:
             self._state.send(binding.type.provider, UnregisterTrigger(binding.id, binding.type_id))
 
     def _connect(self, binding: Binding) -> None:
-        for home in binding.homes:
-            kind = self._types.get((home, binding.type_id))
-            if kind is not None:
-                binding.type = kind
-                if kind.provider is not None:
-                    self._state.send(kind.provider, _for_provider(binding, kind))
-                return
+        kind = binding.type = self._type_for(binding)
+        if kind is not None and kind.provider is not None:
+            self._state.send(kind.provider, _for_provider(binding, kind))
+
+    def _type_for(self, binding: Binding) -> TriggerType | None:
+        found = (self._types.get((home, binding.type_id)) for home in binding.homes)
+        return next((kind for kind in found if kind is not None), None)
 
     # What providers say
 

@@ -89,6 +89,7 @@ ROWS: dict[str, str] = {
     "14.7": "registered_triggers of a worker are those whose target function it owns",
     "14.8": "a provider outside default hears the resolved trigger_namespace",
     "14.9": "a trigger type of a blank namespace is dropped",
+    "14.10": "a trigger that is registered again is not unregistered",
 }
 
 COVERED: dict[str, list[str]] = {}

@@ -92,6 +92,18 @@ async def a_trigger_type_of_a_blank_namespace_is_dropped(stage: Stage) -> None:
         await worker.quiet()
 
 
+@covers("14.10")
+async def a_trigger_that_is_registered_again_is_not_unregistered(stage: Stage) -> None:
+    kind, trigger = stage.name("kind"), stage.name("trigger")
+    provider, worker = await _provider(stage, kind), await stage.worker()
+    for f in (stage.name("f"), stage.name("g")):
+        fields = {"id": trigger, "trigger_type": kind, "function_id": f, "config": {"for": f}}
+        await worker.say("registertrigger", **fields)
+        await provider.hear("registertrigger", **fields)
+    await worker.say("unregistertrigger", id=trigger)
+    await provider.hear("unregistertrigger", id=trigger, trigger_type=kind)
+
+
 SCRIPTS: tuple[Callable[[Stage], Awaitable[None]], ...] = tuple(
     value
     for name, value in list(globals().items())

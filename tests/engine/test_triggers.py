@@ -111,6 +111,16 @@ def test_a_type_is_looked_for_at_home_then_in_default_or_where_it_is_said_to_be(
     assert default.hear_one()["id"] == "b"
 
 
+def test_a_binding_that_moves_to_another_type_is_over_for_the_first(bench: Bench) -> None:
+    first, second, worker = _provider(bench), bench.worker(), bench.worker("w", "f")
+    second.say("registertriggertype", id="other", description="d")
+    worker.say("registertrigger", **BINDING)
+    first.hear()
+    worker.say("registertrigger", **(BINDING | {"trigger_type": "other"}))
+    assert first.hear_one() == {"type": "unregistertrigger", "id": "b", "trigger_type": "kind"}
+    assert second.hear_one()["type"] == "registertrigger"
+
+
 def test_another_workers_id_is_refused(bench: Bench) -> None:
     owner, other = bench.worker(), bench.worker()
     owner.say("registertrigger", **BINDING)
