@@ -16,7 +16,6 @@ from iii_cli.engine.state import EngineState, Notice, keep_quiet
 from iii_cli.engine.telemetry import take_telemetry
 from iii_cli.engine.triggers import FUNCTIONS_AVAILABLE, TriggerTable
 from iii_cli.wire.messages import (
-    ErrorBody,
     InvocationResult,
     InvokeFunction,
     MalformedMessage,
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from iii_cli.wire.messages import Message
 
 __all__ = ("Core",)
-
-_NO_ANSWER = ErrorBody("trigger_registration_failed", "the provider of the trigger type did not answer")
 
 
 class Core:
@@ -160,8 +157,8 @@ class Core:
         self._sessions.settle_late(now)
         for channel in self.channels.sweep(now):
             self._state.notice("channel swept", channel=channel.id)
-        for invocation in self._triggers.overdue(now):
-            self._router.answer(invocation, now, error=_NO_ANSWER)
+        for invocation, binding in self._triggers.overdue(now):
+            self._router.answer(invocation, now, {"id": binding.id})
         if now >= self._polled_at + self.settings.poll_every:
             self._polled_at = now
             self._look_at_functions()

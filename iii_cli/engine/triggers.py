@@ -195,14 +195,12 @@ class TriggerTable:
         """When the first waiting call is overdue."""
         return min((waiting.due_at for waiting in self._waiting.values()), default=None)
 
-    def overdue(self, now: int) -> list[Invocation]:
-        """The calls that waited too long. Their bindings are removed."""
+    def overdue(self, now: int) -> list[tuple[Invocation, Binding]]:
+        """The calls that have waited long enough. Their bindings are kept: silence is no refusal (14.12)."""
         late = [waiting for waiting in self._waiting.values() if waiting.due_at <= now]
         for waiting in late:
             del self._waiting[waiting.binding.id]
-            if waiting.binding.id in self._bindings:
-                self.unbind(waiting.binding)
-        return [waiting.invocation for waiting in late]
+        return [(waiting.invocation, waiting.binding) for waiting in late]
 
     def drop_worker(self, worker: Worker) -> None:
         """A worker is gone: its bindings, and the types that it provided."""

@@ -104,6 +104,25 @@ async def a_trigger_that_is_registered_again_is_not_unregistered(stage: Stage) -
     await provider.hear("unregistertrigger", id=trigger, trigger_type=kind)
 
 
+@covers("14.12")
+async def a_trigger_whose_provider_says_nothing_is_kept(stage: Stage) -> None:
+    kind, f = stage.name("kind"), stage.name("f")
+    provider, caller = await _provider(stage, kind), await stage.worker()
+    call_id = await caller.invoke("engine::register_trigger", {"trigger_type": kind, "function_id": f})
+    binding = await provider.next()
+    assert (binding["type"], binding["trigger_type"]) == ("registertrigger", kind)
+    await caller.quiet()
+    await stage.wait(10.6)
+    answer = await caller.next()
+    assert (answer["invocation_id"], answer.get("result")) == (call_id, {"id": binding["id"]}), answer
+    await provider.quiet()
+    query = {"trigger_type": kind}
+    rows = (await caller.call("engine::registered-triggers::list", query))["registered_triggers"]
+    assert [row["id"] for row in rows] == [binding["id"]]
+    assert await caller.call("engine::unregister_trigger", {"id": binding["id"]}) == {"removed": True}
+    await provider.hear("unregistertrigger", id=binding["id"], trigger_type=kind)
+
+
 SCRIPTS: tuple[Callable[[Stage], Awaitable[None]], ...] = tuple(
     value
     for name, value in list(globals().items())
