@@ -61,29 +61,28 @@ class Registry:
         self.unsettled[worker.connection] = worker
 
     def remove(self, worker: Worker) -> None:
-        """A worker is gone: its name and functions are free."""
+        """A worker is gone: its names and functions are free."""
         worker.gone = True
         del self.workers[worker.connection]
         del self.workers_by_id[worker.id]
         self.unsettled.pop(worker.connection, None)
-        self.release_name(worker)
+        for name in worker.reserved:
+            del self.names[worker.namespace, name]
         for function in list(worker.functions.values()):
             self._forget(function)
         worker.functions.clear()
         worker.parked.clear()
 
     def owner_of_name(self, namespace: str, name: str) -> Worker | None:
-        """The live worker that is called so."""
+        """The live worker that is called so, or was."""
         return self.names.get((namespace, name))
 
     def claim_name(self, worker: Worker, name: str) -> None:
-        """The worker is called `name` from now on; it must be free."""
-        self.names[worker.namespace, name] = worker
-
-    def release_name(self, worker: Worker) -> None:
-        """The worker's name is free."""
-        if worker.name is not None and self.names.get((worker.namespace, worker.name)) is worker:
-            del self.names[worker.namespace, worker.name]
+        """The name is the worker's for as long as it lives, even if it takes another. It must be free."""
+        if name not in worker.reserved:
+            worker.reserved.add(name)
+            worker.hold(len(name))
+            self.names[worker.namespace, name] = worker
 
     def settle(self, worker: Worker, namespace: str) -> None:
         """The worker's namespace is final."""

@@ -71,11 +71,11 @@ class Router:
             parse_traceparent(message.traceparent),
         )
         self._begin(invocation, function, now)
+        if type(message.data) is dict:
+            message.data["_caller_worker_id"] = caller.id
         if function.run is not None:
             self._run(function, Call(invocation, caller, message.data, now))
             return
-        if type(message.data) is dict:
-            message.data["_caller_worker_id"] = caller.id
         self._forward(function, invocation, message.data, message.metadata)
 
     def answered(self, message: InvocationResult, now: int) -> None:

@@ -94,13 +94,13 @@ class Sessions:
                 self._state.close(worker)
                 self.leave(worker, now)
                 return False
-        self._registry.release_name(worker)
         worker.about = about
         self._settle(worker, namespace, now)
         if about.name is not None:
             self._registry.claim_name(worker, about.name)
         self._state.notice("worker announced", worker=worker.id, name=about.name, namespace=namespace)
         self._tell("worker_metadata_updated", worker)
+        self._drop_if_greedy(worker, now)
         return True
 
     @property
@@ -142,6 +142,9 @@ class Sessions:
         else:
             worker.parked.append((message, size))
             worker.hold(size)
+        self._drop_if_greedy(worker, now)
+
+    def _drop_if_greedy(self, worker: Worker, now: int) -> None:
         settings = self._state.settings
         if worker.held_bytes > settings.max_held_bytes or worker.held_count > settings.max_registrations:
             self._state.notice("worker dropped", worker=worker.id, reason="too many registrations")

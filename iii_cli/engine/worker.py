@@ -57,6 +57,7 @@ class Worker:
     parked: list[tuple[Registration, int]] = field(default_factory=list, repr=False)
     held_bytes: int = 0  # of everything it registered
     held_count: int = 0
+    reserved: set[str] = field(default_factory=set, repr=False)  # every name that it announced (14.11)
     functions: dict[str, Function] = field(default_factory=dict, repr=False)
     calling: set[Invocation] = field(default_factory=set, repr=False)
     executing: set[Invocation] = field(default_factory=set, repr=False)

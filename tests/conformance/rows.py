@@ -90,6 +90,7 @@ ROWS: dict[str, str] = {
     "14.8": "a provider outside default hears the resolved trigger_namespace",
     "14.9": "a trigger type of a blank namespace is dropped",
     "14.10": "a trigger that is registered again is not unregistered",
+    "14.11": "an announcement is read strictly, and a name once claimed stays reserved",
     "14.12": "a trigger whose provider does not acknowledge it is kept",
 }
 

@@ -357,6 +357,44 @@ async def a_reattach_is_honoured_whatever_came_before_it(stage: Stage) -> None:
         await new.quiet()
 
 
+@covers("14.11")
+async def an_announcement_is_read_strictly(stage: Stage) -> None:
+    worker = await stage.worker(announced=False)
+    register = "engine::workers::register"
+    wrong: list[Any] = [
+        [],
+        {"telemetry": 5},
+        {"telemetry": {"language": 5}},
+        {"telemetry": {"framework": []}},
+    ]
+    for data in wrong:
+        code, text = await worker.error(register, data)
+        assert code == "deserialization_error", data
+        assert text.startswith(f"Failed to deserialize input for {register}: "), data
+    telemetry = {"language": "en", "project_name": None, "framework": "x", "more": 1}
+    await worker.announce(telemetry=telemetry)
+    await worker.announce(telemetry=None)
+
+
+@covers("14.11")
+async def a_name_is_kept_by_a_worker_that_takes_another(stage: Stage) -> None:
+    old, new = stage.name("old"), stage.name("new")
+    worker, other = await stage.worker(name=old), await stage.worker(announced=False)
+    await worker.announce(new)
+    assert (await worker.call("engine::workers::info", {"name": new}))["worker"]["id"] == worker.id
+    assert (await worker.error("engine::workers::info", {"name": old}))[0] == "NOT_FOUND"
+    await other.invoke("engine::workers::register", {"name": old})
+    await other.hear(
+        "registrationrejected",
+        code="WORKER_NAMESPACE_CONFLICT",
+        namespace="default",
+        worker_name=old,
+        owner_worker_id=worker.id,
+    )
+    await worker.leave()
+    await stage.worker(name=old)
+
+
 @covers("14.4")
 async def a_second_call_of_an_id_takes_the_place_of_the_first(stage: Stage) -> None:
     f = stage.name("f")

@@ -149,7 +149,6 @@ def test_a_live_name_is_taken(bench: Bench) -> None:
 
 def test_a_worker_may_change_its_name(bench: Bench) -> None:
     worker = bench.worker("old").announce("new")
-    assert bench.worker("old").end is None
     assert worker.call("engine::workers::info", {"name": "new"})["worker"]["id"] == worker.id
 
 
@@ -240,6 +239,18 @@ def test_a_worker_that_registers_without_end_is_dropped(announced: bool) -> None
     large.say("registerfunction", id="large", metadata="x" * 10_000)
     assert (many.end, large.end) == ("drop", "drop")
     assert len(caller.call("engine::functions::list")["functions"]) == 1
+
+
+def test_a_worker_that_takes_names_without_end_is_dropped() -> None:
+    bench = Bench(max_registrations=10)
+    worker = bench.worker("same")
+    for _ in range(20):
+        worker.announce("same")
+    for number in range(10):
+        assert worker.end is None
+        worker.invoke("engine::workers::register", {"name": f"name {number}"})
+    assert worker.end == "drop"
+    assert bench.worker("name 0").end is None
 
 
 def test_registering_the_same_again_and_again_is_no_growth() -> None:

@@ -13,7 +13,7 @@ from iii_cli.engine.registry import Function
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("Builtin", "Given", "Kind", "Slot", "may", "must")
+__all__ = ("Builtin", "Given", "Kind", "Slot", "Struct", "may", "must")
 
 
 class Kind(Enum):
@@ -37,8 +37,29 @@ class Slot(NamedTuple):
     """One field of an input."""
 
     name: str
-    kind: Kind
+    kind: Kind | Struct
     required: bool = False
+
+
+class Struct(NamedTuple):
+    """An object with these fields. Others in it are ignored."""
+
+    name: str
+    slots: tuple[Slot, ...]
+
+    @property
+    def expected(self) -> str:
+        """What the decoder calls it."""
+        return f"struct {self.name}"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema."""
+        return {
+            "type": "object",
+            "properties": {slot.name: slot.kind.schema for slot in self.slots},
+            "required": [slot.name for slot in self.slots if slot.required],
+        }
 
 
 class _Mismatch(Exception):
@@ -48,12 +69,12 @@ class _Mismatch(Exception):
 Given = dict[str, Any]  # every slot by name; None where nothing was given
 
 
-def must(name: str, kind: Kind = Kind.STRING) -> Slot:
+def must(name: str, kind: Kind | Struct = Kind.STRING) -> Slot:
     """A slot that has to be filled."""
     return Slot(name, kind, required=True)
 
 
-def may(name: str, kind: Kind = Kind.STRING) -> Slot:
+def may(name: str, kind: Kind | Struct = Kind.STRING) -> Slot:
     """A slot that may be left out or null."""
     return Slot(name, kind)
 
@@ -69,50 +90,50 @@ class Builtin:
 
     def function(self) -> Function:
         """As the registry wants it."""
-        schema = {
-            "type": "object",
-            "properties": {slot.name: slot.kind.schema for slot in self.slots},
-            "required": [slot.name for slot in self.slots if slot.required],
-        }
+        schema = self._input.schema
         return Function(self.id, description=self.description, request_schema=schema, run=self.run)
 
     def run(self, call: Call) -> Any:
         """Read the input and answer. Raises Refusal."""
         try:
-            given = self._read(call.data)
+            given = _read(self._input, call.data)
         except _Mismatch as mismatch:
             text = f"Failed to deserialize input for {self.id}: {mismatch}"
             raise Refusal("deserialization_error", text) from None
         return self.answer(call, given)
 
-    def _read(self, data: Any) -> Given:
-        if isinstance(data, list):  # an array in field order is as good as an object
-            if any(slot.required for slot in self.slots[len(data) :]):
-                found, wanted = len(data), len(self.slots)
-                elements = f"{wanted} element{'s' if wanted != 1 else ''}"
-                raise _Mismatch(f"invalid length {found}, expected {self._struct} with {elements}")
-            if len(data) > len(self.slots):
-                raise _Mismatch(f"invalid length {len(data)}, expected fewer elements in array")
-            data = dict(zip((slot.name for slot in self.slots), data, strict=False))
-        elif not isinstance(data, dict):
-            raise _Mismatch(f"invalid type: {_unexpected(data)}, expected {self._struct}")
-        given: Given = {}
-        for slot in self.slots:
-            value = data.get(slot.name)
-            if value is None:
-                if slot.required and (slot.kind is not Kind.ANY or slot.name not in data):
-                    if slot.name in data:
-                        raise _Mismatch(f"invalid type: null, expected {slot.kind.expected}")
-                    raise _Mismatch(f"missing field `{slot.name}`")
-                given[slot.name] = None
-            else:
-                given[slot.name] = _READERS[slot.kind](slot.kind, value)
-        return given
-
     @property
-    def _struct(self) -> str:
+    def _input(self) -> Struct:
         words = self.id.removeprefix("engine::").replace("-", "_").replace("::", "_").split("_")
-        return "struct " + "".join(word.title() for word in words) + "Input"
+        return Struct("".join(word.title() for word in words) + "Input", self.slots)
+
+
+def _read(struct: Struct, data: Any) -> Given:
+    slots = struct.slots
+    if isinstance(data, list):  # an array in field order is as good as an object
+        if any(slot.required for slot in slots[len(data) :]):
+            found, wanted = len(data), len(slots)
+            elements = f"{wanted} element{'s' if wanted != 1 else ''}"
+            raise _Mismatch(f"invalid length {found}, expected {struct.expected} with {elements}")
+        if len(data) > len(slots):
+            raise _Mismatch(f"invalid length {len(data)}, expected fewer elements in array")
+        data = dict(zip((slot.name for slot in slots), data, strict=False))
+    elif not isinstance(data, dict):
+        raise _Mismatch(f"invalid type: {_unexpected(data)}, expected {struct.expected}")
+    given: Given = {}
+    for slot in slots:
+        value = data.get(slot.name)
+        if value is None:
+            if slot.required and (slot.kind is not Kind.ANY or slot.name not in data):
+                if slot.name in data:
+                    raise _Mismatch(f"invalid type: null, expected {slot.kind.expected}")
+                raise _Mismatch(f"missing field `{slot.name}`")
+            given[slot.name] = None
+        elif isinstance(slot.kind, Struct):
+            given[slot.name] = _read(slot.kind, value)
+        else:
+            given[slot.name] = _READERS[slot.kind](slot.kind, value)
+    return given
 
 
 def _unexpected(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import iii_cli
 from iii_cli.engine.builtins.functions import function_row
-from iii_cli.engine.builtins.inputs import Builtin, Given, Kind, may, must
+from iii_cli.engine.builtins.inputs import Builtin, Given, Kind, Struct, may, must
 from iii_cli.engine.builtins.triggers import binding_row, type_row
 from iii_cli.engine.call import Call, Refusal
 from iii_cli.engine.worker import DEFAULT_NAMESPACE, Announcement, Worker, clean
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ("ENGINE_NAME", "WorkerBuiltins")
 
 ENGINE_NAME = "engine"  # the in-process worker that owns the built-ins
+CALLER = "_caller_worker_id"  # which the engine itself puts into every object, so an array lacks it (14.11)
+
+_TELEMETRY = Struct("WorkerConnectionTelemetryMeta", (may("language"), may("project_name"), may("framework")))
 
 
 class WorkerBuiltins:
@@ -48,12 +51,13 @@ class WorkerBuiltins:
                 "engine::workers::register",
                 "Announce the calling worker",
                 (
+                    must(CALLER),
                     may("runtime"),
                     may("version"),
                     may("name"),
                     may("description"),
                     may("os"),
-                    may("telemetry", Kind.ANY),
+                    may("telemetry", _TELEMETRY),
                     may("pid", Kind.COUNT),
                     may("isolation"),
                     may("namespace"),
@@ -66,6 +70,7 @@ class WorkerBuiltins:
         namespace = given["namespace"]
         if namespace is not None and not namespace.strip():
             raise Refusal("INVALID_NAMESPACE", "namespace must not be blank")
+        del given[CALLER]
         given["name"] = clean(given["name"]) or None
         given["description"] = clean(given["description"])
         return {"success": self._sessions.announce(call.caller, Announcement(**given), call.now)}
@@ -100,13 +105,12 @@ class WorkerBuiltins:
     def _find(self, name: str, namespace: str | None) -> Worker | None:
         """Without a namespace: the default one first, else the only one that has the name."""
         registry = self._state.registry
-        if namespace is not None:
-            return registry.owner_of_name(namespace, name)
-        in_default = registry.owner_of_name(DEFAULT_NAMESPACE, name)
-        if in_default is not None:
-            return in_default
-        found = [worker for (_, each), worker in registry.names.items() if each == name]
-        return found[0] if len(found) == 1 else None
+        called = {
+            home: worker for (home, _), worker in registry.names.items() if worker.name == name
+        }  # what it was called before is reserved, and nobody's
+        if namespace is None:
+            namespace = next(iter(called)) if len(called) == 1 else DEFAULT_NAMESPACE
+        return called.get(namespace)
 
     def _detail(self, owner: Worker | None, row: dict[str, Any]) -> dict[str, Any]:
         find = self._state.registry.find
