@@ -39,22 +39,23 @@ __all__ = ("Core",)
 
 
 class Core:
-    """One engine. `new_id` makes UUIDs; it is the only source of randomness."""
+    """One engine. `new_id` makes UUIDs; it is the only source of randomness. It starts at `now`."""
 
     def __init__(
         self,
         new_id: Callable[[], str],
+        now: int,
         *,
         settings: Settings | None = None,
         notice: Notice = keep_quiet,
     ) -> None:
-        self._state = state = EngineState(new_id, settings or Settings(), notice)
+        self._state = state = EngineState(new_id, settings or Settings(), notice, now)
         self._router = Router(state)
         self._triggers = TriggerTable(state)
         self._sessions = Sessions(state, self._router, self._triggers)
         for function in builtin_functions(state, self._triggers, self._sessions):
             state.registry.register(function)
-        self._polled_at = 0
+        self._polled_at = now
         self._functions_seen = self._functions_hash()
 
     def __repr__(self) -> str:

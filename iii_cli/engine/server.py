@@ -85,7 +85,7 @@ class EngineServer:
         self.now = now or _steady_clock()
         self._notice = notice
         self._guard = guard or Guard()
-        self.core = Core(lambda: str(uuid4()), settings=settings, notice=notice)
+        self.core = Core(lambda: str(uuid4()), self.now(), settings=settings, notice=notice)
         self._switchboard = Switchboard(self.core, self.now)
         self._connections = 0
         self._tidy: Tidy | None = None

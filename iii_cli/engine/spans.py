@@ -152,12 +152,10 @@ class SpanStore:
             self._bytes -= self._done.popleft().size
             self.dropped += 1
 
-    def clear(self) -> int:
-        """Forget the finished spans. Returns how many there were."""
-        count = len(self._done)
+    def clear(self) -> None:
+        """Forget the finished spans."""
         self._done.clear()
         self._bytes = 0
-        return count
 
     def tree(self, trace_id: str) -> list[dict[str, Any]]:
         """The spans of one trace, nested by parent, each level by start. Unknown parents make roots."""

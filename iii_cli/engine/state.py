@@ -34,10 +34,13 @@ def keep_quiet(event: str, /, **details: Any) -> None:
 class EngineState:
     """The tables of one engine, and the deliveries that were decided and not yet handed out."""
 
-    def __init__(self, new_id: Callable[[], str], settings: Settings, notice: Notice) -> None:
+    def __init__(
+        self, new_id: Callable[[], str], settings: Settings, notice: Notice, started_at: int
+    ) -> None:
         self.new_id = new_id
         self.settings = settings
         self.notice = notice
+        self.started_at = started_at
         self.registry = Registry()
         self.spans = SpanStore(new_id, max_spans=settings.max_spans, max_bytes=settings.max_span_bytes)
         self.logs = LogStore(max_logs=settings.max_logs, max_bytes=settings.max_log_bytes)

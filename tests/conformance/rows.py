@@ -92,6 +92,7 @@ ROWS: dict[str, str] = {
     "14.10": "a trigger that is registered again is not unregistered",
     "14.11": "an announcement is read strictly, and a name once claimed stays reserved",
     "14.12": "a trigger whose provider does not acknowledge it is kept",
+    "14.15": "the rows of workers, triggers and what was cleared",
 }
 
 COVERED: dict[str, list[str]] = {}

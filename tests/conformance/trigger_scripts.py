@@ -123,6 +123,19 @@ async def a_trigger_whose_provider_says_nothing_is_kept(stage: Stage) -> None:
     await provider.hear("unregistertrigger", id=binding["id"], trigger_type=kind)
 
 
+@covers("14.15")
+async def a_row_that_was_asked_for_by_its_id_has_no_summary(stage: Stage) -> None:
+    kind, f, trigger = stage.name("kind"), stage.name("f"), stage.name("trigger")
+    await _provider(stage, kind)
+    worker = await stage.worker()
+    await worker.say("registertrigger", id=trigger, trigger_type=kind, function_id=f, config={"a": 1})
+    query = {"trigger_type": kind}
+    rows = (await worker.call("engine::registered-triggers::list", query))["registered_triggers"]
+    assert [row["config_summary"] for row in rows] == ['{"a":1}']
+    info = await worker.call("engine::registered-triggers::info", {"id": trigger})
+    assert (info["config"], "config_summary" in info) == ({"a": 1}, False)
+
+
 SCRIPTS: tuple[Callable[[Stage], Awaitable[None]], ...] = tuple(
     value
     for name, value in list(globals().items())

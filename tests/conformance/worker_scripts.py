@@ -430,6 +430,17 @@ async def a_built_in_called_by_the_id_of_a_running_call_leaves_it_alone(stage: S
     await caller.hear("invocationresult", invocation_id=call_id, function_id=f, result=2)
 
 
+@covers("14.15")
+async def rows_are_those_of_the_real_engine(stage: Stage) -> None:
+    worker = await stage.worker()
+    rows = (await worker.call("engine::workers::list", {}))["workers"]
+    assert {row["runtime"] for row in rows} >= {"engine", "python"}
+    assert all(isinstance(row["connected_at_ms"], int) and row["connected_at_ms"] > 0 for row in rows), rows
+    if not stage.is_foreign:  # it would be somebody's telemetry
+        assert await worker.call("engine::traces::clear", {}) == {"success": True}
+        assert await worker.call("engine::logs::clear", {}) == {"success": True}
+
+
 @covers("2.5 caller dies")
 async def a_reattach_evicts_the_connection_before(stage: Stage) -> None:
     name, f = stage.name("w"), stage.name("f")

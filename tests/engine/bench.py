@@ -103,6 +103,7 @@ class Bench:
         self.notices: list[tuple[str, dict[str, Any]]] = []
         self.core = Core(
             lambda: uuid(next(ids)),
+            START,
             settings=Settings(**settings),
             notice=lambda event, /, **details: self.notices.append((event, details)),
         )

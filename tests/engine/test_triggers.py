@@ -241,6 +241,7 @@ def test_the_list_of_bindings(bench: Bench) -> None:
     assert ids(worker="g") == ids(search="G::") == ["c"]
     assert ids(trigger_type="other") == []
     info = worker.call("engine::registered-triggers::info", {"id": "b"})
+    del row["config_summary"]
     assert info | row == info
     assert (info["metadata"], info["trigger"], info["function"]["function_id"]) == ({"m": 1}, None, "f")
     assert worker.refused("engine::registered-triggers::info", {"id": "x"})[0] == "NOT_FOUND"

@@ -86,7 +86,7 @@ def _message(data: bytes, folder: Path) -> None:
 def _engine(data: bytes, folder: Path) -> None:
     """The engine itself, with a registered worker: a line is a message. Nothing may be raised at all."""
     numbers = iter(range(1 << 30))
-    core = Core(lambda: f"00000000-0000-4000-8000-{next(numbers):012x}")
+    core = Core(lambda: f"00000000-0000-4000-8000-{next(numbers):012x}", 0)
     core.connected(1, "127.0.0.1", 0)
     core.connected(2, "127.0.0.1", 0)
     for at, line in enumerate(data.split(b"\n")):

@@ -119,6 +119,7 @@ class TriggerBuiltins:
         if binding is None:
             raise Refusal("NOT_FOUND", f"Trigger '{given['id']}' is not registered.")
         detail = binding_row(binding, self._state)
+        del detail["config_summary"]  # the list has it, this has not (14.15)
         if binding.metadata is not None:
             detail["metadata"] = binding.metadata
         function = self._state.registry.find(binding.namespace, binding.function_id)

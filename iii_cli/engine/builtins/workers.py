@@ -141,7 +141,7 @@ class WorkerBuiltins:
             "os": None,
             "status": "available",
             "function_count": own,
-            "connected_at_ms": None,
+            "connected_at_ms": self._state.started_at // 1_000_000,
             "active_invocations": 0,
             "isolation": "in-process",
             "ip_address": None,
