@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from iii_cli.wire.address import EngineAddress
@@ -52,11 +53,12 @@ def hostile_worker(url: str) -> Iterator[None]:
 def fail_every_call(connection: Any) -> None:
     """Until the connection is over."""
     error = {"code": TRICKS, "message": TRICKS, "stacktrace": TRICKS}
-    for frame in connection:
-        call = json.loads(frame)
-        if call.get("type") == "invokefunction":
-            answer = {key: call[key] for key in ("invocation_id", "function_id")}
-            connection.send(json.dumps({"type": "invocationresult", "error": error} | answer))
+    with suppress(ConnectionClosed):  # an engine drops a worker that closes
+        for frame in connection:
+            call = json.loads(frame)
+            if call.get("type") == "invokefunction":
+                answer = {key: call[key] for key in ("invocation_id", "function_id")}
+                connection.send(json.dumps({"type": "invocationresult", "error": error} | answer))
 
 
 @contextmanager
