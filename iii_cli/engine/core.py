@@ -56,7 +56,8 @@ class Core:
         for function in builtin_functions(state, self._triggers, self._sessions):
             state.registry.register(function)
         self._polled_at = now
-        self._functions_seen = self._functions_hash()
+        self._functions_told: int | None = None  # a hash of the listing, which can be large
+        state.registry.changed = False
 
     def __repr__(self) -> str:
         return f"<Core with {self.worker_count} workers, {len(self.channels)} channels>"
@@ -166,15 +167,16 @@ class Core:
         return self._state.deliveries()
 
     def _look_at_functions(self) -> None:
-        """3.9: every 5 s, whoever wants to know. What comes and goes between two looks is no change."""
+        """3.9: every 5 s. A change that nobody watched is told to nobody later, and what comes and goes
+        between two looks is none.
+        """
         if not self._state.registry.changed:
             return
-        before, self._functions_seen = self._functions_seen, self._functions_hash()
-        if before != self._functions_seen and self._triggers.is_bound(FUNCTIONS_AVAILABLE):
-            payload = {"event": "functions_changed", "functions": all_functions(self._state)}
-            self._triggers.fire(FUNCTIONS_AVAILABLE, payload)
-
-    def _functions_hash(self) -> int:
-        """Of the listing, which can be large."""
         self._state.registry.changed = False
-        return hash(render(all_functions(self._state)))
+        before, self._functions_told = self._functions_told, None
+        if not self._triggers.is_bound(FUNCTIONS_AVAILABLE):
+            return
+        listed = all_functions(self._state)
+        self._functions_told = hash(render(listed))
+        if before != self._functions_told:
+            self._triggers.fire(FUNCTIONS_AVAILABLE, {"event": "functions_changed", "functions": listed})
