@@ -19,6 +19,7 @@ from iii_cli.engine.listening import accept_all, listen, url_of
 from iii_cli.engine.settings import SECOND, Settings
 from iii_cli.engine.state import keep_quiet
 from iii_cli.engine.tidy import Tidy, reuse_memory
+from iii_cli.engine.unfinished import Share, Unfinished
 from iii_cli.engine.worker_socket import Switchboard, serve_telemetry
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.transport.dialing import ConnectionLost
@@ -87,6 +88,7 @@ class EngineServer:
         self._guard = guard or Guard()
         self.core = Core(lambda: str(uuid4()), self.now(), settings=settings, notice=notice)
         self._switchboard = Switchboard(self.core, self.now)
+        self._unfinished = Unfinished(self.core.settings.max_unfinished_bytes)
         self._connections = 0
         self._tidy: Tidy | None = None
         self._handshakes: dict[anyio.CancelScope, int] = {}  # and until when, the oldest first
@@ -101,6 +103,7 @@ class EngineServer:
             "channel_ends": len(self._channel_scopes),
             "channels": len(self.core.channels),
             "buffered_bytes": self.core.channels.buffered_bytes,
+            "unfinished_bytes": self._unfinished.bytes,
         }
 
     async def serve(
@@ -181,12 +184,13 @@ class EngineServer:
 
     async def _serve_connection(self, socket: Socket) -> None:
         """One connection, from the request to the end. What goes wrong with it is its own affair."""
+        share = Share(self._unfinished)
         try:
             accepted = None
             with anyio.CancelScope() as handshake:
                 self._handshakes[handshake] = self.now() + int(HANDSHAKE_TIMEOUT * SECOND)
                 try:
-                    accepted = await self._shake_hands(socket)
+                    accepted = await self._shake_hands(socket, share)
                 finally:
                     del self._handshakes[handshake]
             if handshake.cancelled_caught:
@@ -202,12 +206,13 @@ class EngineServer:
             where = "".join(traceback.format_tb(error.__traceback__, limit=-3))
             self._notice("internal error", error=type(error).__name__, where=where)
         finally:
+            share.hold(0)
             self._connections -= 1
             if self._tidy is not None:
                 self._tidy.connection_ended()
             socket.close()
 
-    async def _shake_hands(self, socket: Socket) -> tuple[Purpose, WebSocket] | None:
+    async def _shake_hands(self, socket: Socket, share: Share) -> tuple[Purpose, WebSocket] | None:
         try:
             head, rest = await receive_head(socket)
             request = parse_request(head)
@@ -226,6 +231,7 @@ class EngineServer:
             frame_max=ENGINE_FRAME_MAX,
             message_max=ENGINE_MESSAGE_MAX,
             buffer_max=KEPT_BUFFER_MAX,
+            hold=share.hold,
         )
         if rest:
             decoder.feed(rest)

@@ -21,6 +21,7 @@ class Settings:
     max_channels: int = 10_000  # open ones; a channel that nobody uses is swept within six minutes
     max_buffer_bytes: int = 64 << 20  # per channel: one message of the largest kind
     max_total_bytes: int = 1 << 30  # in all channels: beyond this no new channel is made
+    max_unfinished_bytes: int = 1 << 30  # of messages that are not whole, beyond 1 MiB for each connection
     max_tombstones: int = 10_000  # finished channels that still answer 101 and Close to a late end
     max_connections: int = 8192  # sockets of every kind
     max_outgoing_bytes: int = 128 << 20  # unsent to one worker: two messages of the largest kind

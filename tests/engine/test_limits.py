@@ -15,13 +15,14 @@ from iii_cli.engine import listening
 from iii_cli.engine.server import EngineServer
 from iii_cli.engine.settings import Settings
 from iii_cli.wire.frames import ENGINE_FRAME_MAX
-from tests.conformance.raw import TEXT, Dropped, RawSocket
+from tests.conformance.raw import BINARY, CONT, PING, PONG, TEXT, Dropped, RawSocket
 from tests.engine.bench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 LIMIT = 64 << 10
+UNFINISHED = 2 << 20  # bytes beyond the first MiB, of each of some messages
 
 
 @pytest.fixture
@@ -32,6 +33,8 @@ def anyio_backend() -> str:
 
 class Place:
     """An engine that takes little, what it says, and sockets to it."""
+
+    server: EngineServer
 
     def __init__(self) -> None:
         self.said: list[dict[str, Any]] = []
@@ -52,7 +55,8 @@ class Place:
 @pytest.fixture
 async def place() -> AsyncIterator[Place]:
     place = Place()
-    server = EngineServer(settings=Settings(max_outgoing_bytes=LIMIT), notice=place.notice)
+    settings = Settings(max_outgoing_bytes=LIMIT, max_unfinished_bytes=4 * UNFINISHED)
+    server = place.server = EngineServer(settings=settings, notice=place.notice)
     async with anyio.create_task_group() as tasks:
         place.url = await tasks.start(partial(server.serve, "127.0.0.1", 0, shutdown_timeout=0))
         yield place
@@ -75,6 +79,51 @@ async def test_a_frame_over_the_limit_ends_its_connection_before_it_came(
     raw.post_bytes(b"\x82\xff" + (ENGINE_FRAME_MAX + 1).to_bytes(8, "big") + b"\0\0\0\0")
     await _until_dropped(raw)
     assert place.reasons(event) == ["a frame or message over the limit"]
+
+
+async def _begin_message(raw: RawSocket, *, of_fragments: bool) -> None:
+    """Send 3 MiB of one and wait until they were received."""
+    size = (1 << 20) + UNFINISHED
+    if of_fragments:
+        await raw.send(BINARY, bytes(size // 2), fin=False)
+        await raw.send(CONT, bytes(size // 2), fin=False)
+        await raw.send(PING)
+        assert (await raw.receive()).opcode == PONG
+    else:  # a frame of which one byte is missing
+        raw.post_bytes(b"\x82\xff" + size.to_bytes(8, "big") + bytes(4 + size - 1))
+        await raw.drain()
+
+
+@pytest.mark.parametrize("of_fragments", [True, False])
+async def test_unfinished_messages_of_all_connections_count_together(
+    place: Place, of_fragments: bool
+) -> None:
+    def held() -> int:
+        return place.server.statistics()["unfinished_bytes"]
+
+    async def until(size: int) -> None:
+        with anyio.fail_after(10):
+            while held() != size:
+                await anyio.sleep(0.001)
+
+    sockets = [await place.dial("/otel") for _ in range(6)]
+    for number, raw in enumerate(sockets[:4], 1):
+        await _begin_message(raw, of_fragments=of_fragments)
+        await until(number * UNFINISHED)
+    with pytest.raises((Dropped, ConnectionError)):
+        await _begin_message(sockets[4], of_fragments=of_fragments)
+        await sockets[4].receive()
+    assert place.reasons("telemetry dropped") == ["the engine holds too much of unfinished messages"]
+    await until(4 * UNFINISHED)
+    await sockets[5].send(BINARY, bytes(1 << 20))  # what everybody may have goes on
+    await sockets[5].send(PING)
+    assert (await sockets[5].receive()).opcode == PONG
+    if of_fragments:
+        await sockets[0].send(CONT, b"")
+        await until(3 * UNFINISHED)
+    for raw in sockets[:4]:
+        raw.drop()
+    await until(0)
 
 
 async def test_a_worker_that_does_not_read_is_dropped_and_that_is_said(place: Place) -> None:

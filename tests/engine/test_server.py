@@ -80,7 +80,9 @@ async def test_a_port_in_use_is_a_local_problem_with_a_way_out() -> None:
             await serve_engine("127.0.0.1", taken.getsockname()[1])
 
 
-NOTHING = {"connections": 0, "workers": 0, "channel_ends": 0, "channels": 0, "buffered_bytes": 0}
+NOTHING = dict.fromkeys(
+    ("connections", "workers", "channel_ends", "channels", "buffered_bytes", "unfinished_bytes"), 0
+)
 
 
 async def test_stopping_drops_the_workers_first_and_lets_channels_end(dial: Dialler) -> None:

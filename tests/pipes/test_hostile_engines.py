@@ -46,13 +46,18 @@ def headers_without_end(connection: socket.socket) -> None:
         connection.sendall(b"a: b\r\n" * 100)
 
 
-def pings_without_end(connection: socket.socket) -> None:
-    """A good handshake, and then so many pings that reading them is all that one can do."""
+def upgraded(connection: socket.socket) -> None:
+    """A good handshake."""
     head = connection.recv(65536).decode().split("\r\n")
     key = next(line.split(": ")[1] for line in head if line.lower().startswith("sec-websocket-key"))
     accept = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
     connection.sendall(b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
     connection.sendall(b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+
+
+def pings_without_end(connection: socket.socket) -> None:
+    """So many pings that reading them is all that one can do."""
+    upgraded(connection)
     while True:
         connection.sendall(b"\x89\x00" * 1000)
         time.sleep(0.005)
