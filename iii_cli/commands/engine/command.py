@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from iii_cli.commands.engine.client_options import refuse_client_options
 from iii_cli.commands.running import flags_of
 from iii_cli.commands.tail import NeedsTail, tail_of
 
@@ -67,8 +68,9 @@ def run_command(
     from iii_cli.commands.engine.guard import guard_of
     from iii_cli.commands.engine.running import RunOptions, engine_settings, run_engine
 
-    settings = engine_settings(max_channels, max_buffer_bytes)
     flags = flags_of(ctx)
+    refuse_client_options(flags, "run")
+    settings = engine_settings(max_channels, max_buffer_bytes)
     guard = guard_of(host, token_file or flags.token_file, allow_origin or [], allow_host or [])
     log = log or ("off" if flags.quiet else "text")
     return run_engine(RunOptions(host, port, print_url, log, shutdown_timeout, settings, guard, flags.quiet))
@@ -92,4 +94,5 @@ def exec_command(
     """
     from iii_cli.commands.engine.running import engine_settings, exec_with_engine
 
+    refuse_client_options(flags_of(ctx), "exec")
     return exec_with_engine(tail_of(ctx), log, engine_settings(max_channels, max_buffer_bytes))
