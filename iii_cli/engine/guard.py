@@ -42,10 +42,11 @@ class Guard(Value):
     origins: frozenset[str] = frozenset()  # as `origin_of` writes them
     hosts: frozenset[str] = frozenset()  # names beside addresses and localhost, as `host_name` writes them
     port: int | None = None  # that the engine listens on
+    scheme: str = "http"  # of a page that it would serve
 
-    def at(self, port: int) -> Guard:
-        """The same guard on that port."""
-        return Guard(self.token, self.origins, self.hosts, port)
+    def at(self, port: int, *, secure: bool = False) -> Guard:
+        """The same guard on that port, perhaps behind TLS."""
+        return Guard(self.token, self.origins, self.hosts, port, "https" if secure else "http")
 
     def check_page(self, request: Request) -> None:
         """Is this no web page, or one that may? Raises BadRequest 403."""
@@ -69,7 +70,7 @@ class Guard(Value):
 
     def _is_dialled(self, origin: str, headers: dict[str, str]) -> bool:
         host = headers.get("host", "").lower()
-        return origin == f"http://{host}" and host.endswith(f":{self.port}")
+        return origin == f"{self.scheme}://{host}" and host.endswith(f":{self.port}")
 
     def _knows(self, host: str) -> bool:
         name = host_name(host)

@@ -79,12 +79,13 @@ def _listen_on(family: int, address: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(host: str, listener: socket.socket) -> str:
+def url_of(host: str, listener: socket.socket, *, secure: bool = False) -> str:
     """Where a client on this machine finds it."""
     port = listener.getsockname()[1]
     if host in ("0.0.0.0", "::", ""):
         host = "localhost"
-    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+    scheme = "wss" if secure else "ws"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def accept_all(

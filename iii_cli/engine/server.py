@@ -32,6 +32,7 @@ from iii_cli.wire.masking import prepare
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Callable
 
     from anyio.abc import TaskGroup, TaskStatus
@@ -58,17 +59,19 @@ async def serve_engine(
     *,
     settings: Settings | None = None,
     guard: Guard | None = None,
+    tls: ssl.SSLContext | None = None,
     notice: Notice = keep_quiet,
     shutdown_timeout: float = SHUTDOWN_TIMEOUT,
     task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
 ) -> None:
-    """Be an engine until cancelled. `task_status.started` gets the URL once it is listening.
+    """Be an engine until cancelled. `task_status.started` gets the URL once it is listening: `wss://` with
+    `tls`, and then it speaks nothing else.
 
     Cancelling drops the workers at once, without a Close frame, and the channels `shutdown_timeout` seconds
     later, or sooner where all have come to their end. Raises LocalProblem where it cannot listen, and
     UsageProblem for a host beyond loopback without a token in the guard.
     """
-    server = EngineServer(settings=settings, guard=guard, notice=notice)
+    server = EngineServer(settings=settings, guard=guard, tls=tls, notice=notice)
     await server.serve(host, port, shutdown_timeout=shutdown_timeout, task_status=task_status)
 
 
@@ -80,12 +83,14 @@ class EngineServer:
         *,
         settings: Settings | None = None,
         guard: Guard | None = None,
+        tls: ssl.SSLContext | None = None,
         notice: Notice = keep_quiet,
         now: Callable[[], int] | None = None,
     ) -> None:
         self.now = now or _steady_clock()
         self._notice = notice
         self._guard = guard or Guard()
+        self._tls = tls
         self.core = Core(lambda: str(uuid4()), self.now(), settings=settings, notice=notice)
         self._switchboard = Switchboard(self.core, self.now)
         self._unfinished = Unfinished(self.core.settings.max_unfinished_bytes)
@@ -124,8 +129,9 @@ class EngineServer:
                 try:
                     for listener in listeners:
                         tasks.start_soon(self._accept, listener, tasks)
-                    url = url_of(host, listeners[0])
-                    self._guard = self._guard.at(listeners[0].getsockname()[1])
+                    secure = self._tls is not None
+                    url = url_of(host, listeners[0], secure=secure)
+                    self._guard = self._guard.at(listeners[0].getsockname()[1], secure=secure)
                     self._notice("listening", url=url)
                     task_status.started(url)
                     self._tidy = Tidy()
@@ -213,6 +219,12 @@ class EngineServer:
             socket.close()
 
     async def _shake_hands(self, socket: Socket, share: Share) -> tuple[Purpose, WebSocket] | None:
+        if self._tls is not None:
+            try:
+                await socket.secure(self._tls)
+            except ConnectionLost as lost:
+                self._note_refusal(socket, None, f"no TLS: {lost.reason}")
+                return None
         try:
             head, rest = await receive_head(socket)
             request = parse_request(head)

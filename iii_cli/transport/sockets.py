@@ -76,6 +76,19 @@ class Socket:
             return str(name[0]) if isinstance(name, tuple) else ""
         return ""
 
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """Become the server's side of a TLS connection. Before anything was received or sent.
+
+        Cancelling leaves a socket that can only be closed. Raises ConnectionLost where the peer speaks no
+        TLS, or none that both know.
+        """
+        try:
+            self._raw = context.wrap_socket(self._raw, server_side=True, do_handshake_on_connect=False)
+            self._tls = True
+            await _shake_hands(self._raw)
+        except OSError as error:
+            raise ConnectionLost(word_for(error)) from None
+
     async def receive_into(self, view: memoryview) -> int:
         """Receive at least one byte into `view` and say how many; 0 is the end of the stream.
 
@@ -196,6 +209,9 @@ class Socket:
         if self._closed:
             return
         self._closed = True
+        if isinstance(self._raw, ssl.SSLSocket):  # RFC 8446 6.1: without its alert, an end looks cut to some
+            with suppress(OSError, ValueError):
+                self._raw.unwrap()  # only sends it, and only if the system takes it at once
         if self._waiting:
             with suppress(OSError):
                 socket.socket.shutdown(self._raw, socket.SHUT_RDWR)  # wakes the waiters
@@ -222,13 +238,15 @@ async def dial(endpoint: Endpoint) -> Socket:
     raw = await _connect(address)
     if not address.secure:
         return Socket(raw)
+    name = endpoint.tls.server_name or address.host
     try:
-        secure = tls_context(endpoint).wrap_socket(
-            raw, server_hostname=endpoint.tls.server_name or address.host, do_handshake_on_connect=False
-        )
-        await _tls_handshake(secure, address)
-    except BaseException:
+        context = tls_context(endpoint)
+        raw = secure = context.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False)
+        await _shake_hands(secure)
+    except BaseException as error:
         raw.close()
+        if isinstance(error, OSError):
+            raise tls_fault(address, error) from None
         raise
     return Socket(secure)
 
@@ -278,15 +296,13 @@ async def _connect_one(raw: socket.socket, sockaddr: Any) -> None:
         raise OSError(code, "")
 
 
-async def _tls_handshake(secure: ssl.SSLSocket, address: EngineAddress) -> None:
+async def _shake_hands(secure: ssl.SSLSocket) -> None:
     while True:
         try:
             secure.do_handshake()
         except ssl.SSLWantReadError:
-            await anyio.wait_readable(secure)
+            await wait_readable(secure)
         except ssl.SSLWantWriteError:
-            await anyio.wait_writable(secure)
-        except OSError as error:
-            raise tls_fault(address, error) from None
+            await wait_writable(secure)
         else:
             return

@@ -9,8 +9,11 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ("BINARY", "CLOSE", "CONT", "PING", "PONG", "TEXT", "Dropped", "Frame", "RawSocket", "Refused")
 
@@ -51,7 +54,13 @@ class RawSocket:
 
     @classmethod
     async def open(
-        cls, url: str, target: str, *headers: str, method: str = "GET", receive_buffer: int | None = None
+        cls,
+        url: str,
+        target: str,
+        *headers: str,
+        method: str = "GET",
+        receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> RawSocket:
         """Upgrade on `target`. `headers` replace those of the same name. Raises Refused, Dropped."""
         parts = urlsplit(url)
@@ -62,7 +71,8 @@ class RawSocket:
         raw.setblocking(False)
         host = parts.hostname or ""
         await asyncio.get_running_loop().sock_connect(raw, (host, parts.port or 80))
-        reader, writer = await asyncio.open_connection(sock=raw, limit=1 << 26)
+        name = host if tls else None
+        reader, writer = await asyncio.open_connection(sock=raw, limit=1 << 26, ssl=tls, server_hostname=name)
         lines = {
             "host": f"Host: {parts.netloc}",
             "upgrade": "Upgrade: websocket",
@@ -82,7 +92,7 @@ class RawSocket:
             writer.transport.abort()
             raise Dropped from None
         except Refused:
-            writer.close()
+            writer.transport.abort()
             raise
 
     @classmethod
@@ -177,6 +187,6 @@ class RawSocket:
     def reset(self) -> None:
         """Let go of TCP with a reset."""
         raw = self._writer.get_extra_info("socket")
-        with suppress(OSError):  # it may be closed already
+        with suppress(OSError, AttributeError):  # it may be closed already, or, behind TLS, be there no more
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()

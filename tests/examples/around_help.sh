@@ -158,6 +158,13 @@ echo secret > /run/secrets/iii
 EXAMPLE 2> said &
 until grep -q ws:// said; do kill -0 $!; sleep 0.02; done
 
+#== iii engine run --tls-cert engine.pem --tls-key engine.key
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost \
+  -addext subjectAltName=DNS:localhost -keyout engine.key -out engine.pem 2> made
+EXAMPLE 2> said &
+until grep -q wss:// said; do kill -0 $!; sleep 0.02; done
+iii --url wss://localhost:49134 --cacert engine.pem channel create > refs
+
 #== source <(iii completion bash)
 EXAMPLE
 complete -p iii iii-cli

@@ -179,8 +179,9 @@ def around(name: str) -> dict[str, str]:
 
 def skip_without_what_it_needs(script: str) -> None:
     """Skip the test where jq is missing, or the engine's own port is somebody else's."""
-    if re.search(r"\bjq\b", script) and shutil.which("jq") is None:
-        pytest.skip("jq is not installed")
+    for program in ("jq", "openssl"):
+        if re.search(rf"\b{program}\b", script) and shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
     if re.search(r"engine run(?!.*--port)", script) and _taken(49134):
         pytest.skip("something else listens on the engine's own port")
 

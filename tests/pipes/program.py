@@ -116,7 +116,7 @@ def running_engine(*options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]
     assert process.stdout is not None
     try:
         url = process.stdout.readline().decode().strip()
-        assert url.startswith("ws://")
+        assert url.startswith(("ws://", "wss://"))
         yield url, process
     finally:
         process.stdout.close()

@@ -52,11 +52,18 @@ def run_command(
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A name it is reached by. Repeatable.")
     ] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Serve wss:// with the certificate in FILE (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Private key for --tls-cert, if it is in another file.")
+    ] = None,
 ) -> int:
     """Run an engine until it is stopped. It forgets everything then.
 
-    It listens on loopback. A HOST that other machines reach needs --token-file. Web pages are refused, and so
-    are host names that are not localhost, HOST or NAME.
+    It listens on loopback. A HOST that other machines reach needs --token-file, and should have --tls-cert:
+    then it speaks wss:// only. Web pages are refused, and so are host names that are not localhost, HOST or
+    NAME.
 
     \b
     Examples:
@@ -64,8 +71,9 @@ def run_command(
       iii engine run --port 0 --print-url --log off
       iii engine run --allow-origin http://localhost:5173
       iii engine run --host 0.0.0.0 --allow-host engine --token-file /run/secrets/iii
+      iii engine run --tls-cert engine.pem --tls-key engine.key
     """
-    from iii_cli.commands.engine.guard import guard_of
+    from iii_cli.commands.engine.guard import guard_of, tls_of
     from iii_cli.commands.engine.running import RunOptions, engine_settings, run_engine
 
     flags = flags_of(ctx)
@@ -73,7 +81,9 @@ def run_command(
     settings = engine_settings(max_channels, max_buffer_bytes)
     guard = guard_of(host, token_file or flags.token_file, allow_origin or [], allow_host or [])
     log = log or ("off" if flags.quiet else "text")
-    return run_engine(RunOptions(host, port, print_url, log, shutdown_timeout, settings, guard, flags.quiet))
+    tls = tls_of(tls_cert, tls_key)
+    options = RunOptions(host, port, print_url, log, shutdown_timeout, settings, guard, tls, flags.quiet)
+    return run_engine(options)
 
 
 @engine_app.command(name="exec", cls=NeedsTail)

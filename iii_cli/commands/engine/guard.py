@@ -10,9 +10,10 @@ from iii_cli.engine.guard import Guard, MalformedOrigin, host_name, origin_of
 from iii_cli.errors import UsageProblem
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
 
-__all__ = ("TOKEN_CHARACTERS_MIN", "guard_of")
+__all__ = ("TOKEN_CHARACTERS_MIN", "guard_of", "tls_of")
 
 TOKEN_CHARACTERS_MIN = (
     16  # 96 bits where they are base64 of random bytes; fewer can be guessed over a network
@@ -30,6 +31,17 @@ def guard_of(host: str, token_file: str | None, origins: Iterable[str], hosts: I
     for notice in notices:
         tell(notice)
     return Guard(token, frozenset(map(_origin, origins)), frozenset([host_name(host), *map(_host, hosts)]))
+
+
+def tls_of(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    """What the engine's sockets are secured with, None for nothing. Raises UsageProblem and LocalProblem."""
+    if certificate is None:
+        if key is not None:
+            raise UsageProblem("--tls-key needs --tls-cert")
+        return None
+    from iii_cli.engine.tls import server_context
+
+    return server_context(certificate, key)
 
 
 def _origin(text: str) -> str:

@@ -21,6 +21,7 @@ from iii_cli.terminal.system_limits import allow_open_files
 from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable
 
     from iii_cli.engine.guard import Guard
@@ -44,6 +45,7 @@ class RunOptions(Value):
     shutdown_timeout: str | None
     settings: Settings
     guard: Guard
+    tls: ssl.SSLContext | None
     quiet: bool
 
 
@@ -87,6 +89,7 @@ async def _run(options: RunOptions) -> None:
         options.port,
         settings=options.settings,
         guard=options.guard,
+        tls=options.tls,
         notice=notice_for(options.log),
         shutdown_timeout=math.inf if timeout is None else timeout,
     )
