@@ -117,10 +117,12 @@ async def _until_signalled(
 
 
 def stop_at_once(signum: int) -> NoReturn:
-    """No COMMAND of ours outlives us, not even one that does not listen to SIGTERM."""
+    """End without any clean-up, but leave no COMMAND, not even one that ignores SIGTERM, and no file."""
     from iii_cli.terminal.children import kill_children
+    from iii_cli.terminal.outfile import discard_unfinished
 
     kill_children()
+    discard_unfinished()
     os._exit(128 + signum)
 
 

@@ -1,6 +1,6 @@
-"""`-o FILE`: written beside FILE and renamed over it at the end (design.md section 3).
+"""`-o FILE`: written beside FILE, and put in its place at the end (design.md section 3).
 
-Whoever looks at FILE sees the old content or the whole new one, never a part, however we end.
+Readers of FILE see the old content or the whole new one, never a part, however we end.
 """
 
 from __future__ import annotations
@@ -8,17 +8,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, final
 
 from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.terminal.descriptors import descriptor_named
 from iii_cli.terminal.inplace import InPlaceFile
-from iii_cli.terminal.sinks import Buffer, DescriptorSink, Sink, cannot_write
+from iii_cli.terminal.sinks import Buffer, DescriptorSink, Sink, cannot_write, flush_to_disk
 
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ("OutFile",)
+__all__ = ("OutFile", "discard_unfinished")
 
 NAME_BYTES = 200  # of FILE's name in the temporary one, which may have 255 in all
 
@@ -27,7 +28,9 @@ NAME_BYTES = 200  # of FILE's name in the temporary one, which may have 255 in a
 class OutFile(Sink):
     """A regular file that appears, or is replaced, at `finish`.
 
-    `partial` is the path of what `discard` kept, None if it kept nothing.
+    Until then it has no name where the system can do without one, so that nothing that ends us leaves it
+    behind. Elsewhere it has a temporary name, which every exit of ours removes. With `keep_partial` it is
+    FILE.part from the beginning.
     """
 
     durable = True
@@ -37,7 +40,6 @@ class OutFile(Sink):
     ) -> None:
         """Use `prepare`."""
         self.name = path
-        self.partial: str | None = None
         self._target = os.path.realpath(path)  # symlinks are followed: what they point to is replaced
         self._folder = os.path.dirname(self._target)
         self._no_clobber = no_clobber
@@ -45,7 +47,7 @@ class OutFile(Sink):
         self._old = old
         self._mode = _mode_of_new_files() if old is None else stat.S_IMODE(old.st_mode) & 0o777
         self._opened = False
-        self._temporary: str | None = None
+        self._path: str | None = None  # of what is written, while it has a name of its own
         self._fd = -1
         self._sink: DescriptorSink | None = None
 
@@ -76,18 +78,20 @@ class OutFile(Sink):
     async def open(self) -> None:
         if self._opened:
             return
-        base = os.fsdecode(os.fsencode(os.path.basename(self._target))[:NAME_BYTES])
-        temporary = os.path.join(self._folder, f".{base}.{os.urandom(6).hex()}.iii")
+        self._opened = True
         try:
-            self._fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._fd = self._open_part() if self._keep_partial else self._open_temporary()
         except OSError as error:
-            raise cannot_write(self.name, error) from None
-        self._opened, self._temporary = True, temporary
+            name = f"{self._target}.part" if self._keep_partial else self.name
+            raise cannot_write(name, error) from None
+        _unfinished.add(self)
         self._sink = DescriptorSink(self._fd, name=self.name, owned=True)
 
     async def write(self, chunk: Buffer) -> None:
         await self.open()
         assert self._sink is not None
+        if self._keep_partial and not self.bytes_written and len(chunk):
+            self._empty()
         try:
             await self._sink.write(chunk)
         finally:
@@ -99,38 +103,38 @@ class OutFile(Sink):
         The permissions are those of the FILE that is replaced, or what the umask gives.
         """
         await self.open()
-        sink, self._sink = self._sink, None
-        assert sink is not None
+        assert self._sink is not None
         try:
+            if not self.bytes_written:
+                self._empty()
             self._dress()
-            await sink.finish()
+            await flush_to_disk(self._fd, self.bytes_written)
+            os.close(os.dup(self._fd))  # network file systems report late write errors at close()
+            nameless = self._path is None
             self._take_place()
+            if nameless:  # once more: btrfs keeps nothing of a file that had no name when it was flushed
+                await flush_to_disk(self._fd, 0)
             self._flush_folder()
         except OSError as error:
             raise cannot_write(self.name, error) from None
         finally:
-            sink.discard()
             self.discard()
 
     def discard(self) -> None:
-        """Remove what was written, or keep it as FILE.part. FILE itself stays as it was.
+        """Remove what was written, or leave it as FILE.part. FILE itself stays as it was.
 
-        An empty part is never kept: it would replace the good one of an earlier attempt.
+        An empty part is removed. One that nothing was written to is still that of an earlier attempt.
         """
-        temporary, self._temporary = self._temporary, None
-        if temporary is None:
-            return
+        _unfinished.discard(self)
+        path, self._path = self._path, None
         try:
-            if self._keep_partial and self.bytes_written:
-                self.partial = temporary
-                if self._sink is not None:
+            if path is not None and self._keep_partial and os.fstat(self._fd).st_size:
+                if self.bytes_written:
                     self._dress()
-                os.replace(temporary, f"{self._target}.part")
-                self.partial = f"{self._target}.part"
-            else:
-                os.unlink(temporary)
+            elif path is not None:
+                os.unlink(path)
         except OSError:
-            pass  # `partial` says where the data is; there is nothing else to save
+            pass  # there is nothing else to save
         finally:
             if self._sink is not None:
                 self._sink.discard()
@@ -143,6 +147,51 @@ class OutFile(Sink):
             hint = f"`> {self.name}` writes without a second file" if self._old is not None else None
             raise LocalProblem(f"cannot write to {self.name}: {self._folder} is read-only for you", hint=hint)
         return self
+
+    def _open_temporary(self) -> int:
+        """A file without a name. One with a temporary name where the system has none such. Raises OSError."""
+        with suppress(OSError, AttributeError):  # a file system, or a system, that cannot do it
+            fd = os.open(self._folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+            if os.path.exists(_by_descriptor(fd)):
+                return fd
+            os.close(fd)  # without /proc it would never get a name
+        path = self._temporary_name()
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._path = path
+        return fd
+
+    def _temporary_name(self) -> str:
+        base = os.fsdecode(os.fsencode(os.path.basename(self._target))[:NAME_BYTES])
+        return os.path.join(self._folder, f".{base}.{os.urandom(6).hex()}.iii")
+
+    def _open_part(self) -> int:
+        """FILE.part, for us alone. What an earlier attempt left in it stays until there is something better.
+
+        Raises OSError, and LocalProblem where another process writes it.
+        """
+        path = f"{self._target}.part"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        while True:
+            fd = os.open(path, flags, 0o600)
+            try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise LocalProblem(f"cannot write to {path}: it is not a regular file")
+                _lock(fd, path)
+                if os.path.samestat(os.fstat(fd), os.stat(path)):
+                    self._path = path
+                    return fd
+            except FileNotFoundError:
+                pass  # the one who had it finished while we opened it: it is FILE by now
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+    def _empty(self) -> None:
+        try:
+            os.ftruncate(self._fd, 0)
+        except OSError as error:
+            raise cannot_write(self.name, error) from None
 
     def _dress(self) -> None:
         """Give the file the owner and the permissions that FILE had, as far as we may."""
@@ -161,24 +210,38 @@ class OutFile(Sink):
         return True
 
     def _take_place(self) -> None:
-        assert self._temporary is not None
-        if self._no_clobber:
-            self._take_free_place(self._temporary)
-        else:
-            os.replace(self._temporary, self._target)
-        self._temporary = None
-
-    def _take_free_place(self, temporary: str) -> None:
+        """Become FILE. Raises OSError, and LocalProblem for a FILE that `no_clobber` keeps."""
         try:
-            os.link(temporary, self._target)  # unlike rename(), it never replaces
-        except OSError as error:
-            if error.errno == errno.EEXIST:
+            if self._path is None:
+                self._give_name(self._target)
+                return
+            if not self._no_clobber:
+                os.replace(self._path, self._target)
+            elif self._take_free_place(self._path):
+                os.unlink(self._path)
+        except FileExistsError:
+            if self._no_clobber:
                 raise LocalProblem(f"{self.name} exists by now, and --no-clobber keeps it") from None
+            self._path = self._temporary_name()
+            self._give_name(self._path)
+            os.replace(self._path, self._target)
+        self._path = None
+
+    def _give_name(self, path: str) -> None:
+        """A name for the file that has none. Raises OSError, FileExistsError where the name is taken."""
+        # With a descriptor, which an absolute path ignores, Python calls linkat(), which follows symlinks.
+        os.link(_by_descriptor(self._fd), path, src_dir_fd=self._fd, follow_symlinks=True)
+
+    def _take_free_place(self, path: str) -> bool:
+        """Is it FILE now, beside its old name, which is left to the caller? Raises as `_give_name` does."""
+        try:
+            os.link(path, self._target)  # unlike rename(), it never replaces
+        except OSError:
             if os.path.lexists(self._target):
                 raise
-            os.rename(temporary, self._target)  # a file system without hard links
-        else:
-            os.unlink(temporary)
+            os.rename(path, self._target)  # a file system without hard links
+            return False
+        return True
 
     def _flush_folder(self) -> None:
         """Make the new name last. A folder that may not be opened for reading is left to the system."""
@@ -193,6 +256,31 @@ class OutFile(Sink):
                 raise
         finally:
             os.close(folder)
+
+
+_unfinished: set[OutFile] = set()
+
+
+def discard_unfinished() -> None:
+    """Remove what has a temporary name: for every exit, also one that does not wait for the clean-up."""
+    for file in list(_unfinished):
+        file.discard()
+
+
+def _by_descriptor(fd: int) -> str:
+    return f"/proc/self/fd/{fd}"
+
+
+def _lock(fd: int, path: str) -> None:
+    """Be the only one who writes it, until the descriptor is closed. Raises LocalProblem."""
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LocalProblem(f"cannot write to {path}: another process is writing it") from None
+    except OSError:
+        return  # a file system without locks
 
 
 def _stat(path: str) -> os.stat_result | None:
