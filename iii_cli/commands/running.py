@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
 from iii_cli.errors import Interrupted, sole_cause
+from iii_cli.terminal.inheritance import withhold
 from iii_cli.terminal.signals import heard
 from iii_cli.terminal.talk import talk
 
@@ -35,6 +36,8 @@ def settings_of(ctx: typer.Context, *, engine_url: str | None = None) -> Setting
     from iii_cli.config.contexts import ContextStore
 
     settings = resolve(flags_of(ctx), os.environ, ContextStore(), engine_url=engine_url)
+    if settings.token_variable is not None:
+        withhold(settings.token_variable)
     for notice in settings.notices:
         tell(notice)
     return settings

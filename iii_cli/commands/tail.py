@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
+import typer
 from typer.core import TyperCommand
 
-if TYPE_CHECKING:
-    import typer
+from iii_cli.errors import UsageProblem
+from iii_cli.terminal.inheritance import pass_token_on
 
-__all__ = ("NeedsTail", "PlainCommand", "TailCommand", "tail_of")
+__all__ = ("NeedsTail", "PassToken", "PlainCommand", "TailCommand", "hand_over_token", "tail_of")
 
 _KEY = "iii.command"
+
+PassToken = Annotated[
+    bool, typer.Option("--pass-token", help="Let COMMAND inherit the engine's token and full URL.")
+]
 
 
 class PlainCommand(TyperCommand):
@@ -47,3 +52,11 @@ def tail_of(ctx: typer.Context) -> list[str] | None:
     """The COMMAND behind `--`; None where there is no `--`. It may be empty, which is a mistake."""
     tail: list[str] | None = ctx.meta.get(_KEY)
     return tail
+
+
+def hand_over_token(wanted: bool, *, to_command: bool) -> None:
+    """Do what `--pass-token` asks for. Raises UsageProblem without a COMMAND."""
+    if wanted and not to_command:
+        raise UsageProblem("--pass-token needs a COMMAND")
+    if wanted:
+        pass_token_on()

@@ -74,6 +74,10 @@ Common ones:
 A context's token goes only to that context's URL. A token over plain ws:// to
 another host warns once: use wss://.
 
+A COMMAND that handles a stream inherits all of this but the token: not
+III_TOKEN, not the variable that a context names for its token, and III_URL
+without the secrets in its query (?token=…). --pass-token passes them on.
+
 `iii engine exec -- COMMAND` sets III_URL for COMMAND and clears III_TOKEN,
 III_NAMESPACE and III_CONTEXT.
 """

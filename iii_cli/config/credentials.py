@@ -53,6 +53,8 @@ def read_secret_file(path: str, source: str, notices: list[str]) -> str:
             data = file.read(SECRET_FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
+        if isinstance(error, FileNotFoundError) and not _is_somewhere(path):  # perhaps the secret itself
+            raise LocalProblem(f"cannot read {source}: there is no file of that name") from None
         raise LocalProblem(f"cannot read {source} {path!r}: {reason}") from None
     if everyone_writes:
         notices.append(f"{path!r} can be changed by everyone; chmod o-w it")
@@ -62,6 +64,12 @@ def read_secret_file(path: str, source: str, notices: list[str]) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise LocalProblem(f"{source} {path!r} is not text") from None
+
+
+def _is_somewhere(path: str) -> bool:
+    """Does it name a place, though nothing may be there?"""
+    folder = os.path.dirname(path)
+    return os.path.isabs(path) or (folder != "" and os.path.isdir(folder))
 
 
 def read_headers(typed: Iterable[str], notices: list[str]) -> tuple[tuple[str, Secret], ...]:

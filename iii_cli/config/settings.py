@@ -66,6 +66,7 @@ class Settings(Value):
     namespace: str | None = None
     namespace_source: str | None = None  # as `url_source`; None: nobody named one
     token_source: str | None = None
+    token_variable: str | None = None  # that the context names, whether or not its token was needed
     context: str | None = None
     quiet: bool = False
     verbose: bool = False
@@ -169,6 +170,7 @@ class _Resolution:
             namespace=namespace,
             namespace_source=namespace_source,
             token_source=token_source,
+            token_variable=self._token_variable(),
             context=self.context.name if self.context else None,
             quiet=flags.quiet,
             verbose=flags.verbose,
@@ -219,6 +221,10 @@ class _Resolution:
         context = self._own_context()
         token = context.token(self.environ, self.notices) if context else None
         return token, f"context {context.name!r}" if context and token else None
+
+    def _token_variable(self) -> str | None:
+        kind, _, place = ((self.context and self.context.token_source) or "").partition(":")
+        return place if kind == "env" else None
 
     def _tls(self) -> TlsFiles:
         flags = self.flags

@@ -28,6 +28,7 @@ from iii_cli.limits import limit
 from iii_cli.terminal.executable import find_command
 from iii_cli.terminal.foreground import Foreground
 from iii_cli.terminal.guard import KILL_SECONDS, SpawnRequest, ask_guard, guard_forever
+from iii_cli.terminal.inheritance import inherited
 from iii_cli.terminal.sinks import DescriptorSink
 from iii_cli.terminal.sources import Source
 from iii_cli.terminal.talk import talk
@@ -309,14 +310,13 @@ def spawn(
 
     `grace`: seconds between SIGTERM and SIGKILL, where it has to be stopped.
 
-    Without an `env` of its own it gets ours but for the token: who we are is no affair of what handles the
-    data. III_TOKEN_FILE stays, which holds no secret. Where `stdin` is PIPE it finds in III_STREAM_STATUS a
-    descriptor on which a line of JSON will say how the stream ended.
+    Without an `env` of its own it gets what is `inherited`. Where `stdin` is PIPE it finds in
+    III_STREAM_STATUS a descriptor on which a line of JSON will say how the stream ended.
 
     Raises UsageProblem, CommandNotFound, CommandNotRunnable, LocalProblem.
     """
     if env is None:
-        env = {variable: value for variable, value in os.environ.items() if variable != "III_TOKEN"}
+        env = inherited()
     path = find_command(argv, env=env)
     name = argv[0] if name is None else name
     ours: dict[str, int] = {}

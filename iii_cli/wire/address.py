@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from iii_cli.wire.value import Value
 
@@ -11,10 +12,22 @@ if TYPE_CHECKING:
     from iii_cli.wire.ref import ChannelRef
     from iii_cli.wire.secret import Secret
 
-__all__ = ("DEFAULT_URL", "Endpoint", "EngineAddress", "MalformedAddress", "TlsFiles")
+__all__ = (
+    "DEFAULT_URL",
+    "Endpoint",
+    "EngineAddress",
+    "MalformedAddress",
+    "TlsFiles",
+    "secrets_in",
+    "without_secrets",
+)
 
 DEFAULT_PORT = 49134
 DEFAULT_URL = f"ws://localhost:{DEFAULT_PORT}"
+# Words of the names under which gateways look for a secret in a query; our own engine takes `token`.
+_SECRET_WORDS = frozenset(
+    {"token", "key", "apikey", "secret", "password", "auth", "authorization", "jwt", "sig", "signature"}
+)
 
 
 class MalformedAddress(ValueError):
@@ -121,3 +134,20 @@ class Endpoint(Value):
         if self.token and not any(name.lower() == "authorization" for name, _ in lines):
             lines.append(("Authorization", f"Bearer {self.token.reveal()}"))
         return lines
+
+
+def without_secrets(url: str) -> str:
+    """The URL without the parameters of its query that are secrets by their names, such as `?token=`."""
+    base, mark, query = url.partition("?")
+    kept = [part for part in query.split("&") if not _is_secret(part.partition("=")[0])]
+    return base + (mark + "&".join(kept) if kept else "")
+
+
+def secrets_in(url: str) -> list[str]:
+    """What `without_secrets` takes away: the values."""
+    parts = [part.partition("=") for part in url.partition("?")[2].split("&")]
+    return [value for name, _, value in parts if _is_secret(name)]
+
+
+def _is_secret(name: str) -> bool:
+    return not _SECRET_WORDS.isdisjoint(re.split(r"[^a-z]+", unquote(name).lower()))

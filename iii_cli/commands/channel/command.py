@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from iii_cli.commands.running import settings_of
-from iii_cli.commands.tail import TailCommand, tail_of
+from iii_cli.commands.tail import PassToken, TailCommand, hand_over_token, tail_of
 
 __all__ = ("channel_app",)
 
@@ -94,6 +94,7 @@ def write(
     stall_timeout: Stall = None,
     exit_code: ExitCode = False,
     producer: Producer = "warn",
+    pass_token: PassToken = False,
     progress: Progress = "auto",
 ) -> None:
     """Write stdin, FILEs or the output of COMMAND into a channel.
@@ -108,6 +109,7 @@ def write(
     """
     from iii_cli.commands.channel.write import WriteOptions, write_channel
 
+    hand_over_token(pass_token, to_command=tail_of(ctx) is not None)
     write_channel(
         ctx,
         WriteOptions(
@@ -203,6 +205,7 @@ def read(
     timeout: Timeout = None,
     stall_timeout: Stall = None,
     exit_code: ExitCode = False,
+    pass_token: PassToken = False,
     progress: Progress = "auto",
 ) -> None:
     """Read a channel to stdout, into FILE or into COMMAND; exit 0 means that every byte arrived.
@@ -217,6 +220,7 @@ def read(
     """
     from iii_cli.commands.channel.read import ReadOptions, read_channel
 
+    hand_over_token(pass_token, to_command=tail_of(ctx) is not None)
     read_channel(
         ctx,
         ReadOptions(

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.client.checkup import EngineFacts, examine
 from iii_cli.commands.engine.words import is_ours, programs_on_path
@@ -15,10 +15,12 @@ from iii_cli.config.contexts import ContextStore
 from iii_cli.config.files import FolderState, look_at_contexts, look_at_refs
 from iii_cli.config.settings import resolve
 from iii_cli.errors import EngineUnreachable, Failure, LocalProblem, gravest
-from iii_cli.terminal.checklist import print_checklist
+from iii_cli.terminal.checklist import Finding, print_checklist
 from iii_cli.terminal.installed_completion import InstalledCompletion, installed_completion
 from iii_cli.terminal.report import print_json
 from iii_cli.terminal.system_limits import SystemLimits, system_limits
+from iii_cli.terminal.text import mask_refs
+from iii_cli.wire.address import secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Facts", "Program", "examine_everything")
 
+SECRET_CHARACTERS = 4  # what is shorter is in many a word, and no secret
 PATIENCE = 4.5  # seconds for all probes together
 
 
@@ -66,12 +69,47 @@ def examine_everything(flags: GlobalFlags, *, as_json: bool) -> None:
         facts.failures += folder.problems
     facts.failures += [each for each in (facts.settings_failure, facts.engine.failure) if each is not None]
     found = findings(facts)
+    hide = _Hiding(facts)
     if as_json:
-        print_json(document(facts, found))
+        print_json(hide(document(facts, found)))
     else:
-        print_checklist(found)
+        print_checklist([Finding(*hide(list(finding))) for finding in found])
     if facts.failures:
-        raise gravest(facts.failures)
+        failure = gravest(facts.failures)
+        failure.message = hide(failure.message)
+        raise failure
+
+
+@final
+class _Hiding:
+    """Put `***` in the place of refs and tokens, wherever they were given and whoever repeats them.
+
+    People put them where names, URLs and files belong, and an engine may say back what it was sent.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        variables = ["III_TOKEN"]
+        urls = [os.environ.get("III_URL", "")]
+        secrets: list[str] = []
+        if facts.settings is not None:
+            endpoint = facts.settings.endpoint
+            variables += [facts.settings.token_variable or ""]
+            urls += [endpoint.address.full_url]
+            secrets += [value for _, value in endpoint.request_headers()]
+            secrets += [endpoint.token.reveal()] if endpoint.token else []
+        secrets += [os.environ.get(variable, "").strip() for variable in variables]
+        secrets += [secret for url in urls for secret in secrets_in(url)]
+        self._secrets = sorted({text for text in secrets if len(text) >= SECRET_CHARACTERS}, key=len)
+
+    def __call__(self, value: Any) -> Any:
+        """A copy of the text, list or object."""
+        if isinstance(value, str):
+            for secret in reversed(self._secrets):  # one may hold another
+                value = value.replace(secret, "***")
+            return mask_refs(value)
+        if isinstance(value, dict):
+            return {key: self(item) for key, item in value.items()}
+        return [self(item) for item in value] if isinstance(value, list) else value
 
 
 def _probe(facts: Facts, flags: GlobalFlags) -> None:

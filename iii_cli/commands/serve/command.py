@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from iii_cli.commands.running import run, settings_of
-from iii_cli.commands.tail import NeedsTail, tail_of
+from iii_cli.commands.tail import NeedsTail, PassToken, hand_over_token, tail_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
 
@@ -45,6 +45,7 @@ def serve_command(
     timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Limit for one run. [none]")] = None,
     grace: Annotated[str, typer.Option(metavar="TIME", help="Between SIGTERM and SIGKILL.")] = GRACE,
     cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Run COMMAND there.")] = None,
+    pass_token: PassToken = False,
     description: Annotated[str | None, typer.Option(metavar="TEXT", help="What the function is for.")] = None,
     schema: Annotated[str | None, typer.Option(metavar="FILE", help="JSON Schema of the payload.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Answer one call and end.")] = False,
@@ -89,6 +90,7 @@ def serve_command(
     argv = tail_of(ctx) or []
     if not argv:
         raise UsageProblem("no COMMAND", hint=f"write it behind `--`: iii serve {name} -- COMMAND")
+    hand_over_token(pass_token, to_command=True)
     command = FilterCommand(
         argv,
         cwd=cwd,

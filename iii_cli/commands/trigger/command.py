@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from iii_cli.commands.tail import PassToken
 from iii_cli.commands.trigger.order import StreamOptions, TriggerOptions
 
 __all__ = ("trigger_app",)
@@ -93,6 +94,7 @@ def trigger_command(
     ] = False,
     no_clobber: Annotated[bool, typer.Option("--no-clobber", help="Refuse a FILE that exists.")] = False,
     keep_partial: Annotated[bool, typer.Option("--keep-partial", help="Keep FILE.part on failure.")] = False,
+    pass_token: PassToken = False,
     buffer: Annotated[
         int | None, typer.Option(metavar="N", help="Messages that the engine holds for a stream.")
     ] = None,
@@ -201,6 +203,7 @@ def trigger_command(
                 stop_early=stop_early,
                 no_clobber=no_clobber,
                 keep_partial=keep_partial,
+                pass_token=pass_token,
                 buffer=buffer,
                 linger=linger,
                 stall_timeout=stall_timeout,

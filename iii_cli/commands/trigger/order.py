@@ -56,6 +56,7 @@ class StreamOptions(Value):
     stop_early: bool = False
     no_clobber: bool = False
     keep_partial: bool = False
+    pass_token: bool = False
     buffer: int | None = None
     linger: str | None = None
     stall_timeout: str | None = None

@@ -13,6 +13,7 @@ from iii_cli.client.streamed_call import LINGER_SECONDS, STALL_SECONDS, Streamed
 from iii_cli.commands.channel.message_door import MessageDoor
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.stream_specs import StreamSpec, check_keys, key_of, parse_spec
+from iii_cli.commands.tail import hand_over_token
 from iii_cli.commands.trigger.ends import SourceEnd, TargetEnd
 from iii_cli.commands.trigger.lanes import LaneMaker
 from iii_cli.commands.trigger.order import embed
@@ -133,6 +134,8 @@ class _Plan:
         self._stall_asked = streams.stall_timeout is not None
         self._linger = _span(streams.linger, "--linger", LINGER_SECONDS)
         self._stall = _span(streams.stall_timeout, "--stall-timeout", STALL_SECONDS)
+        commands = [spec.command for spec in (*specs.ins, *specs.targets) if spec.command is not None]
+        hand_over_token(streams.pass_token, to_command=bool(commands))
         self._maker = LaneMaker(self.endpoint, streams, door, invocation.traceparent)
         stdout_taken = any(spec.is_standard for spec in specs.targets)
         shown = stdout_taken and sys.stdout is not None and sys.stdout.isatty()
