@@ -43,7 +43,8 @@ class Receipt(Value):
         if self.reason == STDOUT:
             return NotConfirmed("the reader wrote to a pipe and cannot say that the data was kept")
         reason = printable(self.reason or "") or "no reason given"
-        code = "" if self.code is None else f" (exit {self.code})"
+        said = self.code is None or reason.endswith(f" exited {self.code}")
+        code = "" if said else f" (exit {self.code})"
         return NotConfirmed(f"the reader did not keep the data: {reason}{code}")
 
 

@@ -26,8 +26,8 @@ __all__ = ("answer",)
 # it, for engines that are far away.
 PATIENCE = "200ms"
 # A worker chooses its names, and what is completed is run: nothing that a shell would read as more than a
-# word.
-HARMLESS = re.compile(r"[A-Za-z0-9_.:/@+-]{1,200}")
+# word, and nothing that we would read as an option or a saved ref.
+HARMLESS = re.compile(r"[A-Za-z0-9_.:/+][A-Za-z0-9_.:/@+-]{0,199}")
 VALUE_FLAGS = {"--url": "url", "--context": "context", "-n": "namespace", "--namespace": "namespace"} | {
     f"--{name}": name.replace("-", "_") for name in ("token-file", "cacert", "cert", "key", "server-name")
 }
@@ -51,10 +51,15 @@ def answer(arguments: list[str]) -> None:
     except Exception:  # whatever an engine answers: it is no time to complain
         return
     fitting = sorted(
-        {name for name in found if name.startswith(prefix) and HARMLESS.fullmatch(name.rstrip("="))}
+        {name for name in found if name.startswith(prefix) and HARMLESS.fullmatch(_bare(kind, name))}
     )
     sys.stdout.write("".join(f"{name}\n" for name in fitting))
     sys.stdout.flush()
+
+
+def _bare(kind: str, name: str) -> str:
+    """The name without what is ours: the `=` behind a key, the `@` before a saved ref."""
+    return name.removeprefix("@") if kind == "ref" else name.rstrip("=")
 
 
 def _limit() -> None:
