@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any, final
 from iii_cli.errors import EngineUnreachable, PeerMisbehaved
 from iii_cli.transport.dialing import (
     ConnectionLost,
+    certificate_names,
     in_dialing_order,
+    is_other_name,
     keep_alive,
+    no_handshake,
     refusal,
+    server_name,
     tls_context,
     tls_fault,
     unreachable,
@@ -149,9 +153,9 @@ def _open_once(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebSock
         if isinstance(error, TimeoutError):
             raise unreachable(address, f"no answer within {timeout:g} s") from None
         if isinstance(error, PeerMisbehaved):
-            raise unreachable(address, error.message) from None
+            raise no_handshake(address, error.message) from None
         if isinstance(error, OSError):
-            raise unreachable(address, f"lost during the handshake: {word_for(error)}") from None
+            raise no_handshake(address, f"lost during the handshake: {word_for(error)}") from None
         raise
     decoder = FrameDecoder(masked=False)
     decoder.feed(rest)
@@ -189,11 +193,12 @@ def _connect(endpoint: Endpoint, deadline: float | None) -> socket.socket:
 def _secured(raw: socket.socket, endpoint: Endpoint) -> socket.socket:
     context = tls_context(endpoint)
     try:
-        return context.wrap_socket(raw, server_hostname=endpoint.tls.server_name or endpoint.address.host)
+        return context.wrap_socket(raw, server_hostname=server_name(endpoint))
     except TimeoutError:
         raise
     except OSError as error:
-        raise tls_fault(endpoint.address, error) from None
+        names = certificate_names(endpoint) if is_other_name(error) else []
+        raise tls_fault(endpoint, error, names) from None
 
 
 def _common_name(names: Iterable[Any]) -> str:

@@ -20,14 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = (
     "ConnectionLost",
+    "certificate_names",
     "in_dialing_order",
+    "is_other_name",
     "keep_alive",
+    "no_handshake",
     "refusal",
+    "server_name",
     "tls_context",
     "tls_fault",
     "unreachable",
     "word_for",
 )
+
+
+OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH (openssl-verify(1))
+NAMES_SECONDS = 2.0
+NAMES_SHOWN = 3
 
 
 class ConnectionLost(Exception):
@@ -76,20 +85,70 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     return context
 
 
-def tls_fault(address: EngineAddress, error: OSError) -> EngineUnreachable:
-    """The error for a TLS handshake that failed."""
+def is_other_name(error: OSError) -> bool:
+    """Did TLS fail for nothing but the name or address in the certificate?"""
+    return getattr(error, "verify_code", None) in OTHER_NAME
+
+
+def certificate_names(endpoint: Endpoint) -> list[str]:
+    """The names in a certificate that is trusted, but for another name. None where that cannot be found out.
+
+    A failed handshake does not tell them, so this is a second one, on a connection that nothing is sent on.
+    Takes two seconds at most.
+    """
+    context = tls_context(endpoint)
+    context.check_hostname = False
+    try:
+        place = (endpoint.address.host, endpoint.address.port)
+        with (
+            socket.create_connection(place, NAMES_SECONDS) as raw,
+            context.wrap_socket(raw, server_hostname=server_name(endpoint)) as secure,
+        ):
+            names: Any = (secure.getpeercert() or {}).get("subjectAltName", ())
+            return [str(value) for _, value in names]
+    except OSError:
+        return []
+
+
+def server_name(endpoint: Endpoint) -> str:
+    """The name that the certificate must be for."""
+    return endpoint.tls.server_name or endpoint.address.host
+
+
+def tls_fault(endpoint: Endpoint, error: OSError, names: list[str]) -> EngineUnreachable:
+    """The error for a TLS handshake that failed. `names`: those of a certificate for another name."""
+    address = endpoint.address
     verify_message = getattr(error, "verify_message", None)
     if verify_message is None:
-        return unreachable(address, f"TLS failed: {word_for(error)}")
+        reason = word_for(error)
+        spoken = "alert" in reason  # by the other side, which can TLS
+        hint = None if spoken else f"if it speaks no TLS, use ws://{address.authority}{address.path}"
+        return unreachable(address, f"TLS failed: {reason}", hint=hint)
+    if is_other_name(error):
+        listed = ", ".join(names[:NAMES_SHOWN]) + (" and others" if len(names) > NAMES_SHOWN else "")
+        usable = next((name for name in names if "*" not in name), "NAME")
+        return EngineUnreachable(
+            f"the certificate of {address.url} is not for {server_name(endpoint)}"
+            + (f", but for {listed}" if names else ""),
+            hint=f"if that is your engine: --server-name {usable}",
+        )
     return EngineUnreachable(
         f"the certificate of {address.url} is not trusted: {verify_message}",
         hint="name its authority with --cacert FILE",
     )
 
 
-def unreachable(address: EngineAddress, reason: str) -> EngineUnreachable:
+def no_handshake(address: EngineAddress, reason: str) -> EngineUnreachable:
+    """The error for something that listens there and does not answer as an engine does."""
+    hint = None if address.secure else f"if it speaks TLS, use wss://{address.authority}{address.path}"
+    return unreachable(address, reason, hint=hint)
+
+
+def unreachable(address: EngineAddress, reason: str, *, hint: str | None = None) -> EngineUnreachable:
     """The error for nothing, or nothing useful, at the address."""
-    if address.is_loopback:
+    if hint is not None:
+        pass
+    elif address.is_loopback:
         hint = "start one: `iii engine run`, or set III_URL"
     else:
         hint = "is III_URL right, and is the engine running?"
@@ -108,7 +167,7 @@ def refusal(status: int, address: EngineAddress, what: str) -> Failure:
             f"no such channel at {address.url}: the ref is wrong, expired, or of another engine",
             hint="refs live 5 minutes unless both ends are open; `iii channel create` makes new ones",
         )
-    return unreachable(address, f"it answers HTTP {status}, not as an engine does")
+    return no_handshake(address, f"it answers HTTP {status}, not as an engine does")
 
 
 def word_for(error: OSError) -> str:

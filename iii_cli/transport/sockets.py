@@ -17,8 +17,11 @@ from anyio.lowlevel import checkpoint
 
 from iii_cli.transport.dialing import (
     ConnectionLost,
+    certificate_names,
     in_dialing_order,
+    is_other_name,
     keep_alive,
+    server_name,
     tls_context,
     tls_fault,
     unreachable,
@@ -238,15 +241,19 @@ async def dial(endpoint: Endpoint) -> Socket:
     raw = await _connect(address)
     if not address.secure:
         return Socket(raw)
-    name = endpoint.tls.server_name or address.host
     try:
         context = tls_context(endpoint)
-        raw = secure = context.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False)
+        raw = secure = context.wrap_socket(
+            raw, server_hostname=server_name(endpoint), do_handshake_on_connect=False
+        )
         await _shake_hands(secure)
     except BaseException as error:
         raw.close()
         if isinstance(error, OSError):
-            raise tls_fault(address, error) from None
+            names = []
+            if is_other_name(error):
+                names = await anyio.to_thread.run_sync(certificate_names, endpoint, abandon_on_cancel=True)
+            raise tls_fault(endpoint, error, names) from None
         raise
     return Socket(secure)
 

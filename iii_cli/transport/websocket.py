@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 import anyio
 
 from iii_cli.errors import EngineUnreachable, PeerMisbehaved
-from iii_cli.transport.dialing import ConnectionLost, refusal, unreachable
+from iii_cli.transport.dialing import ConnectionLost, no_handshake, refusal, unreachable
 from iii_cli.transport.sockets import IOV_MAX, Socket, dial
 from iii_cli.wire.frame_decoder import FrameDecoder
 from iii_cli.wire.frames import Event, encode_frames, frame_header
@@ -203,9 +203,9 @@ async def _upgrade(socket: Socket, endpoint: Endpoint, target: str) -> tuple[Res
         if response.status == 101:
             check_accepted(response, nonce)
     except ConnectionLost as error:
-        raise unreachable(endpoint.address, f"lost during the handshake: {error.reason}") from None
+        raise no_handshake(endpoint.address, f"lost during the handshake: {error.reason}") from None
     except PeerMisbehaved as error:
-        raise unreachable(endpoint.address, error.message) from None
+        raise no_handshake(endpoint.address, error.message) from None
     return response, rest
 
 

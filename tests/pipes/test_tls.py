@@ -76,11 +76,19 @@ def test_a_tls_connection_that_is_cut_is_no_good_end(
 
 def test_the_name_in_the_certificate_counts(tmp_path: Path, engine_url: str, authority: Authority) -> None:
     trust = ("--cacert", str(authority.file))
-    with tls_proxy(engine_url, authority.sign("elsewhere", "DNS:other.test")) as url:
+    names = ("DNS:*.test", "DNS:other.test", "IP:10.0.0.1", "DNS:a.test", "DNS:b.test")
+    with tls_proxy(engine_url, authority.sign("elsewhere", *names)) as url:
         iii = Program(tmp_path, url)
+        said = (
+            f"the certificate of {url} is not for localhost, but for *.test, other.test, 10.0.0.1 and "
+            "others; if that is your engine: --server-name other.test"
+        )
         for words in (PATHS["one line"], PATHS["serve"], PATHS["read"]):
-            refused(iii.run(*trust, *words), 3, "is not trusted", "ostname mismatch")
+            refused(iii.run(*trust, *words), 3, said)
         iii.ok(*PATHS["one line"], *trust, "--server-name", "other.test")
+        address = url.replace("localhost", "127.0.0.1")
+        for words in (PATHS["one line"], PATHS["serve"], PATHS["read"]):
+            refused(iii.run(*trust, "--url", address, *words), 3, "is not for 127.0.0.1, but for *.test")
 
 
 @pytest.mark.ci
@@ -131,8 +139,9 @@ def test_tls_where_there_is_none_and_none_where_there_is(
     tmp_path: Path, engine_url: str, gateway: str, words: tuple[str, ...]
 ) -> None:
     iii = Program(tmp_path)
-    refused(iii.run("--url", engine_url.replace("ws:", "wss:"), *words), 3)
-    refused(iii.run("--url", gateway.replace("wss:", "ws:"), *words), 3)
+    tls, plain = engine_url.replace("ws:", "wss:"), gateway.replace("wss:", "ws:")
+    refused(iii.run("--url", f"{tls}/path", *words), 3, f"; if it speaks no TLS, use {engine_url}/path\n")
+    refused(iii.run("--url", f"{plain}/path", *words), 3, f"; if it speaks TLS, use {gateway}/path\n")
 
 
 @pytest.mark.ci
