@@ -13,8 +13,8 @@ from iii_cli.commands.running import flags_of, tell
 from iii_cli.config.contexts import ContextStore
 from iii_cli.config.quantities import format_duration
 from iii_cli.config.refspec import resolve_ref
-from iii_cli.config.saved_refs import BOTH_ENDS, SavedRef, SavedRefs
-from iii_cli.config.settings import GlobalFlags, engine_address
+from iii_cli.config.saved_refs import BOTH_ENDS, SavedRef, SavedRefs, absolute
+from iii_cli.config.settings import GlobalFlags, engine_of
 from iii_cli.errors import UsageProblem
 from iii_cli.terminal.report import print_json, print_table
 from iii_cli.terminal.talk import talk
@@ -50,7 +50,9 @@ def save(
     flags, store = flags_of(ctx), SavedRefs()
     store.check_free(_bare(name), force=force)
     given = resolve_ref(ref, None, environ=os.environ, store=store, stdin_free=True)
-    engine = engine_address(flags, os.environ, ContextStore(), engine_url=given.engine_url)
+    engine, tls = engine_of(
+        flags, os.environ, ContextStore(), engine_url=given.engine_url, engine_tls=given.engine_tls
+    )
     known = store.load(given.saved_name) if given.saved_name else None
     store.save(
         SavedRef(
@@ -61,6 +63,7 @@ def save(
             created_at=known.created_at if known else store.now(),
             ends=(given.ref.direction,),
             buffer=known.buffer if known else None,
+            tls=absolute(tls),
         ),
         force=force,
     )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import typer
 
+    from iii_cli.wire.address import TlsFiles
+
 __all__ = ("flags_of", "run", "settings_of", "stop_at_once", "tell")
 
 T = TypeVar("T")
@@ -28,14 +30,18 @@ def flags_of(ctx: typer.Context) -> GlobalFlags:
     return ctx.obj if isinstance(ctx.obj, GlobalFlags) else GlobalFlags()
 
 
-def settings_of(ctx: typer.Context, *, engine_url: str | None = None) -> Settings:
+def settings_of(
+    ctx: typer.Context, *, engine_url: str | None = None, engine_tls: TlsFiles | None = None
+) -> Settings:
     """Settle all settings, once a command, and say what is worth a warning.
 
-    `engine_url` is what a saved ref remembers. Raises UsageProblem and LocalProblem.
+    `engine_url` and `engine_tls` are what a saved ref remembers. Raises UsageProblem and LocalProblem.
     """
     from iii_cli.config.contexts import ContextStore
 
-    settings = resolve(flags_of(ctx), os.environ, ContextStore(), engine_url=engine_url)
+    settings = resolve(
+        flags_of(ctx), os.environ, ContextStore(), engine_url=engine_url, engine_tls=engine_tls
+    )
     if settings.token_variable is not None:
         withhold(settings.token_variable)
     for notice in settings.notices:

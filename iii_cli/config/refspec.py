@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from iii_cli.config.credentials import read_secret_file, read_secret_stdin
 from iii_cli.config.nearest import nearest
 from iii_cli.errors import LocalProblem, RefSpent, UnknownTarget, UsageProblem
+from iii_cli.wire.address import TlsFiles
 from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
 from iii_cli.wire.strict_json import MalformedJson, parse
 from iii_cli.wire.value import Value
@@ -40,6 +41,7 @@ class ResolvedRef(Value):
     ref: ChannelRef
     engine_url: str | None = None  # in full, of a saved ref: it goes there (settings.resolve)
     saved_name: str | None = None  # to mark it used once its end is open
+    engine_tls: TlsFiles = TlsFiles()  # how that engine is trusted
     in_argv: bool = False  # the key itself stood on the command line, where `ps` shows it
     from_stdin: bool = False  # stdin was read to its end for it
     notices: tuple[str, ...] = ()
@@ -165,7 +167,7 @@ class _Place:
                 f"the saved ref {name!r} is a {saved.ends[0].noun}, and a {direction.noun} is needed here"
             )
         self._check_unspent(saved, direction)
-        return ResolvedRef(saved.ref(direction), saved.engine_url, name)
+        return ResolvedRef(saved.ref(direction), saved.engine_url, name, saved.tls)
 
     def _load(self, name: str) -> SavedRef:
         try:

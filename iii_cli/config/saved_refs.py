@@ -5,6 +5,7 @@ A channel lives for minutes and each of its ends is taken once, so a saved ref i
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from iii_cli.config.folder import PrivateFolder, checked_name, user_folder
 from iii_cli.config.nearest import nearest
 from iii_cli.errors import LocalProblem, UnknownTarget, UsageProblem
-from iii_cli.wire.address import EngineAddress, MalformedAddress
+from iii_cli.wire.address import EngineAddress, MalformedAddress, TlsFiles
 from iii_cli.wire.ref import ChannelRef, Direction
 from iii_cli.wire.secret import Secret
 from iii_cli.wire.strict_json import parse, render
@@ -21,13 +22,14 @@ from iii_cli.wire.value import Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ("BOTH_ENDS", "RefState", "SavedRef", "SavedRefs")
+__all__ = ("BOTH_ENDS", "RefState", "SavedRef", "SavedRefs", "absolute")
 
 RefState = Literal["unused", "used", "expired"]
 
 BOTH_ENDS = (Direction.WRITE, Direction.READ)
 SUFFIX = ".json"
 VERSION = 1
+TLS_FILES = ("ca_file", "certificate", "key")
 EXPIRY = (
     300.0  # seconds: the engine sweeps a channel away that has an end not taken by then (protocol.md 4.5)
 )
@@ -45,6 +47,7 @@ class SavedRef(Value, hidden=("engine_url",)):
     ends: tuple[Direction, ...] = BOTH_ENDS
     buffer: int | None = None
     used: tuple[tuple[Direction, float], ...] = ()
+    tls: TlsFiles = TlsFiles()  # absolute paths: it may be used in another folder
 
     def ref(self, direction: Direction) -> ChannelRef:
         """The channel's end in `direction`."""
@@ -190,6 +193,7 @@ def _to_text(saved: SavedRef) -> str:
         "ends": [direction.value for direction in saved.ends],
         "buffer": saved.buffer,
         "used": {direction.value: at for direction, at in saved.used},
+        "tls": {name: value for name, value in _tls_fields(saved.tls) if value is not None},
     }
     return render(body) + "\n"
 
@@ -218,7 +222,24 @@ def _from_json(name: str, body: Any) -> SavedRef:
         ends=_ends(body.get("ends")),
         buffer=buffer,
         used=_used(body.get("used")),
+        tls=_tls(body.get("tls", {})),
     )
+
+
+def absolute(tls: TlsFiles) -> TlsFiles:
+    """The same files, wherever they are named from."""
+    files = {name: os.path.abspath(value) for name, value in _tls_fields(tls) if value and name in TLS_FILES}
+    return tls.replace(**files)
+
+
+def _tls_fields(tls: TlsFiles) -> list[tuple[str, str | None]]:
+    return [(name, getattr(tls, name)) for name in (*TLS_FILES, "server_name")]
+
+
+def _tls(value: Any) -> TlsFiles:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError
+    return TlsFiles(*(value.get(name) for name in (*TLS_FILES, "server_name")))
 
 
 def _time(value: Any) -> float:

@@ -32,7 +32,7 @@ __all__ = (
     "GlobalFlags",
     "Settings",
     "color_choice",
-    "engine_address",
+    "engine_of",
     "resolve",
 )
 
@@ -98,25 +98,32 @@ def resolve(
     contexts: ContextLookup,
     *,
     engine_url: str | None = None,
+    engine_tls: TlsFiles | None = None,
 ) -> Settings:
     """Settle every setting. Call it once a command: `--token-file -` reads stdin.
 
-    `engine_url` is what a saved ref remembers. It beats everything but `--url`. Where it is another engine
-    than the settings would give, only what was typed on this command line and a context of that engine prove
-    who we are. Raises UsageProblem for what cannot be meant and LocalProblem for files that cannot be read.
+    `engine_url` and `engine_tls` are what a saved ref remembers. They beat everything but what was typed on
+    this command line. Where it is another engine than the settings would give, only that and a context of
+    that engine prove who we are. Raises UsageProblem for what cannot be meant and LocalProblem for files that
+    cannot be read.
     """
-    return _Resolution(flags, environ, contexts, engine_url).settings()
+    return _Resolution(flags, environ, contexts, engine_url, engine_tls).settings()
 
 
-def engine_address(
+def engine_of(
     flags: GlobalFlags,
     environ: Mapping[str, str],
     contexts: ContextLookup,
     *,
     engine_url: str | None = None,
-) -> EngineAddress:
-    """Only which engine, as `resolve` settles it, for a command that does not connect. Reads no token."""
-    return _Resolution(flags, environ, contexts, engine_url).address
+    engine_tls: TlsFiles | None = None,
+) -> tuple[EngineAddress, TlsFiles]:
+    """Only which engine and how it is trusted, as `resolve` settles it, for a command that does not connect.
+
+    Reads no token.
+    """
+    resolution = _Resolution(flags, environ, contexts, engine_url, engine_tls)
+    return resolution.address, resolution.tls()
 
 
 def color_choice(flag: str | None, environ: Mapping[str, str]) -> ColorChoice:
@@ -136,7 +143,12 @@ class _Resolution:
     """One run through the order of settings."""
 
     def __init__(
-        self, flags: GlobalFlags, environ: Mapping[str, str], contexts: ContextLookup, engine_url: str | None
+        self,
+        flags: GlobalFlags,
+        environ: Mapping[str, str],
+        contexts: ContextLookup,
+        engine_url: str | None,
+        engine_tls: TlsFiles | None,
     ) -> None:
         self.flags = flags
         self.contexts = contexts
@@ -149,7 +161,9 @@ class _Resolution:
         self.context = self._context(asked_for_engine=engine_url is not None)
         self.address, self.url_source = self._address()
         self._own_token = True  # may III_TOKEN go to the address?
+        self._remembered_tls = TlsFiles()
         if engine_url is not None and flags.url is None:
+            self._remembered_tls = engine_tls or TlsFiles()
             self._turn_to(_address(engine_url, "the saved ref"))
 
     def settings(self) -> Settings:
@@ -163,7 +177,7 @@ class _Resolution:
                 address=self.address,
                 token=token,
                 headers=headers,
-                tls=self._tls(),
+                tls=self.tls(),
                 **self._waits(),
             ),
             url_source=self.url_source,
@@ -226,12 +240,13 @@ class _Resolution:
         kind, _, place = ((self.context and self.context.token_source) or "").partition(":")
         return place if kind == "env" else None
 
-    def _tls(self) -> TlsFiles:
+    def tls(self) -> TlsFiles:
+        """Flags over what a saved ref remembers over the context of this engine. Raises UsageProblem."""
         flags = self.flags
         if flags.key is not None and flags.cert is None:
             raise UsageProblem("--key needs --cert")
         context = self._own_context()
-        base = context.tls if context else TlsFiles()
+        base = context.tls if context and self._remembered_tls == TlsFiles() else self._remembered_tls
         if flags.cert is not None:
             base = base.replace(certificate=flags.cert, key=flags.key)
         return base.replace(

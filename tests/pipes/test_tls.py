@@ -59,6 +59,29 @@ def test_a_stream_through_tls(tmp_path: Path, gateway: str, authority: Authority
     assert "engine::channels::create" in iii.ok("functions", "ls", "--all", *trust)
 
 
+def test_a_saved_ref_remembers_how_its_engine_is_trusted(
+    tmp_path: Path, gateway: str, engine_url: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(authority.folder)
+    trust = ("--cacert", authority.file.name)  # relative, and used from elsewhere
+    iii = Program(tmp_path, engine_url)
+    for words in (("--url", gateway, *trust), ("--context", "prod")):
+        if "prod" in words:
+            iii.ok("context", "add", "prod", gateway, *trust)
+        for elsewhere in ({}, {"III_URL": gateway}, {"III_URL": engine_url}):
+            iii.ok("channel", "create", "--save", "x", "--force", *words)
+            iii.ok("ref", "save", "y", "@x/reader", "--force")
+            token = iii.ok("ref", "show", "x", "--end", "reader")
+            iii.env |= elsewhere
+            monkeypatch.chdir(tmp_path)
+            with iii.start("channel", "read", "@y") as reading:
+                iii.ok("channel", "write", "@x", stdin=b"data")
+                assert reading.communicate(timeout=20)[0] == b"data"
+            monkeypatch.chdir(authority.folder)
+            iii.ok("ref", "save", "y", "-", "--force", *words, stdin=token.encode())
+            refused(iii.run("channel", "read", "@y"), 6, "already used")  # the engine says so
+
+
 def test_a_tls_connection_that_is_cut_is_no_good_end(
     tmp_path: Path, engine_url: str, certificate: tuple[Path, Path], authority: Authority
 ) -> None:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from iii_cli.client.call import create_channel
-from iii_cli.config.saved_refs import SavedRef, SavedRefs
+from iii_cli.config.saved_refs import SavedRef, SavedRefs, absolute
 from iii_cli.errors import UsageProblem
 from iii_cli.wire.value import Value
 
@@ -55,6 +55,7 @@ def _save(settings: Settings, order: CreateOrder, name: str, ref: ChannelRef) ->
         engine_url=settings.endpoint.address.full_url,
         created_at=store.now(),
         buffer=order.buffer,
+        tls=absolute(settings.endpoint.tls),
     )
     store.save(saved, force=order.force)
 

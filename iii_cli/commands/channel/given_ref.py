@@ -33,7 +33,7 @@ def find_ref(
     """
     given = resolve_ref(text, needed, environ=os.environ, store=SavedRefs(), stdin_free=stdin_free)
     forget(f"env:{DEFAULT_VARIABLE[needed]}" if text is None else text)
-    settings = settings_of(ctx, engine_url=given.engine_url)
+    settings = settings_of(ctx, engine_url=given.engine_url, engine_tls=given.engine_tls)
     if settings.stdin_taken and not stdin_free:
         raise UsageProblem("--token-file - and the data cannot both be read from standard input")
     if not settings.quiet:

@@ -197,10 +197,12 @@ def target_settings(
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
         ctx.obj = flags.replace(url=f"ws://{host}:{49134 if options.port is None else options.port}")
-    urls = {ref.engine_url for ref in refs if ref.engine_url is not None}
-    if len(urls) > 1:
+    saved = [ref for ref in refs if ref.engine_url is not None]
+    if len({ref.engine_url for ref in saved}) > 1:
         raise UsageProblem("the saved refs belong to different engines, and a call has one")
-    return settings_of(ctx, engine_url=urls.pop() if urls else None)
+    if not saved:
+        return settings_of(ctx)
+    return settings_of(ctx, engine_url=saved[0].engine_url, engine_tls=saved[0].engine_tls)
 
 
 def embed(payload: Any, key: KeyPath, value: Any, option: str) -> Any:
