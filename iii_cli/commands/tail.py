@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from iii_cli.errors import UsageProblem
+from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.terminal.inheritance import pass_token_on
 
 __all__ = ("NeedsTail", "PassToken", "PlainCommand", "TailCommand", "hand_over_token", "tail_of")
 
 _KEY = "iii.command"
+# typer carries its own click since 0.26; its exceptions are not importable from anywhere public.
+_MARKS = frozenset("@:{/")  # of a REF, or of a path
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 PassToken = Annotated[
     bool, typer.Option("--pass-token", help="Let COMMAND inherit the engine's token and full URL.")
@@ -38,8 +43,43 @@ class TailCommand(PlainCommand):
         if "--" in args:
             at = args.index("--")
             ctx.meta[_KEY] = args[at + 1 :]
-            args = args[:at]
-        return super().parse_args(ctx, args)
+            return super().parse_args(ctx, args[:at])
+        at = self._stray(args)
+        meant = f"{ctx.command_path} … -- {args[at] if at < len(args) else 'COMMAND'} …"
+        try:
+            rest = super().parse_args(ctx, list(args))
+        except _USAGE_ERROR as error:
+            option = getattr(error, "option_name", None)
+            if at < len(args) and (option is None or any(word.startswith(option) for word in args[at:])):
+                raise UsageProblem("write COMMAND behind `--`", hint=meant) from None
+            if option is not None and not option.startswith("--"):
+                raise UsageProblem(
+                    f"no such option {option}; a COMMAND stands behind `--`", hint=meant
+                ) from None
+            raise
+        if at < len(args) and self._takes_files():
+            raise LocalProblem(f"no file {args[at]}", hint=f"is it a COMMAND? {meant}")
+        return rest
+
+    def _stray(self, args: list[str]) -> int:
+        """Where the first word is that was meant as a COMMAND, for want of a `--` before it; else the end."""
+        valued = {name for part in self.params if not getattr(part, "is_flag", True) for name in part.opts}
+        single = sum(part.param_type_name == "argument" and part.nargs == 1 for part in self.params)
+        before = ""
+        for at, word in enumerate(args):
+            plain = word == "-" or not (word.startswith("-") or before in valued)
+            before = word
+            if not plain:
+                continue
+            single -= 1
+            if single < 0 and not self._takes_files():
+                return at
+            if not _MARKS.intersection(word) and shutil.which(word) and not os.path.exists(word):
+                return at
+        return len(args)
+
+    def _takes_files(self) -> bool:
+        return any(part.nargs == -1 for part in self.params)
 
 
 class NeedsTail(TailCommand):

@@ -32,7 +32,8 @@ __all__ = ("DEFAULT_VARIABLE", "ResolvedRef", "resolve_ref")
 DEFAULT_VARIABLE = {Direction.WRITE: "III_WRITER", Direction.READ: "III_READER"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _ENDS = {"reader": Direction.READ, "writer": Direction.WRITE}
-_FORMS = "a ref is @NAME, iii:read:ID:KEY, iii:write:ID:KEY, its JSON, env:NAME, file:PATH or -"
+_TYPED = "the ref"  # that stood on the command line
+_FORMS = "expected @NAME, iii:read:ID:KEY, iii:write:ID:KEY, its JSON, env:NAME, file:PATH or -"
 
 
 class ResolvedRef(Value):
@@ -88,7 +89,7 @@ class _Place:
 
     def find(self, text: str | None) -> ResolvedRef:
         if text is not None:
-            return self._form(text.strip(), "the ref", in_argv=True)
+            return self._form(text.strip(), _TYPED, in_argv=True)
         if self.needed is None:
             raise UsageProblem("a ref is missing", hint=_FORMS)
         variable = DEFAULT_VARIABLE[self.needed]
@@ -110,7 +111,7 @@ class _Place:
         if colon and kind == "file":
             return self._from_file(place)
         if in_argv and (match := self._meant(text)) is not None:
-            raise UsageProblem(f"{source} is not a ref", hint=f"did you mean @{match}?")
+            raise UsageProblem("not a channel ref", hint=f"did you mean @{match}?")
         return self._literal(text, source, in_argv=in_argv)
 
     def _meant(self, text: str) -> str | None:
@@ -147,7 +148,7 @@ class _Place:
     def _literal(
         self, text: str, source: str, *, in_argv: bool = False, from_stdin: bool = False
     ) -> ResolvedRef:
-        ref = _parsed(text.strip(), source)
+        ref = _parsed(text.strip(), source, self.needed)
         self._check_direction(ref.direction)
         return ResolvedRef(ref, in_argv=in_argv, from_stdin=from_stdin, notices=tuple(self.notices))
 
@@ -218,11 +219,21 @@ class _Place:
         return UnknownTarget(f"no saved ref {_shown(name)}", hint=hint, where="local")
 
 
-def _parsed(text: str, source: str) -> ChannelRef:
-    """A token or a ref's JSON. Raises UsageProblem, which does not repeat the text."""
+def _parsed(text: str, source: str, needed: Direction | None) -> ChannelRef:
+    """A token or a ref's JSON; of the object of `create --json`, which has both ends, the `needed` one.
+
+    Raises UsageProblem, which does not repeat the text.
+    """
     try:
         if text.startswith("{"):
-            return ChannelRef.from_json(parse(text))
+            body = parse(text)
+            if isinstance(body, dict) and body.keys() == {"writer", "reader"}:
+                if needed is None:
+                    raise UsageProblem(
+                        f"{source} holds both ends of a channel", hint="take .writer or .reader"
+                    )
+                body = body[needed.noun]
+            return ChannelRef.from_json(body)
         if text.startswith("iii:"):
             return ChannelRef.from_token(text)
     except MalformedRef as error:
@@ -231,7 +242,8 @@ def _parsed(text: str, source: str) -> ChannelRef:
         raise UsageProblem(f"{source} is not valid JSON") from None
     if not text.strip():
         raise UsageProblem(f"{source} is empty", hint="is a variable not set?")
-    raise UsageProblem(f"{source} is not a ref", hint=_FORMS)
+    subject = "" if source == _TYPED else f"{source} is "
+    raise UsageProblem(f"{subject}not a channel ref", hint=_FORMS)
 
 
 def _is_path(text: str) -> bool:

@@ -28,7 +28,7 @@ def refused(done: subprocess.CompletedProcess[bytes], status: int, *words: str) 
 @pytest.mark.parametrize(
     ("status", "words", "said"),
     [
-        (2, ("channel", "read", "rubbish"), "not a ref"),
+        (2, ("channel", "read", "rubbish"), "iii: not a channel ref; expected @NAME"),
         (2, ("channel", "write", ""), "is empty; is a variable not set?"),
         (2, ("channel", "read", "iii:write:a:b"), "writer"),
         (2, ("channel", "write", "iii:read:a:b"), "reader"),
