@@ -7,7 +7,7 @@ is not made is one that a shell loop does not wait for.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.client.identity import new_uuid
 from iii_cli.errors import EngineUnreachable, FunctionFailed, NotAuthorised, PeerMisbehaved, TimedOut
@@ -26,11 +26,14 @@ from iii_cli.wire.ref import ChannelRef, MalformedRef
 from iii_cli.wire.unreadable import failure_of, read_message
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.messages import Action, Message
 
 __all__ = (
     "CALL_SECONDS",
+    "BlockingCaller",
     "call",
     "create_channel",
     "encoded",
@@ -72,13 +75,49 @@ def call(
         baggage=baggage,
     )
     with open_blocking(endpoint, endpoint.address.worker_target(), what="engine") as ws:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        return _call_on(ws, endpoint, request, timeout)
+
+
+@final
+class BlockingCaller:
+    """Calls one after another over one connection. After a loss the next one makes it anew."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._ws: BlockingWebSocket | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._ws is not None:
+            self._ws.close()
+            self._ws = None
+
+    def call(self, function_id: str, data: Any, *, timeout: float) -> Any:
+        """As the function `call`; the connection, where it is made, within `timeout` too."""
+        if self._ws is None:
+            patience = min(self._endpoint.connect_timeout or timeout, timeout)
+            endpoint = self._endpoint.replace(connect_timeout=patience)
+            self._ws = open_blocking(endpoint, endpoint.address.worker_target(), what="engine")
+        request = InvokeFunction(function_id=function_id, data=data, invocation_id=new_uuid())
         try:
-            return exchange(ws, endpoint, request, deadline)
-        except TimeoutError:
-            raise TimedOut(f"no answer from {function_id} within {timeout:g} s") from None
-        except ConnectionLost as lost:
-            raise _lost(endpoint, lost.reason) from None
+            return _call_on(self._ws, self._endpoint, request, timeout)
+        except EngineUnreachable:
+            self.__exit__()
+            raise
+
+
+def _call_on(
+    ws: BlockingWebSocket, endpoint: Endpoint, request: InvokeFunction, timeout: float | None
+) -> Any:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    try:
+        return exchange(ws, endpoint, request, deadline)
+    except TimeoutError:
+        raise TimedOut(f"no answer from {request.function_id} within {timeout:g} s") from None
+    except ConnectionLost as lost:
+        raise _lost(endpoint, lost.reason) from None
 
 
 def send_void(endpoint: Endpoint, request: InvokeFunction, *, timeout: float | None = CALL_SECONDS) -> None:

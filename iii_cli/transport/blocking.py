@@ -68,6 +68,10 @@ class BlockingWebSocket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it. Safe to repeat."""
         with suppress(OSError):
             self._raw.close()
 

@@ -36,10 +36,13 @@ class FunctionError(Exception):
 
 @dataclass
 class ScriptedEngine:
-    """`functions` by id; each gets the data. `calls` is every invokefunction that came, in order."""
+    """`functions` by id; each gets the data. `calls` is every invokefunction that came, in order, on that
+    many `connections`.
+    """
 
     functions: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     calls: list[dict[str, Any]] = field(default_factory=list)
+    connections: int = 0
     port: int = 0
     waiting: list[dict[str, Any]] = field(default_factory=list)
 
@@ -49,6 +52,7 @@ class ScriptedEngine:
 
     def converse(self, connection: ServerConnection) -> None:
         assert connection.request is not None
+        self.connections += 1
         try:
             if not connection.request.path.startswith("/ws/channels/"):  # an end that nothing is behind
                 connection.send(json.dumps({"type": "workerregistered", "worker_id": "w"}))

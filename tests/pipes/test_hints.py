@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.commands.scripted_engine import ScriptedEngine, running_engine
+from tests.commands.scripted_engine import Drop, ScriptedEngine, running_engine
 from tests.pipes.program import Program
 
 if TYPE_CHECKING:
@@ -113,3 +113,18 @@ def test_the_whole_object_of_create_is_no_ref_where_its_end_is_not_clear(iii: Pr
     done = iii.run("ref", "save", "x", "-", stdin=text.encode())
     said = "iii: stdin holds both ends of a channel; take .writer or .reader\n"
     assert (done.returncode, done.stderr.decode()) == (2, said)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_waiting_for_a_function_takes_one_connection(
+    tmp_path: Path, scripted: ScriptedEngine, lost: bool
+) -> None:
+    def functions(data: Any) -> Any:
+        if lost and len(scripted.calls) == 2:
+            raise Drop
+        there = [{"function_id": "f", "namespace": "default"}] if len(scripted.calls) == 5 else []
+        return {"functions": there}
+
+    scripted.functions["engine::functions::list"] = functions
+    Program(tmp_path, scripted.url).ok("functions", "wait", "f")
+    assert (len(scripted.calls), scripted.connections) == (5, 2 if lost else 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from iii_cli.client.call import call
+from iii_cli.client.call import BlockingCaller
 from iii_cli.commands.suggesting import meant_function, rows_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import EngineUnreachable, TimedOut
@@ -30,21 +30,22 @@ def wait_for_functions(settings: Settings, names: Sequence[str], timeout: str) -
     deadline = None if limit is None else began + limit
     missing = list(dict.fromkeys(names))
     engine_down: EngineUnreachable | None = None
-    while True:
-        try:
-            missing = _missing(settings, missing, deadline)
-            engine_down = None
-        except EngineUnreachable as error:
-            engine_down = error
-        except TimedOut:
-            pass
-        if not missing:
-            break
-        if time.monotonic() > began + SILENT_SECONDS:
-            _draw("the engine" if engine_down else ", ".join(missing), time.monotonic() - began)
-        if deadline is not None and time.monotonic() + LOOK_SECONDS > deadline:
-            break
-        time.sleep(LOOK_SECONDS)
+    with BlockingCaller(settings.endpoint.replace(wait_engine=None)) as caller:
+        while True:
+            try:
+                missing = _missing(caller, settings, missing, deadline)
+                engine_down = None
+            except EngineUnreachable as error:
+                engine_down = error
+            except TimedOut:
+                pass
+            if not missing:
+                break
+            if time.monotonic() > began + SILENT_SECONDS:
+                _draw("the engine" if engine_down else ", ".join(missing), time.monotonic() - began)
+            if deadline is not None and time.monotonic() + LOOK_SECONDS > deadline:
+                break
+            time.sleep(LOOK_SECONDS)
     talk.draw()
     if not missing:
         return
@@ -67,11 +68,11 @@ def _draw(what: str, waited: float) -> None:
         talk.draw(ellipsis(f"waiting {waited:.0f} s for {clean(what)}", talk.stderr.columns - MARGIN))
 
 
-def _missing(settings: Settings, names: list[str], deadline: float | None) -> list[str]:
+def _missing(
+    caller: BlockingCaller, settings: Settings, names: list[str], deadline: float | None
+) -> list[str]:
     remaining = 10.0 if deadline is None else max(deadline - time.monotonic(), 0.1)
-    connect_timeout = min(settings.endpoint.connect_timeout or remaining, remaining)
-    endpoint = settings.endpoint.replace(wait_engine=None, connect_timeout=connect_timeout)
-    answer = call(endpoint, "engine::functions::list", {"include_internal": True}, timeout=remaining)
+    answer = caller.call("engine::functions::list", {"include_internal": True}, timeout=remaining)
     namespace = settings.namespace or "default"
     known = {
         row["function_id"]
