@@ -190,7 +190,7 @@ complete -c iii -n "not __iii_behind_dashes" -l url -x -d 'The engine, ws://HOST
 complete -c iii -n "not __iii_behind_dashes" -l context -r -f -a '(__iii_ask context)' -d 'Use a saved context.'
 complete -c iii -n "not __iii_behind_dashes" -s n -l namespace -x -d 'Namespace of the functions called.'
 complete -c iii -n "not __iii_behind_dashes" -s q -l quiet -d 'Say nothing but errors.'
-complete -c iii -n "not __iii_behind_dashes" -l verbose -d 'Say more about what happens.'
+complete -c iii -n "not __iii_behind_dashes" -l verbose -d 'Show each connection, request and close on stderr; keys are masked.'
 complete -c iii -n "not __iii_behind_dashes" -l color -r -f -a 'auto always never' -d 'Colours on stderr. [auto]'
 complete -c iii -n "not __iii_behind_dashes" -l connect-timeout -x -d 'For the connection to the engine. [10s]'
 complete -c iii -n "not __iii_behind_dashes" -l wait-engine -x -d 'Retry a refused connection for so long.'

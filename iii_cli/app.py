@@ -216,6 +216,8 @@ def _leave(status: int) -> NoReturn:
     code = 128 - status if status < 0 else int(status)
     if files := sys.modules.get("iii_cli.terminal.outfile"):
         files.discard_unfinished()
+    if trails := sys.modules.get("iii_cli.transport.trail"):
+        trails.close_all()
     if talked := sys.modules.get("iii_cli.terminal.talk"):
         talked.talk.done(code)
     with suppress(BrokenPipeError, LocalProblem):  # which the status says already

@@ -129,6 +129,7 @@ def send_void(endpoint: Endpoint, request: InvokeFunction, *, timeout: float | N
     with open_blocking(endpoint, endpoint.address.worker_target(), what="engine") as ws:
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
+            ws.trail.message(request)
             ws.send(Opcode.TEXT, encoded(request), deadline)
             ping(ws, endpoint, deadline)
         except TimeoutError:
@@ -144,6 +145,7 @@ def exchange(
 
     Raises FunctionFailed, NotAuthorised, TimeoutError, ConnectionLost.
     """
+    ws.trail.message(request)
     ws.send(Opcode.TEXT, encoded(request), deadline)
     return _await_result(ws, request.invocation_id, endpoint, deadline)
 

@@ -136,6 +136,8 @@ class Link:
         ValueError and TypeError for what is not JSON; FunctionFailed `payload_too_large` for a message that
         the engine would not read.
         """
+        if self._ws.socket.trail is not None:
+            self._ws.socket.trail.message(message)
         await self._send((Opcode.TEXT, encoded(message)))
 
     async def receive(self) -> list[Message]:

@@ -11,6 +11,7 @@ import typer
 from iii_cli.commands.tree import LazyGroup, Leaf, build
 from iii_cli.config.settings import GlobalFlags, color_choice
 from iii_cli.terminal.talk import talk
+from iii_cli.transport.trail import listen
 
 __all__ = ("TREE", "app")
 
@@ -89,7 +90,10 @@ def root(
         str | None, typer.Option("-n", "--namespace", metavar="NS", help="Namespace of the functions called.")
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say more about what happens.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Show each connection, request and close on stderr; keys are masked."),
+    ] = False,
     color: Annotated[
         str | None, typer.Option(metavar="auto|always|never", help="Colours on stderr. [auto]")
     ] = None,
@@ -123,6 +127,7 @@ def root(
     """
     color_choice(color, os.environ)
     talk.configure(quiet=quiet)
+    listen(talk.notice if verbose else None)
     ctx.obj = GlobalFlags(
         url=url,
         context=context,

@@ -27,6 +27,7 @@ from iii_cli.transport.dialing import (
     unreachable,
     word_for,
 )
+from iii_cli.transport.trail import Trail, try_again
 from iii_cli.wire.frame_decoder import FrameDecoder
 from iii_cli.wire.frames import Event, encode_frame
 from iii_cli.wire.handshake import HEAD_BYTES_MAX, check_accepted, parse_response, upgrade_request
@@ -58,7 +59,8 @@ class TlsSession(Value):
 class BlockingWebSocket:
     """An open WebSocket on a blocking socket. A context manager that lets go of it."""
 
-    def __init__(self, raw: socket.socket, decoder: FrameDecoder) -> None:
+    def __init__(self, raw: socket.socket, decoder: FrameDecoder, trail: Trail) -> None:
+        self.trail = trail
         self._raw = raw
         self._decoder = decoder
 
@@ -72,6 +74,7 @@ class BlockingWebSocket:
 
     def close(self) -> None:
         """Let go of it. Safe to repeat."""
+        self.trail.closed()
         with suppress(OSError):
             self._raw.close()
 
@@ -130,9 +133,10 @@ def open_blocking(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebS
     while True:
         try:
             return _open_once(endpoint, target, what=what)
-        except EngineUnreachable:
+        except EngineUnreachable as error:
             if give_up is None or time.monotonic() + pause > give_up:
                 raise
+            try_again(error.message)
         time.sleep(pause)
         pause = min(2 * pause, 1.0)
 
@@ -142,18 +146,23 @@ def _open_once(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebSock
     timeout = endpoint.connect_timeout
     deadline = None if timeout is None else time.monotonic() + timeout
     raw: socket.socket | None = None
+    trail: Trail | None = None
     try:
         raw = _connect(endpoint, deadline)
+        trail = Trail(address, raw)
         nonce = os.urandom(16)
         raw.sendall(upgrade_request(address.authority, target, nonce, endpoint.request_headers()))
         head, rest = _receive_head(raw, deadline)
         response = parse_response(head)
+        trail.upgrade(target, response.status)
         if response.status != 101:
             raise refusal(response.status, address, what)
         check_accepted(response, nonce)
     except BaseException as error:
         if raw is not None:
             raw.close()
+        if trail is not None:
+            trail.closed()
         if isinstance(error, TimeoutError):
             raise unreachable(address, f"no answer within {timeout:g} s") from None
         if isinstance(error, PeerMisbehaved):
@@ -163,7 +172,7 @@ def _open_once(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebSock
         raise
     decoder = FrameDecoder(masked=False)
     decoder.feed(rest)
-    return BlockingWebSocket(raw, decoder)
+    return BlockingWebSocket(raw, decoder, trail)
 
 
 def _connect(endpoint: Endpoint, deadline: float | None) -> socket.socket:

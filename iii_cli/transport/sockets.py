@@ -28,6 +28,7 @@ from iii_cli.transport.dialing import (
     word_for,
 )
 from iii_cli.transport.readiness import wait_readable, wait_writable
+from iii_cli.transport.trail import Trail
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,9 +50,10 @@ COALESCE_BYTES = 64 << 10  # TLS has no gathering send: this much is joined for 
 class Socket:
     """One connected, non-blocking socket. One task may receive while another sends."""
 
-    __slots__ = ("_budget_bytes", "_budget_calls", "_closed", "_raw", "_tls", "_waiting")
+    __slots__ = ("_budget_bytes", "_budget_calls", "_closed", "_raw", "_tls", "_waiting", "trail")
 
-    def __init__(self, raw: socket.socket) -> None:
+    def __init__(self, raw: socket.socket, trail: Trail | None = None) -> None:
+        self.trail = trail  # of one that we dialled
         self._raw = raw
         self._tls = isinstance(raw, ssl.SSLSocket)
         self._closed = False
@@ -215,6 +217,8 @@ class Socket:
         if isinstance(self._raw, ssl.SSLSocket):  # RFC 8446 6.1: without its alert, an end looks cut to some
             with suppress(OSError, ValueError):
                 self._raw.unwrap()  # only sends it, and only if the system takes it at once
+        if self.trail is not None:
+            self.trail.closed()
         if self._waiting:
             with suppress(OSError):
                 socket.socket.shutdown(self._raw, socket.SHUT_RDWR)  # wakes the waiters
@@ -240,7 +244,7 @@ async def dial(endpoint: Endpoint) -> Socket:
     address = endpoint.address
     raw = await _connect(address)
     if not address.secure:
-        return Socket(raw)
+        return Socket(raw, Trail(address, raw))
     try:
         context = tls_context(endpoint)
         raw = secure = context.wrap_socket(
@@ -255,7 +259,7 @@ async def dial(endpoint: Endpoint) -> Socket:
                 names = await anyio.to_thread.run_sync(certificate_names, endpoint, abandon_on_cancel=True)
             raise tls_fault(endpoint, error, names) from None
         raise
-    return Socket(secure)
+    return Socket(secure, Trail(address, secure))
 
 
 async def _connect(address: EngineAddress) -> socket.socket:

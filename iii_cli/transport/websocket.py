@@ -12,6 +12,7 @@ import anyio
 from iii_cli.errors import EngineUnreachable, PeerMisbehaved
 from iii_cli.transport.dialing import ConnectionLost, no_handshake, refusal, unreachable
 from iii_cli.transport.sockets import IOV_MAX, Socket, dial
+from iii_cli.transport.trail import try_again
 from iii_cli.wire.frame_decoder import FrameDecoder
 from iii_cli.wire.frames import Event, encode_frames, frame_header
 from iii_cli.wire.handshake import HEAD_BYTES_MAX, Response, check_accepted, parse_response, upgrade_request
@@ -167,9 +168,10 @@ async def open_websocket(endpoint: Endpoint, target: str, *, what: str, pieces: 
     while True:
         try:
             return await _open_once(endpoint, target, what=what, pieces=pieces)
-        except EngineUnreachable:
+        except EngineUnreachable as error:
             if give_up is None or anyio.current_time() + pause > give_up:
                 raise
+            try_again(error.message)
         await anyio.sleep(pause)
         pause = min(2 * pause, 1.0)
 
@@ -183,6 +185,8 @@ async def _open_once(endpoint: Endpoint, target: str, *, what: str, pieces: bool
         except BaseException:
             socket.close()
             raise
+        if socket.trail is not None:
+            socket.trail.upgrade(target, response.status)
         if response.status != 101:
             socket.close()
             raise refusal(response.status, address, what)
