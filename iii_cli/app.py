@@ -58,6 +58,8 @@ def _status(arguments: list[str]) -> int:
         # typer's own word for a write into a closed stdout is 1, which says nothing to a script.
         return ExitStatus.PIPE_CLOSED if leaving.code == 1 else int(leaving.code or 0)
     except OSError as error:
+        if error.errno == errno.ENOENT and not _has_folder():
+            return _report(LocalProblem("the working directory was deleted", hint="cd to another one"))
         if error.errno not in OUTPUT_FAULTS:
             return _internal(error)
         return _report(LocalProblem(f"cannot write to standard output: {os.strerror(error.errno).lower()}"))
@@ -67,6 +69,15 @@ def _status(arguments: list[str]) -> int:
         return _report(UsageProblem("an argument or a variable is not UTF-8, which JSON cannot carry"))
     except Exception as error:
         return _internal(error)
+
+
+def _has_folder() -> bool:
+    """Is the working directory there, from which names of files are read?"""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _has_other_bytes(arguments: list[str]) -> bool:

@@ -16,7 +16,7 @@ import anyio
 
 from iii_cli.client.caller import Caller
 from iii_cli.client.identity import new_uuid
-from iii_cli.errors import EngineUnreachable, FunctionFailed, UsageProblem
+from iii_cli.errors import EngineUnreachable, FunctionFailed, LocalProblem, UsageProblem
 from iii_cli.wire.messages import InvokeFunction
 from iii_cli.wire.records import LineSplitter
 from iii_cli.wire.strict_json import render
@@ -120,17 +120,23 @@ class _Each:
             tasks.start_soon(self._emit)
             if self._order.timeout is not None:
                 tasks.start_soon(self._expire, self._order.timeout)
-            await self._feed()
+            problem: LocalProblem | None = None
+            try:
+                await self._feed()
+            except LocalProblem as error:
+                problem = error  # no more lines; those that were read are answered all the same
             while self._unwritten:
                 await self._wait_for_room()
             tasks.cancel_scope.cancel()
+        if problem is not None:
+            raise problem
 
     @property
     def _stopping(self) -> bool:
         return self._order.fail_fast and self._totals.failed > 0
 
     async def _feed(self) -> None:
-        splitter = LineSplitter(what=self._order.source.name)
+        splitter = LineSplitter(what=self._order.source.name, is_text=False)  # each line is judged by itself
         buffer = memoryview(bytearray(READ_BYTES))
         number = 0
         while not self._stopping:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from iii_cli.client.writer import ChannelWriter
-from iii_cli.errors import Failure, NotConfirmed
+from iii_cli.errors import EngineUnreachable, Failure, NotConfirmed
 from iii_cli.wire.frames import Opcode
 from iii_cli.wire.receipt import STDOUT, Receipt, read_receipt, receipt_frame
 from iii_cli.wire.seal import RECEIPT_TIMEOUT
@@ -42,11 +42,17 @@ class AwaitedReceipt:
     async def wait(self, figures: Figures) -> None:
         """Return when the reader has confirmed exactly `figures`.
 
-        Raises NotConfirmed (no answer, or a no) and ContentDiffers.
+        Raises NotConfirmed (no answer, or a no), ContentDiffers, and EngineUnreachable, where it is not the
+        reader that vanished.
         """
         with anyio.move_on_after(self._timeout):
             receipt = await self._next()
             if receipt is None:
+                if isinstance(await self._reader.failure(), EngineUnreachable):
+                    raise EngineUnreachable(
+                        "the engine was lost before the reader confirmed",
+                        hint="the data was handed to the engine; whether it was kept is unknown",
+                    )
                 raise NotConfirmed(
                     "the reader did not confirm: it died, or it is not ours",
                     hint="the data was handed to the engine; whether it was kept is unknown",

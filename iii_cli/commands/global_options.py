@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ("hoist",)
 
@@ -19,6 +22,7 @@ def hoist(command: Any, arguments: list[str]) -> list[str]:
         for name in parameter.opts
         if name not in ("--help", "--version")
     }
+    arguments = list(_ungrouped(arguments, takes_value))
     own = _options_of_leaf(command, arguments, takes_value)
     front: list[str] = []
     rest: list[str] = []
@@ -39,6 +43,18 @@ def hoist(command: Any, arguments: list[str]) -> list[str]:
         rest.append(word)
         at += 1
     return front + rest
+
+
+def _ungrouped(arguments: list[str], takes_value: dict[str, bool]) -> Iterator[str]:
+    """`-qo FILE` as `-q -o FILE`: what is ours before what is the subcommand's."""
+    words = iter(arguments)
+    for word in words:
+        while word[:1] == "-" and len(word) > 2 and takes_value.get(word[:2]) is False:
+            yield word[:2]
+            word = f"-{word[2:]}"
+        yield word
+        if word == "--":
+            yield from words
 
 
 def _split(word: str) -> tuple[str, bool]:

@@ -54,7 +54,9 @@ def read_secret_file(path: str, source: str, notices: list[str]) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         if isinstance(error, FileNotFoundError) and not _is_somewhere(path):  # perhaps the secret itself
-            raise LocalProblem(f"cannot read {source}: there is no file of that name") from None
+            raise LocalProblem(
+                f"cannot read {source.removesuffix(' in')}: there is no file of that name"
+            ) from None
         raise LocalProblem(f"cannot read {source} {path!r}: {reason}") from None
     if everyone_writes:
         notices.append(f"{path!r} can be changed by everyone; chmod o-w it")

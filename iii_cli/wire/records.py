@@ -57,8 +57,9 @@ class LineSplitter:
     Every line given out is valid UTF-8, so it can be a text message. `what` names the input in errors.
     """
 
-    def __init__(self, *, longest: int = LONGEST_MESSAGE, what: str = "input") -> None:
+    def __init__(self, *, longest: int = LONGEST_MESSAGE, what: str = "input", is_text: bool = True) -> None:
         self._longest = longest
+        self._is_text = is_text
         self._what = what
         self._tail = bytearray()
         self.count = 0  # lines given out so far
@@ -66,7 +67,8 @@ class LineSplitter:
     def feed(self, chunk: Buffer) -> list[bytes]:
         """The lines that end in `chunk`, without their newline.
 
-        Raises LocalProblem at a line that is too long or not UTF-8; nothing of that feed is given out.
+        Raises LocalProblem at a line that is too long, or that is not UTF-8 where `is_text` wants that;
+        nothing of that feed is given out.
         """
         head, newline, tail = bytes(chunk).rpartition(b"\n")
         if not newline:
@@ -97,7 +99,7 @@ class LineSplitter:
 
     def _checked(self, region: bytes) -> list[bytes]:
         """Split and check. Whole lines are valid UTF-8 exactly when each of them is."""
-        if not region.isascii():
+        if self._is_text and not region.isascii():
             try:
                 region.decode()
             except UnicodeDecodeError as error:

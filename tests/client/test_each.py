@@ -11,6 +11,7 @@ import pytest
 from iii_cli.client.each import WINDOW, EachOrder, EachTotals, call_each
 from iii_cli.errors import EngineUnreachable, LocalProblem, UsageProblem, sole_cause
 from iii_cli.wire.address import Endpoint, EngineAddress
+from iii_cli.wire.records import LONGEST_MESSAGE
 from iii_cli.wire.strict_json import MalformedJson, parse
 from tests.commands.scripted_engine import (
     Drop,
@@ -195,7 +196,9 @@ async def test_a_lost_engine_says_how_many_have_no_line(engine: ScriptedEngine) 
         await run(engine, b"0\n1\n2\n3\n")
 
 
-async def test_what_is_no_text_ends_it(engine: ScriptedEngine) -> None:
+async def test_a_line_that_is_too_long_ends_it_when_the_others_are_answered(engine: ScriptedEngine) -> None:
     engine.functions = {"f": lambda data: data}
-    with pytest.raises(LocalProblem, match="line 2 is not UTF-8"):
-        await run(engine, b"1\n", b"\xff\n")
+    output = Output()
+    with pytest.raises(LocalProblem, match="line 3 is longer"):
+        await run(engine, b"1\n2\n", *[b"x" * 32768] * (LONGEST_MESSAGE // 32768 + 1), output=output)
+    assert output.lines == [ok(1), ok(2)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from iii_cli.app import _status
+from iii_cli.transport.trail import listen
 from tests.commands.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
 
 if TYPE_CHECKING:
@@ -84,7 +85,10 @@ def test_no_key_is_shown(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").write_text("data")
     engine.functions = FUNCTIONS
-    status = _status(["trigger", *words, *more])
+    try:
+        status = _status(["trigger", *words, *more])
+    finally:
+        listen(None)
     shown = capfd.readouterr()
     assert KEY not in shown.err
     assert "--dry-run" not in words or KEY not in shown.out  # a result on stdout is data, as it is

@@ -11,15 +11,16 @@ from iii_cli.client.reader import ChannelReader
 from iii_cli.commands.channel.given_ref import find_ref, opening
 from iii_cli.commands.channel.message_door import NO_FILES, MessageDoor
 from iii_cli.commands.running import run, tell
+from iii_cli.commands.spawning import spawn
 from iii_cli.commands.stream_progress import conclude_read, mode_for, progress_of_read, say_early
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.children import PIPE, prepare_command, spawn
+from iii_cli.terminal.children import PIPE, prepare_command
 from iii_cli.terminal.consumer import ConsumerSink
 from iii_cli.terminal.output import open_output, share_a_file
 from iii_cli.terminal.report import stdout_is_terminal
 from iii_cli.wire.ref import Direction
-from iii_cli.wire.seal import PEER_TIMEOUT, Mode
+from iii_cli.wire.seal import BEAT_AFTER, PEER_TIMEOUT, Mode
 from iii_cli.wire.value import Value
 from iii_cli.wire.verdict import Outcome
 from iii_cli.wire.verifying import Verifier
@@ -64,9 +65,7 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
     to_screen = options.output in (None, "-") and stdout_is_terminal()
     shown = mode_for(options.progress, shares_terminal=to_screen)
     mode = _mode(options)
-    peer_timeout = (
-        PEER_TIMEOUT if options.peer_timeout is None else seconds(options.peer_timeout, "--peer-timeout")
-    )
+    peer_timeout = _peer_timeout(options.peer_timeout)
     limits = Limits(
         whole=None if options.timeout is None else seconds(options.timeout, "--timeout"),
         stall=None if options.stall_timeout is None else seconds(options.stall_timeout, "--stall-timeout"),
@@ -136,9 +135,23 @@ async def _read(order: ReadOrder, options: ReadOptions) -> Verdict | None:
         return await read_stream(order)
 
 
+def _peer_timeout(text: str | None) -> float | None:
+    """None: no limit. One within a beat would call a writer gone that only has nothing to say."""
+    span = PEER_TIMEOUT if text is None else seconds(text, "--peer-timeout")
+    if span is not None and span <= BEAT_AFTER:
+        raise UsageProblem(
+            f"--peer-timeout is more than {BEAT_AFTER:g}s, the time between two beats of a writer"
+        )
+    return span
+
+
 def _check_files(options: ReadOptions) -> None:
     """Data and messages in one file would be neither; a device takes both."""
     output, messages = options.output, options.messages
+    if output in (None, "-") and (options.no_clobber or options.keep_partial):
+        raise UsageProblem("--no-clobber and --keep-partial are about a FILE; they need -o FILE")
+    if messages is not None and _mode(options) is not None:
+        raise UsageProblem("--lines, --text and --jsonl show the messages themselves; leave --messages out")
     if output in (None, "-") or messages in (None, *NO_FILES):
         return
     if share_a_file([output, messages]) and (os.path.isfile(output) or not os.path.exists(output)):

@@ -11,10 +11,11 @@ from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.channel.given_ref import find_ref, opening
 from iii_cli.commands.producing import watch_producers
 from iii_cli.commands.running import run, tell
+from iii_cli.commands.spawning import spawn
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import byte_count, seconds
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.children import PIPE, prepare_command, spawn
+from iii_cli.terminal.children import PIPE, prepare_command
 from iii_cli.terminal.descriptors import is_standard
 from iii_cli.terminal.sources import Source
 from iii_cli.wire.figures import DIGESTS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
@@ -11,6 +13,7 @@ from iii_cli.commands.running import run, settings_of
 from iii_cli.commands.tail import NeedsTail, PassToken, hand_over_token, tail_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.terminal.talk import talk
 
 __all__ = ("serve_app",)
 
@@ -55,6 +58,9 @@ def serve_command(
     shutdown_timeout: Annotated[
         str, typer.Option(metavar="TIME", help="How long running calls may go on after SIGTERM.")
     ] = SHUTDOWN,
+    progress: Annotated[
+        str, typer.Option(metavar="auto|json", help="json: write an object for each line on stderr.")
+    ] = "auto",
 ) -> None:
     """Make any Unix filter a function: COMMAND runs once for each call.
 
@@ -72,6 +78,7 @@ def serve_command(
     from iii_cli.commands.serve.schema import described, request_schema, response_schema
     from iii_cli.commands.serve.serving import ServeOrder, serve_function
 
+    talk.configure(as_json=_choice(progress, "--progress", ("auto", "json")) == "json")
     source, target = _choice(stdin, "--stdin", _SOURCES), _choice(stdout, "--stdout", _TARGETS)
     _check_name(name)
     if stop_early and require_seal:
@@ -94,8 +101,8 @@ def serve_command(
     command = FilterCommand(
         argv,
         cwd=cwd,
-        grace=seconds(grace, "--grace") or 0.0,
-        show=_show,
+        grace=seconds(grace, "--grace") or math.inf,
+        show=partial(_show, argv[0]),
     )
     request = request_schema(options) if schema is None else _schema(schema)
     settings = settings_of(ctx)
@@ -118,12 +125,14 @@ _SOURCES: tuple[Literal["ref", "json", "none"], ...] = ("ref", "json", "none")
 _TARGETS: tuple[Literal["ref", "result"], ...] = ("ref", "result")
 
 
-def _show(line: str) -> None:
+def _show(command: str, line: str) -> None:
     """What COMMAND says on its stderr. It may repeat what a stranger sent."""
-    from iii_cli.terminal.talk import talk
+    from iii_cli.commands.spawning import tell_line
     from iii_cli.terminal.text import clean
 
-    if not talk.quiet:
+    if talk.as_json:
+        tell_line(command, line)
+    elif not talk.quiet:
         talk.stderr.write(f"{clean(line) if talk.stderr.is_terminal else line}\n")
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, final
 
 from iii_cli.client.lanes import Demand, Supply
 from iii_cli.commands.producing import watch_producers
+from iii_cli.commands.spawning import spawn
 from iii_cli.commands.stream_specs import command_word
-from iii_cli.terminal.children import DEVNULL, PIPE, prepare_command, spawn
+from iii_cli.terminal.children import DEVNULL, PIPE, prepare_command
 from iii_cli.terminal.consumer import ConsumerSink
 from iii_cli.terminal.executable import shell_command
 from iii_cli.terminal.output import open_output

@@ -88,6 +88,10 @@ def _specs(invocation: Invocation, options: TriggerOptions) -> _Specs:
     if len(writers) > 1:
         raise UsageProblem(f"{' and '.join(writers)} cannot both write to standard output")
     files = [spec.place for spec in specs.targets if spec.command is None and not spec.is_standard]
+    if not files and (streams.no_clobber or streams.keep_partial):
+        raise UsageProblem("--no-clobber and --keep-partial are about a FILE; they need --out FILE")
+    if streams.messages is not None and (streams.lines or streams.text or streams.jsonl):
+        raise UsageProblem("--lines, --text and --jsonl show the messages themselves; leave --messages out")
     files += [] if streams.result in (None, "-") else [str(streams.result)]
     if share_a_file(files):
         raise UsageProblem("two streams cannot write to the same FILE")

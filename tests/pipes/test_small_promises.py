@@ -1,0 +1,93 @@
+"""What was called a bug, blamed the wrong side, or lost something on the way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.commands.scripted_engine import ScriptedEngine
+from tests.commands.scripted_engine import running_engine as running_scripted
+from tests.pipes.program import Program, running_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+scripted = pytest.fixture(running_scripted)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["channel read @x -o out", "trigger f --in /dev/null --out out", "context add y ws://h --cacert ca"],
+)
+def test_a_deleted_working_directory(iii: Program, words: str) -> None:
+    iii.ok("channel", "create", "--save", "x")
+    gone = iii.home / "gone"
+    gone.mkdir()
+    done = iii.shell(f"cd {gone}; rmdir {gone}; iii {words}")
+    said = b"iii: the working directory was deleted; cd to another one\n"
+    assert (done.returncode, done.stdout, done.stderr) == (10, b"", said)
+    assert "unused" in iii.ok("ref", "ls")
+
+
+def test_a_line_that_is_no_text_is_an_error_of_its_own(tmp_path: Path, scripted: ScriptedEngine) -> None:
+    scripted.functions["f"] = lambda data: data
+    iii = Program(tmp_path, scripted.url)
+    done = iii.run("trigger", "f", "--each", "-P4", stdin=b'1\n2\n"\xff"\n"\xc3\xa4"\n\xff')
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert [answer["ok"] for answer in answers] == [True, True, False, True, False]
+    assert [answer["result"] for answer in answers if answer["ok"]] == [1, 2, "ä"]
+    assert answers[2]["error"]["code"] == "INVALID_INPUT"
+    assert answers[2]["error"]["message"].startswith("line 3: ")
+    assert done.stderr == b"iii: 2 of 5 calls failed\n"
+
+
+def test_an_engine_that_dies_before_the_receipt_is_not_the_reader(tmp_path: Path) -> None:
+    with running_engine() as (url, engine):
+        iii = Program(tmp_path, url)
+        writer, reader = iii.channel()
+        consumer = ("sh", "-c", "cat > /dev/null; echo got >&2; sleep 60")
+        with iii.start("channel", "read", reader, "--", *consumer) as reading:
+            with iii.start("channel", "write", writer, "--receipt", stdin=subprocess.PIPE) as writing:
+                assert reading.stderr is not None
+                assert writing.stdin is not None
+                assert writing.stderr is not None
+                writing.stdin.write(b"data")
+                writing.stdin.close()
+                assert reading.stderr.readline() == b"got\n"
+                line = b""
+                while b"for the reader to confirm" not in line:
+                    writing.send_signal(signal.SIGUSR1)
+                    line = writing.stderr.readline()
+                engine.kill()
+                said = writing.stderr.read().splitlines()[-1]
+                assert writing.wait(10) == 3
+            reading.terminate()
+    assert said == (
+        b"iii: the engine was lost before the reader confirmed; "
+        b"the data was handed to the engine; whether it was kept is unknown"
+    )
+
+
+def test_short_options_may_stand_together(iii: Program) -> None:
+    for words in (("-qo",), ("-qo{}",), ("-q", "-o")):
+        writer, reader = iii.channel()
+        out = iii.home / "out"
+        place = [word.replace("{}", str(out)) for word in words] + ([] if "{}" in words[-1] else [str(out)])
+        with iii.start("channel", "read", reader, *place, "--progress", "always") as reading:
+            iii.ok("channel", "write", writer, "--no-seal", stdin=b"data")
+            assert reading.communicate(timeout=20) == (b"", b""), words
+        assert out.read_bytes() == b"data"
+        out.unlink()
+    assert "engine::workers::list" in iii.ok("-qn", "default", "functions", "ls", "--all")
+    assert iii.ok("trigger", "-qndefault", "engine::workers::list")
+    done = iii.run("channel", "read", "-qx", "iii:read:a:b")
+    assert (done.returncode, b"no such option -x" in done.stderr) == (2, True)
+    writer, reader = iii.channel()
+    with iii.start("channel", "read", reader):
+        echoed = iii.run("channel", "write", writer, "--", "echo", "-qo")  # behind `--` nothing is ours
+    assert echoed.returncode == 0
