@@ -11,7 +11,6 @@ Flags > `--context NAME` (all its fields) > III_* > III_CONTEXT > the context in
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from iii_cli.config.credentials import read_headers, read_token_file, token_of
@@ -272,7 +271,9 @@ class _Resolution:
         if self.flags.connect_timeout is not None:
             waits["connect_timeout"] = seconds(self.flags.connect_timeout, "--connect-timeout")
         if self.flags.wait_engine is not None:
-            waits["wait_engine"] = seconds(self.flags.wait_engine, "--wait-engine") or math.inf
+            waits["wait_engine"] = seconds(self.flags.wait_engine, "--wait-engine")
+            if waits["wait_engine"] is None:  # no limit, which is what a script waits for in vain
+                raise UsageProblem("--wait-engine 0 would wait for ever", hint="give it a time, such as 2m")
         return waits
 
     def _warn_of_plain_text(self, secret_sent: bool) -> None:

@@ -76,8 +76,9 @@ class TerminalText(Sink):
 
 
 def share_a_file(paths: Sequence[str]) -> bool:
-    """Do two of the paths name the same FILE, however they are spelled?"""
-    return len({os.path.realpath(path) for path in paths}) < len(paths)
+    """Do two of the paths name the same FILE, however they are spelled? A device takes more than one."""
+    files = [os.path.realpath(path) for path in paths if os.path.isfile(path) or not os.path.exists(path)]
+    return len(set(files)) < len(files)
 
 
 def open_output(

@@ -18,6 +18,7 @@ import anyio.to_thread
 from iii_cli.errors import LocalProblem
 from iii_cli.terminal.descriptors import Kind
 from iii_cli.terminal.outlet import Outlet
+from iii_cli.terminal.talk import talk
 from iii_cli.terminal.turns import Turns
 from iii_cli.transport.readiness import wait_writable
 
@@ -179,6 +180,11 @@ class StdoutSink(DescriptorSink):
 
     def __init__(self) -> None:
         super().__init__(1, name="standard output", owned=False)
+
+    async def write(self, chunk: Buffer) -> None:
+        await super().write(chunk)
+        if self.is_terminal:
+            talk.data_was_shown(bytes(chunk[-1:]))
 
 
 async def flush_to_disk(fd: int, bytes_written: int) -> None:

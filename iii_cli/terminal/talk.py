@@ -34,6 +34,7 @@ class Talk:
         self.as_json = False
         self.facts: dict[str, Any] = {}
         self._drawing = Drawing(self.stderr)
+        self._amid_a_line = False  # data on the terminal
 
     @property
     def room(self) -> int:
@@ -93,8 +94,17 @@ class Talk:
         if not lines or self.stderr.is_idle:
             self.stderr.write(self._drawing.replace(lines))
 
+    def data_was_shown(self, last: bytes) -> None:
+        """Data went to the terminal, and ended with that byte, if any came at all."""
+        self._amid_a_line = last != b"\n" if last else self._amid_a_line
+
+    def new_line(self) -> str:
+        """What brings the terminal to the start of a line, once, where data left it amid one."""
+        amid, self._amid_a_line = self._amid_a_line, False
+        return "\n" if amid and self.stderr.is_terminal else ""
+
     def _line(self, text: str) -> None:
-        self.stderr.write(self._drawing.around(f"{mask_refs(text)}\n"))
+        self.stderr.write(self.new_line() + self._drawing.around(f"{mask_refs(text)}\n"))
 
 
 talk = Talk()

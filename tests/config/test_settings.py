@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -280,9 +279,14 @@ def test_connect_timeout(text: str | None, span: float | None) -> None:
     assert settle(GlobalFlags(connect_timeout=text)).endpoint.connect_timeout == span
 
 
-@pytest.mark.parametrize(("text", "span"), [(None, None), ("0", math.inf), ("2m", 120.0)])
+@pytest.mark.parametrize(("text", "span"), [(None, None), ("2m", 120.0)])
 def test_wait_engine(text: str | None, span: float | None) -> None:
     assert settle(GlobalFlags(wait_engine=text)).endpoint.wait_engine == span
+
+
+def test_nobody_waits_for_an_engine_for_ever() -> None:
+    with pytest.raises(UsageProblem, match="would wait for ever"):
+        settle(GlobalFlags(wait_engine="0"))
 
 
 def test_headers_are_typed_or_read_from_files(tmp_path: Path) -> None:

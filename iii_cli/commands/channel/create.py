@@ -35,8 +35,8 @@ def create_channel_ends(settings: Settings, order: CreateOrder) -> None:
         raise UsageProblem("one of --json, --export and --only is enough")
     if order.only not in (None, "writer", "reader"):
         raise UsageProblem("--only is writer or reader")
-    if order.buffer is not None and not 0 <= order.buffer < 1 << 63:
-        raise UsageProblem("--buffer is a number of messages; the engine takes 1 to 1024")
+    if order.buffer is not None and not 1 <= order.buffer <= 1024:
+        raise UsageProblem("--buffer is a number of messages from 1 to 1024")
     name = None if order.save is None else order.save.removeprefix("@")
     if name is not None:
         SavedRefs().check_free(name, force=order.force)

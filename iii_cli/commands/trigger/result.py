@@ -56,7 +56,7 @@ class ResultDoor:
         else:
             talk.draw()
             text = self._text(masked(result), for_terminal=sys.stderr.isatty())
-            await DescriptorSink(2, name="standard error", owned=False).write(text)
+            await DescriptorSink(2, name="standard error", owned=False).write(talk.new_line().encode() + text)
 
     def _text(self, result: Any, *, for_terminal: bool) -> bytes:
         return b"" if result is None else rendered(result, self._form, for_terminal=for_terminal).encode()
