@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.commands.scripted_engine import Drop, ScriptedEngine, running_engine
+from tests.pipes.cases import in_ci
 from tests.pipes.program import Program
 
 if TYPE_CHECKING:
@@ -46,25 +47,27 @@ def test_a_receipt_says_an_exit_code_once(iii: Program) -> None:
     ("status", "words", "said"),
     [
         (2, "channel read @x tar x", f"{BEHIND}{READ}tar …"),
-        (2, "channel read @x tar -x", f"{BEHIND}{READ}tar …"),
-        (2, "channel read @x -o out tar -xf -", f"{BEHIND}{READ}tar …"),
-        (2, "channel read tar x", f"{BEHIND}{READ}tar …"),
         (2, "channel write @x sh -c true", f"{BEHIND}{WRITE}sh …"),
-        (
-            2,
-            "channel write --size 5 @x ./sh -c true",
-            f"no such option -c; a COMMAND stands behind `--`; {WRITE}",
-        ),
         (10, "channel write @x sh", f"no file sh; is it a COMMAND? {WRITE}sh …"),
-        (10, "channel write @x cat there gone", f"no file cat; is it a COMMAND? {WRITE}cat …"),
-        (10, "channel write @x there gone", "cannot read gone: No such file or directory"),
-        (2, "channel write @x -c true", "no such option -c; a COMMAND stands behind `--`"),
         (2, "serve f gzip -9", f"{BEHIND}iii serve … -- gzip …"),
-        (2, "serve f -c gzip", "no such option -c; a COMMAND stands behind `--`; iii serve … --"),
-        (2, "serve f", "no COMMAND; write it behind `--`: iii serve f -- COMMAND"),
-        (2, "engine exec sh -c true", f"{BEHIND}iii engine exec … -- sh …"),
-        (2, "channel read @x --outptu y", "no such option --outptu; did you mean --output?"),
-        (2, "channel read -c @x -- sh", "no such option -c; see `iii channel read --help`"),
+        *in_ci(
+            (2, "channel read @x -o out tar -xf -", f"{BEHIND}{READ}tar …"),
+            (2, "engine exec sh -c true", f"{BEHIND}iii engine exec … -- sh …"),
+            (2, "channel read @x tar -x", f"{BEHIND}{READ}tar …"),
+            (2, "channel read tar x", f"{BEHIND}{READ}tar …"),
+            (
+                2,
+                "channel write --size 5 @x ./sh -c true",
+                f"no such option -c; a COMMAND stands behind `--`; {WRITE}",
+            ),
+            (10, "channel write @x cat there gone", f"no file cat; is it a COMMAND? {WRITE}cat …"),
+            (10, "channel write @x there gone", "cannot read gone: No such file or directory"),
+            (2, "channel write @x -c true", "no such option -c; a COMMAND stands behind `--`"),
+            (2, "serve f -c gzip", "no such option -c; a COMMAND stands behind `--`; iii serve … --"),
+            (2, "serve f", "no COMMAND; write it behind `--`: iii serve f -- COMMAND"),
+            (2, "channel read @x --outptu y", "no such option --outptu; did you mean --output?"),
+            (2, "channel read -c @x -- sh", "no such option -c; see `iii channel read --help`"),
+        ),
     ],
 )
 def test_a_command_without_its_dashes(iii: Program, status: int, words: str, said: str) -> None:
@@ -80,11 +83,13 @@ def test_a_command_without_its_dashes(iii: Program, status: int, words: str, sai
     ("words", "meant"),
     [
         ("channel read backup", "@backup"),
-        ("channel write backup", "@backup"),
-        ("channel tee backup", "@backup"),
-        ("channel read bakcup/reader", "@backup/reader"),
-        ("trigger f --ref reader=backup/reader", "@backup/reader"),
-        ("ref save y backup/writer", "@backup/writer"),
+        *in_ci(
+            ("channel read bakcup/reader", "@backup/reader"),
+            ("trigger f --ref reader=backup/reader", "@backup/reader"),
+            ("channel write backup", "@backup"),
+            ("channel tee backup", "@backup"),
+            ("ref save y backup/writer", "@backup/writer"),
+        ),
     ],
 )
 def test_a_forgotten_at_sign(iii: Program, words: str, meant: str) -> None:
@@ -93,7 +98,7 @@ def test_a_forgotten_at_sign(iii: Program, words: str, meant: str) -> None:
     assert (done.returncode, done.stderr.decode()) == (2, f"iii: not a channel ref; did you mean {meant}?\n")
 
 
-@pytest.mark.parametrize("form", ["file:PATH", "-", "env:BOTH", "JSON"])
+@pytest.mark.parametrize("form", ["file:PATH", "-", *in_ci("env:BOTH", "JSON")])
 def test_the_whole_object_of_create_is_a_ref_where_its_end_is_clear(iii: Program, form: str) -> None:
     text = iii.ok("channel", "create", "--json")
     (iii.home / "both").write_text(text)

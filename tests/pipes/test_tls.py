@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.pipes.cases import in_ci
 from tests.pipes.program import Program
 from tests.pipes.test_refusals import refused
 from tests.pipes.tls import OPENSSL, Authority, tls_proxy
@@ -59,27 +60,37 @@ def test_a_stream_through_tls(tmp_path: Path, gateway: str, authority: Authority
     assert "engine::channels::create" in iii.ok("functions", "ls", "--all", *trust)
 
 
+@pytest.mark.parametrize("by", ["flags", *in_ci("context")])
+@pytest.mark.parametrize("elsewhere", ["the default", *in_ci("the same engine", "another engine")])
 def test_a_saved_ref_remembers_how_its_engine_is_trusted(
-    tmp_path: Path, gateway: str, engine_url: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    gateway: str,
+    engine_url: str,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
+    elsewhere: str,
 ) -> None:
     monkeypatch.chdir(authority.folder)
     trust = ("--cacert", authority.file.name)  # relative, and used from elsewhere
-    iii = Program(tmp_path, engine_url)
-    for words in (("--url", gateway, *trust), ("--context", "prod")):
-        if "prod" in words:
-            iii.ok("context", "add", "prod", gateway, *trust)
-        for elsewhere in ({}, {"III_URL": gateway}, {"III_URL": engine_url}):
-            iii.ok("channel", "create", "--save", "x", "--force", *words)
-            iii.ok("ref", "save", "y", "@x/reader", "--force")
-            token = iii.ok("ref", "show", "x", "--end", "reader")
-            iii.env |= elsewhere
-            monkeypatch.chdir(tmp_path)
-            with iii.start("channel", "read", "@y") as reading:
-                iii.ok("channel", "write", "@x", stdin=b"data")
-                assert reading.communicate(timeout=20)[0] == b"data"
-            monkeypatch.chdir(authority.folder)
-            iii.ok("ref", "save", "y", "-", "--force", *words, stdin=token.encode())
-            refused(iii.run("channel", "read", "@y"), 6, "already used")  # the engine says so
+    iii = Program(tmp_path)
+    words: tuple[str, ...] = ("--url", gateway, *trust)
+    if by == "context":
+        iii.ok("context", "add", "prod", gateway, *trust)
+        words = ("--context", "prod")
+    iii.ok("channel", "create", "--save", "x", *words)
+    iii.ok("ref", "save", "y", "@x/reader")
+    token = iii.ok("ref", "show", "x", "--end", "reader")
+    iii.env |= {"the same engine": {"III_URL": gateway}, "another engine": {"III_URL": engine_url}}.get(
+        elsewhere, {}
+    )
+    monkeypatch.chdir(tmp_path)
+    with iii.start("channel", "read", "@y") as reading:
+        iii.ok("channel", "write", "@x", stdin=b"data")
+        assert reading.communicate(timeout=20)[0] == b"data"
+    monkeypatch.chdir(authority.folder)
+    iii.ok("ref", "save", "y", "-", *words, stdin=token.encode())
+    refused(iii.run("channel", "read", "@y"), 6, "already used")  # the engine says so
 
 
 def test_a_tls_connection_that_is_cut_is_no_good_end(

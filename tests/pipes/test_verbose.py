@@ -70,10 +70,14 @@ def test_each_connection_and_request_of_a_command_is_told(place: Program, tmp_pa
         done = place.run(*words, "--verbose")
         assert done.returncode == 0, done.stderr
         assert steps(said_by(done)) == [asked, f"call {called}"], words
-        assert place.run(*words).stderr == b"", words
-        assert place.run(*words, "--verbose", "-q").stderr == b"", words
 
 
+def test_nothing_is_told_unasked(place: Program) -> None:
+    assert place.run("workers", "ls").stderr == b""
+    assert place.run("workers", "ls", "--verbose", "-q").stderr == b""
+
+
+@pytest.mark.ci
 def test_a_service_tells_what_it_promises_and_answers(place: Program) -> None:
     asked = "GET /?token=***&x=***: 101"
     serving = place.start(
@@ -89,6 +93,7 @@ def test_a_service_tells_what_it_promises_and_answers(place: Program) -> None:
     assert steps(said) == [asked, *register, "answer for s::env", "unregister s::env"]
 
 
+@pytest.mark.ci
 def test_each_line_is_an_event_where_programs_read(place: Program) -> None:
     writer, reader = place.channel()
     with place.start("channel", "read", reader, "--verbose", "--progress", "json") as reading:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -64,6 +64,7 @@ def test_a_command_does_not_inherit_the_token(place: Program, tmp_path: Path) ->
         assert not [value for value in environment.values() if TOKEN in value], name
 
 
+@pytest.mark.ci
 def test_a_command_inherits_the_token_where_that_was_said(place: Program, tmp_path: Path) -> None:
     wanted = {**PASSED_ON, "III_URL": place.env["III_URL"]}
     for name, environment in environments(place, tmp_path, "--pass-token").items():
@@ -80,28 +81,33 @@ def test_without_a_command_there_is_nobody_to_pass_it_to(iii: Program, words: tu
     assert (done.returncode, done.stderr) == (2, b"iii: --pass-token needs a COMMAND\n")
 
 
+def doctored(words: tuple[str, ...], env: dict[str, str], *, quick: bool) -> Any:
+    """A command line of doctor with a secret in it."""
+    name = " ".join((*words, *env)).replace(KEY, "KEY").replace(TOKEN, "TOKEN")
+    return pytest.param(words, env, id=name, marks=() if quick else pytest.mark.ci)
+
+
 @pytest.mark.parametrize(
     ("words", "env"),
     [
-        ((), {"III_WRITER": WRITER, "III_READER": READER, "III_TOKEN": TOKEN}),
-        ((), {"III_CONTEXT": READER}),
-        ((), {"III_NAMESPACE": READER, "III_TOKEN_FILE": JSON}),
-        ((), {"III_TOKEN_FILE": TOKEN}),
-        ((), {"III_TOKEN_FILE": READER}),
-        ((), {"III_URL": f"ws://127.0.0.1:9/{READER}?token={TOKEN}"}),
-        ((), {"III_URL": READER}),
-        ((), {"XDG_STATE_HOME": f"/tmp/{READER}"}),
-        (("--context", READER), {}),
-        (("--context", JSON), {}),
-        (("-n", READER), {}),
-        (("--header", f"@{READER}"), {}),
-        (("--token-file", READER), {}),
-        (("--token-file", TOKEN), {}),
-        (("--connect-timeout", READER), {}),
-        (("--url", f"ws://127.0.0.1:9/?token={TOKEN}"), {}),
-        ((READER,), {}),
+        doctored((), {"III_WRITER": WRITER, "III_READER": READER, "III_TOKEN": TOKEN}, quick=True),
+        doctored((), {"III_CONTEXT": READER}, quick=False),
+        doctored((), {"III_NAMESPACE": READER, "III_TOKEN_FILE": JSON}, quick=True),
+        doctored((), {"III_TOKEN_FILE": TOKEN}, quick=False),
+        doctored((), {"III_TOKEN_FILE": READER}, quick=False),
+        doctored((), {"III_URL": f"ws://127.0.0.1:9/{READER}?token={TOKEN}"}, quick=True),
+        doctored((), {"III_URL": READER}, quick=False),
+        doctored((), {"XDG_STATE_HOME": f"/tmp/{READER}"}, quick=False),
+        doctored(("--context", READER), {}, quick=True),
+        doctored(("--context", JSON), {}, quick=False),
+        doctored(("-n", READER), {}, quick=False),
+        doctored(("--header", f"@{READER}"), {}, quick=False),
+        doctored(("--token-file", READER), {}, quick=False),
+        doctored(("--token-file", TOKEN), {}, quick=True),
+        doctored(("--connect-timeout", READER), {}, quick=False),
+        doctored(("--url", f"ws://127.0.0.1:9/?token={TOKEN}"), {}, quick=False),
+        doctored((READER,), {}, quick=False),
     ],
-    ids=lambda part: " ".join(part).replace(KEY, "KEY").replace(TOKEN, "TOKEN") or "none",
 )
 def test_doctor_repeats_no_secret(iii: Program, words: tuple[str, ...], env: dict[str, str]) -> None:
     for option in ((), ("--json",)):
