@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.pipes.opened_files import sizes_in
 from tests.pipes.program import Program, running_engine
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def stage(tmp_path: Path) -> Iterator[Processes]:
 
 
 def wait_for_data(path: Path, running: subprocess.Popen[bytes]) -> None:
-    """Until the temporary file beside it has grown, or the command has ended."""
-    while running.poll() is None and not any(p.stat().st_size for p in path.parent.glob(f".{path.name}.*")):
+    """Until what it writes in that folder has grown, or the command has ended."""
+    while running.poll() is None and not any(sizes_in(path.parent, running)):
         time.sleep(0.01)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.pipes.cases import in_ci
+from tests.pipes.opened_files import sizes_in
 from tests.pipes.program import Program
 from tests.pipes.upgrades import open_port
 
@@ -158,18 +159,6 @@ def wait_until_asleep(process: subprocess.Popen[bytes]) -> None:
         now = f"{fields[0]} {fields[11:13]} {switches}"
         seen, count = now, count + 1 if now == seen and fields[0] == "S" else 0
         assert process.poll() is None
-
-
-def sizes_in(folder: Path, process: subprocess.Popen[bytes]) -> list[int]:
-    """Of the files in `folder`, named or not, that a process has open."""
-    found = []
-    for fd in Path(f"/proc/{process.pid}/fd").iterdir():
-        try:
-            if os.readlink(fd).startswith(f"{folder}/"):
-                found.append(fd.stat().st_size)
-        except OSError:
-            continue
-    return found
 
 
 def has_nameless_files(folder: Path) -> bool:
