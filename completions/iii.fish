@@ -263,7 +263,7 @@ complete -c iii -n "__iii_at 'channel read'" -l require-seal -d 'A stream that c
 complete -c iii -n "__iii_at 'channel read'" -l allow-empty -d 'Nothing at all is no failure.'
 complete -c iii -n "__iii_at 'channel read'" -l deliver-partial -d 'COMMAND sees a truncated stream\'s end too.'
 complete -c iii -n "__iii_at 'channel read'" -l stop-early -d 'End when COMMAND wants no more; do not read and verify the rest.'
-complete -c iii -n "__iii_at 'channel read'" -l peer-timeout -x -d 'Silence after a beat before the writer counts as gone. [60s]'
+complete -c iii -n "__iii_at 'channel read'" -l peer-timeout -x -d 'Give up if no byte, not even a heartbeat, comes for TIME. [60s]'
 complete -c iii -n "__iii_at 'channel read'" -l timeout -x -d 'Limit for the whole of it: 500ms, 30s, 5m.'
 complete -c iii -n "__iii_at 'channel read'" -l stall-timeout -x -d 'End when nothing moved for so long.'
 complete -c iii -n "__iii_at 'channel read'" -l exit-code -d 'Pass COMMAND\'s own exit code on.'

@@ -16,10 +16,14 @@ from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed
 from iii_cli.wire.messages import ErrorBody, InvocationResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iii_cli.client.link import Link
+    from iii_cli.client.reader import ChannelReader
     from iii_cli.client.session import Functions, Registration
-    from iii_cli.wire.address import Endpoint
+    from iii_cli.client.writer import ChannelWriter
     from iii_cli.wire.messages import InvokeFunction
+    from iii_cli.wire.ref import ChannelRef
 
 __all__ = ("BUSY", "Answering", "error_body", "unwrapped")
 
@@ -39,10 +43,15 @@ _current: ContextVar[_Running | None] = ContextVar("iii_current_call", default=N
 class Answering:
     """Runs the handlers of one worker."""
 
-    def __init__(self, endpoint: Endpoint, functions: Functions, *, seal: bool, limit: int) -> None:
-        self._endpoint = endpoint
+    def __init__(
+        self,
+        functions: Functions,
+        open_one: Callable[[ChannelRef], ChannelReader | ChannelWriter],
+        *,
+        limit: int,
+    ) -> None:
         self._functions = functions
-        self._seal = seal
+        self._open_one = open_one
         self._limit = limit
         self._scopes: set[anyio.CancelScope] = set()
         self._fewer = anyio.Event()
@@ -128,7 +137,7 @@ class Answering:
             traceparent=message.traceparent,
             baggage=message.baggage,
         )
-        ends = Ends(self._endpoint, seal=self._seal)
+        ends = Ends(self._open_one)
         reset = _current.set(_Running(call, ends))
         left = "the function failed"
         try:

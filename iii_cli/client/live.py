@@ -49,9 +49,8 @@ def without_ends(value: Any, handed_on: Callable[[Any], None] = lambda end: None
 class Ends:
     """The ends that came with one call."""
 
-    def __init__(self, endpoint: Endpoint, *, seal: bool) -> None:
-        self._endpoint = endpoint
-        self._seal = seal
+    def __init__(self, open_one: Callable[[ChannelRef], ChannelReader | ChannelWriter]) -> None:
+        self._open_one = open_one
         self._readers: list[ChannelReader] = []
         self._writers: list[ChannelWriter] = []
 
@@ -90,7 +89,7 @@ class Ends:
                 await writer.abort(1, reason)
 
     def _open(self, ref: ChannelRef) -> ChannelReader | ChannelWriter:
-        end = open_end(self._endpoint, ref, seal=self._seal)
+        end = self._open_one(ref)
         if isinstance(end, ChannelReader):
             self._readers.append(end)
         else:

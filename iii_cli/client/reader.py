@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import time
 from typing import TYPE_CHECKING, NamedTuple, final
 
 import anyio
@@ -10,11 +10,11 @@ from anyio.abc import ByteReceiveStream
 
 from iii_cli.client.probe import EndState, probe
 from iii_cli.errors import EngineUnreachable, Failure, PeerMisbehaved, UnknownTarget
-from iii_cli.transport.sockets import ConnectionLost
+from iii_cli.transport.sockets import ConnectionLost, Silence
 from iii_cli.transport.websocket import open_websocket
 from iii_cli.wire.frames import Opcode, parse_close, text_runs
 from iii_cli.wire.ref import Direction
-from iii_cli.wire.seal import BEAT_AFTER
+from iii_cli.wire.seal import BEAT_AFTER, PEER_TIMEOUT
 from iii_cli.wire.verdict import Outcome
 from iii_cli.wire.verifying import Verifier
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from iii_cli.wire.verdict import Verdict
 
 __all__ = ("ChannelReader", "ReaderStatistics")
-
-PEER_TIMEOUT = 60.0  # seconds of silence after a beat was seen: four beats missed (design.md section 4)
 
 
 class ReaderStatistics(NamedTuple):
@@ -68,7 +66,7 @@ class ChannelReader(ByteReceiveStream):
         self._left_by_us = False
         self._clean_close = False
         self._rest = b""
-        self._heard_at = 0.0  # since a beat was seen: when we last began to wait for the next frame
+        self._heard_at = 0.0  # when the last frame of a sealed stream came
         self.on_message = on_message
         self.on_open: Callable[[Open], Awaitable[None]] | None = None  # hears of the seal before any data
 
@@ -92,16 +90,9 @@ class ChannelReader(ByteReceiveStream):
         return self._verdict
 
     @property
-    def beat_seen(self) -> bool:
-        """Has the writer said that it is alive while it had nothing to send?"""
-        return self._verifier.beat_seen
-
-    @property
     def writer_alive(self) -> bool:
-        """Is its last word, data or a beat, so young that a beat cannot be missing? Once one was seen
-        only.
-        """
-        return self.beat_seen and anyio.current_time() - self._heard_at < 2 * BEAT_AFTER
+        """Has it sealed its stream, and is its last word so young that a beat cannot be missing?"""
+        return self.opened is not None and time.monotonic() - self._heard_at < 2 * BEAT_AFTER
 
     @property
     def figures(self) -> Figures:
@@ -137,11 +128,17 @@ class ChannelReader(ByteReceiveStream):
             assert ws is not None
         while self._verdict is None:
             try:
-                events = await self._receive(ws)
+                events = await ws.receive()
+            except Silence:
+                self._end(ws, close_frame=False, silent_for=self._peer_timeout)
+                break
             except (ConnectionLost, PeerMisbehaved):
                 self._end(ws, close_frame=False)
                 break
             data = self._judge(ws, events)
+            if self._verifier.opened is not None:
+                ws.socket.patience = self._peer_timeout
+                self._heard_at = time.monotonic()
             if self.on_open is not None and self._verifier.opened is not None:
                 on_open, self.on_open = self.on_open, None
                 await on_open(self._verifier.opened)
@@ -209,18 +206,6 @@ class ChannelReader(ByteReceiveStream):
 
     # inside
 
-    async def _receive(self, ws: WebSocket) -> list[Event]:
-        if not self._verifier.beat_seen:
-            return await ws.receive()
-        self._heard_at = anyio.current_time()
-        deadline = self._verifier.deadline(self._heard_at, self._peer_timeout)
-        with anyio.CancelScope(deadline=math.inf if deadline is None else deadline) as scope:
-            return await ws.receive()
-        assert scope.cancelled_caught
-        self._verdict = self._verifier.end(close_frame=False, silent_for=self._peer_timeout)
-        ws.socket.close()
-        return []
-
     def _judge(self, ws: WebSocket, events: list[Event]) -> list[Event]:
         """Give every event to the verifier, keep what is data, and stop at the end."""
         verifier = self._verifier
@@ -245,9 +230,9 @@ class ChannelReader(ByteReceiveStream):
             self._end(ws, close_frame=False)
         return data
 
-    def _end(self, ws: WebSocket, *, close_frame: bool) -> None:
+    def _end(self, ws: WebSocket, *, close_frame: bool, silent_for: float | None = None) -> None:
         if self._verdict is None:
-            self._verdict = self._verifier.end(close_frame=close_frame)
+            self._verdict = self._verifier.end(close_frame=close_frame, silent_for=silent_for)
         self._clean_close = close_frame
         ws.socket.close()
 

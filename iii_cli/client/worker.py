@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
+from weakref import WeakSet
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
@@ -23,6 +24,7 @@ from iii_cli.wire.messages import (
     Void,
     encode,
 )
+from iii_cli.wire.seal import BEAT_AFTER
 from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ class Worker:
         self.endpoint = endpoint
         self._seal = seal
         self._functions = Functions()
-        self._answering = Answering(endpoint, self._functions, seal=seal, limit=max_calls)
+        self._answering = Answering(self._functions, self.open, limit=max_calls)
+        self._beating: WeakSet[ChannelWriter] = WeakSet()
         self._connection = Connection(
             endpoint,
             identity,
@@ -269,7 +272,20 @@ class Worker:
 
     def open(self, ref: ChannelRef) -> ChannelReader | ChannelWriter:
         """The live end of a ref, such as one in the result of a call. It connects at its first use."""
-        return open_end(self.endpoint, ref, seal=self._seal)
+        end = open_end(self.endpoint, ref, seal=self._seal)
+        if isinstance(end, ChannelWriter):
+            self._beating.add(end)
+        return end
+
+    async def beat(self) -> None:
+        """Let every open writer say that it is alive: a reader waits a minute for a word.
+
+        Runs until cancelled, which loses nothing; never raises.
+        """
+        while True:
+            await anyio.sleep(BEAT_AFTER / 3)
+            for writer in list(self._beating):
+                writer.beat()
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Connect and stay connected until cancelled. `started` once announced.
@@ -292,6 +308,7 @@ async def open_worker(worker: Worker) -> AsyncIterator[Worker]:
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(worker.run)
+            tasks.start_soon(worker.beat)
             yield worker
             await worker.settle()  # a socket that is closed with unread input takes unread output with it
             tasks.cancel_scope.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, final
@@ -13,6 +14,7 @@ from anyio.abc import ByteSendStream
 
 from iii_cli.client.probe import PROBE_SECONDS, EndState, probe
 from iii_cli.errors import EngineUnreachable, Failure, PeerLeft, PeerMisbehaved, RefSpent, UnknownTarget
+from iii_cli.limits import limit
 from iii_cli.transport.sockets import ConnectionLost
 from iii_cli.transport.websocket import open_websocket
 from iii_cli.wire.frames import FRAME_BYTES_MAX, Opcode, close_payload
@@ -34,6 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ("ABORT_SECONDS", "ChannelWriter", "WriterStatistics")
 
+FRAME_BYTES_MIN = 64 << 10  # what every SDK sends; smaller frames cost more than they tell
+FRAME_SECONDS = limit(
+    "frame", 5.0
+)  # a reader waits a minute for a byte, and the engine forwards whole frames only
+UNSENT_BYTES = (
+    128 << 10
+)  # in the system's buffer, beyond what is on its way: a beat or an abort waits behind it
 ABORT_SECONDS = 2.0  # how long an abort is tried against a reader that does not read (design.md section 4)
 
 
@@ -73,6 +82,7 @@ class ChannelWriter(ByteSendStream):
         self._fault: Failure | None = None
         self._attended = False
         self._last_frame = 0.0
+        self._frame_bytes = FRAME_BYTES_MIN
         self._bytes = self._frames = self._messages = 0
 
     def __repr__(self) -> str:
@@ -127,13 +137,14 @@ class ChannelWriter(ByteSendStream):
                 self._sealer.declare(mode)
             target = self._endpoint.address.channel_target(self._ref)
             self._ws = await open_websocket(self._endpoint, target, what="channel")
+            self._ws.socket.limit_unsent(UNSENT_BYTES)
             self._state = _State.OPEN
             if self._sealer is not None:
                 self._ws.post(Opcode.TEXT, self._sealer.open_frame())
         await self._flush(self._ws)
 
     async def push(self, data: Buffer) -> None:
-        """Send `data` in binary frames of at most 1 MiB; `data` may be changed once this returns.
+        """Send `data` in binary frames of at most 1 MiB, less on a slow link; `data` may be changed then.
 
         Returns when the socket took it all, so a slow reader slows the caller. Cancelled, it may have sent a
         part: a stream that goes on after that is whole only if the caller knows what it gave.
@@ -141,8 +152,8 @@ class ChannelWriter(ByteSendStream):
         """
         ws = await self._ready()
         view = memoryview(data)
-        for start in range(0, len(view), FRAME_BYTES_MAX):
-            chunk = view[start : start + FRAME_BYTES_MAX]
+        while view:
+            chunk, view = view[: self._frame_bytes], view[self._frame_bytes :]
             if ws.unsent_bytes:
                 await self._flush(ws)
             if self._sealer is not None:
@@ -150,7 +161,9 @@ class ChannelWriter(ByteSendStream):
             ws.post(Opcode.BINARY, chunk)
             self._bytes += len(chunk)
             self._frames += 1
+            began = time.monotonic()
             await self._flush(ws)
+            self._size_frames(ws, len(chunk), time.monotonic() - began)
 
     async def push_whole(self, data: bytes) -> None:
         """Send `data` as one binary frame, for readers to whom frame borders mean something.
@@ -253,13 +266,29 @@ class ChannelWriter(ByteSendStream):
         task_status.started()
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._beat, ws)
+                tasks.start_soon(self._beat)
                 await self._watch(ws)
                 tasks.cancel_scope.cancel()
         finally:
             self._attended = False
         if self._fault is not None and self._state is not _State.ENDED:
             raise self._fault
+
+    def beat(self) -> None:
+        """Say that we are alive, if nothing was sent for BEAT_AFTER seconds. `attend` does it by itself.
+
+        Never waits and never raises: a connection that is lost shows in the next `push`.
+        """
+        ws, sealer = self._ws, self._sealer
+        if ws is None or sealer is None or self._state is not _State.OPEN:
+            return
+        now = anyio.current_time()
+        if sealer.next_beat(self._last_frame) <= now:
+            self._last_frame = now
+            if not ws.unsent_bytes:  # else frames are on their way
+                ws.post(Opcode.TEXT, sealer.beat_frame())
+                with suppress(ConnectionLost):
+                    ws.flush_now()
 
     # anyio's byte stream
 
@@ -384,16 +413,20 @@ class ChannelWriter(ByteSendStream):
         if self._ws is not None:
             self._ws.socket.close()
 
-    async def _beat(self, ws: WebSocket) -> None:
-        """A beat after 15 s without another frame (design.md section 4)."""
+    def _size_frames(self, ws: WebSocket, sent: int, seconds: float) -> None:
+        """A frame takes FRAME_SECONDS at most, at the rate of the last one: no beat can pass a half-sent one.
+
+        They begin small and double, because the first ones fill the system's buffers in no time. Where they
+        reach their full size the link is fast, and the system may buffer what it likes.
+        """
+        fit = int(sent * FRAME_SECONDS / seconds) if seconds > 0 else FRAME_BYTES_MAX
+        size = min(max(fit, FRAME_BYTES_MIN), 2 * self._frame_bytes, FRAME_BYTES_MAX)
+        if (size == FRAME_BYTES_MAX) != (self._frame_bytes == FRAME_BYTES_MAX):
+            ws.socket.limit_unsent(UNSENT_BYTES if size < FRAME_BYTES_MAX else 0)
+        self._frame_bytes = size
+
+    async def _beat(self) -> None:
         sealer = self._sealer
-        if sealer is None:
-            return
-        while self._state is _State.OPEN:
+        while sealer is not None and self._state is _State.OPEN:
             await anyio.sleep_until(sealer.next_beat(self._last_frame))
-            due = sealer.next_beat(self._last_frame) <= anyio.current_time()
-            if due and self._state is _State.OPEN and not ws.unsent_bytes:
-                ws.post(Opcode.TEXT, sealer.beat_frame())
-                await self._flush(ws)
-            elif due:
-                self._last_frame = anyio.current_time()  # frames are on their way
+            self.beat()

@@ -155,7 +155,9 @@ program before the pipe is seen; `set -o pipefail` tells your shell of others.
     --digest       xxh3_128 (default) or sha256, which equals `sha256sum` of the
                    data. xxh3_128 finds damage; it does not stop an attacker
     --peer-timeout read: 60 s. A sealed writer that has nothing to send says so
-                   every 15 s; silence after that means that it is gone
+                   every 15 s; so long without a byte means that it is gone. A
+                   single message takes as long as the link needs: for one of
+                   more than a minute raise it (bytes have no such limit)
 
 Text modes into a function (`trigger --in` with --lines or --jsonl) are not
 sealed unless --seal is given: an SDK's message callback would take the seal

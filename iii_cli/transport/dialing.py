@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "ConnectionLost",
+    "Silence",
     "certificate_names",
     "in_dialing_order",
     "is_other_name",
@@ -45,6 +46,10 @@ class ConnectionLost(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Silence(ConnectionLost):
+    """Nothing was received for as long as a receiver had patience."""
 
 
 def in_dialing_order(found: list[Any]) -> list[tuple[int, Any]]:

@@ -7,6 +7,7 @@ what makes large transfers fast, and it is the same on asyncio and trio.
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import ssl
 from contextlib import suppress
@@ -17,6 +18,7 @@ from anyio.lowlevel import checkpoint
 
 from iii_cli.transport.dialing import (
     ConnectionLost,
+    Silence,
     certificate_names,
     in_dialing_order,
     is_other_name,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.address import Endpoint, EngineAddress
     from iii_cli.wire.frames import Buffer
 
-__all__ = ("IOV_MAX", "ConnectionLost", "Socket", "dial")
+__all__ = ("IOV_MAX", "ConnectionLost", "Silence", "Socket", "dial")
 
 # A send or receive that never blocks would let no timeout and no signal through.
 CHECKPOINT_BYTES = 1 << 20
@@ -50,10 +52,11 @@ COALESCE_BYTES = 64 << 10  # TLS has no gathering send: this much is joined for 
 class Socket:
     """One connected, non-blocking socket. One task may receive while another sends."""
 
-    __slots__ = ("_budget_bytes", "_budget_calls", "_closed", "_raw", "_tls", "_waiting", "trail")
+    __slots__ = ("_budget_bytes", "_budget_calls", "_closed", "_raw", "_tls", "_waiting", "patience", "trail")
 
     def __init__(self, raw: socket.socket, trail: Trail | None = None) -> None:
         self.trail = trail  # of one that we dialled
+        self.patience: float | None = None  # seconds that a receive waits for any byte; None: for ever
         self._raw = raw
         self._tls = isinstance(raw, ssl.SSLSocket)
         self._closed = False
@@ -81,6 +84,13 @@ class Socket:
             return str(name[0]) if isinstance(name, tuple) else ""
         return ""
 
+    def limit_unsent(self, count: int) -> None:
+        """Let the system take only so many bytes that it cannot send yet, where it knows how; 0: any."""
+        option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        if option is not None:
+            with suppress(OSError):
+                self._raw.setsockopt(socket.IPPROTO_TCP, option, count)
+
     async def secure(self, context: ssl.SSLContext) -> None:
         """Become the server's side of a TLS connection. Before anything was received or sent.
 
@@ -97,14 +107,14 @@ class Socket:
     async def receive_into(self, view: memoryview) -> int:
         """Receive at least one byte into `view` and say how many; 0 is the end of the stream.
 
-        Cancelling loses nothing. Raises ConnectionLost.
+        Cancelling loses nothing. Raises ConnectionLost, and Silence where `patience` has run out.
         """
         await self._pace(len(view))
         while True:
             try:
                 return self._raw.recv_into(view)
             except (BlockingIOError, ssl.SSLWantReadError):
-                await self.wait_readable()
+                await self._wait_patiently()
             except ssl.SSLWantWriteError:
                 await self._wait_writable()
             except ssl.SSLEOFError:
@@ -185,6 +195,18 @@ class Socket:
     async def wait_readable(self) -> None:
         """Wait until a receive would not. Cancelling loses nothing. Raises ConnectionLost once closed."""
         await self._wait(wait_readable)
+
+    async def _wait_patiently(self) -> None:
+        if self.patience is None:
+            return await self.wait_readable()
+        with anyio.move_on_after(self.patience):
+            return await self.wait_readable()
+        # One more look: it may have been us who stood still, stopped or suspended.
+        poll = select.poll()
+        poll.register(self._raw, select.POLLIN)
+        if not poll.poll(0):
+            raise Silence(f"nothing came for {self.patience:g} s")
+        return None
 
     async def _wait_writable(self) -> None:
         await self._wait(wait_writable)

@@ -11,6 +11,7 @@ import re
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from iii_cli.limits import limit
 from iii_cli.wire.figures import DIGESTS, Figures, MalformedFigures
 from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
 from iii_cli.wire.value import Value
@@ -34,9 +35,9 @@ __all__ = (
 )
 
 VERSION = 1
-BEAT_AFTER = 15.0  # seconds without another frame before the writer sends a beat
-PEER_TIMEOUT = 60.0  # seconds of silence after a beat before the reader calls the writer gone
-RECEIPT_TIMEOUT = 60.0  # seconds from our close to the reader's receipt
+BEAT_AFTER = limit("beat", 15.0)  # seconds without another frame before the writer sends a beat
+PEER_TIMEOUT = limit("silence", 60.0)  # seconds without a byte before the reader calls the writer gone
+RECEIPT_TIMEOUT = limit("receipt", 60.0)  # seconds from our close to the reader's receipt
 
 _LONGEST = 16 * 1024  # bytes; ours are below 2 KiB, and nothing longer is worth parsing
 _ID = re.compile(r"[0-9a-f]{32}")

@@ -49,7 +49,6 @@ class Verifier:
         self._last_message = b""
         self._settled: Verdict | None = None
         self.opened: Open | None = None
-        self.beat_seen = False
 
     @property
     def finished(self) -> bool:
@@ -102,21 +101,11 @@ class Verifier:
         self._last_message = payloads[-1]
         return payloads
 
-    def deadline(self, last_activity: float, peer_timeout: float | None) -> float | None:
-        """When a silent writer counts as vanished, on the clock of `last_activity` (seconds).
-
-        None: never, because no beat was seen or the time-out is None or 0. The clock must stand while this
-        reader does not read (its own output is full): then the silence is ours.
-        """
-        if not self.beat_seen or not peer_timeout or self.finished:
-            return None
-        return last_activity + peer_timeout
-
     def end(self, *, close_frame: bool, silent_for: float | None = None) -> Verdict:
         """The verdict, at `finished` or when the connection ended.
 
-        `close_frame`: did a WebSocket Close frame come? `silent_for`: we ended it ourselves at the
-        `deadline`, after so many seconds. May be asked again.
+        `close_frame`: did a WebSocket Close frame come? `silent_for`: we ended it ourselves, after so many
+        seconds without a byte. May be asked again.
         """
         if self._settled is not None:
             return self._settled
@@ -202,7 +191,7 @@ class Verifier:
             case Beat() if body.bytes != self._counter.bytes:
                 self._differs(f"the writer had sent {body.bytes} bytes, {self._counter.bytes} arrived")
             case Beat():
-                self.beat_seen = True
+                pass  # that it came is what it says
             case Close():
                 self._close(body)
             case Abort():

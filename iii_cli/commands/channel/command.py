@@ -200,7 +200,7 @@ def read(
     stop_early: StopEarly = False,
     peer_timeout: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Silence after a beat before the writer counts as gone. [60s]"),
+        typer.Option(metavar="TIME", help="Give up if no byte, not even a heartbeat, comes for TIME. [60s]"),
     ] = None,
     timeout: Timeout = None,
     stall_timeout: Stall = None,
