@@ -278,7 +278,7 @@ class Worker:
         return end
 
     async def beat(self) -> None:
-        """Let every open writer say that it is alive: a reader waits a minute for a word.
+        """Let every open writer say that it is alive, and look whether its network is.
 
         Runs until cancelled, which loses nothing; never raises.
         """
@@ -286,6 +286,7 @@ class Worker:
             await anyio.sleep(BEAT_AFTER / 3)
             for writer in list(self._beating):
                 writer.beat()
+                writer.look()
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Connect and stay connected until cancelled. `started` once announced.

@@ -43,6 +43,8 @@ FRAME_SECONDS = limit(
 UNSENT_BYTES = (
     128 << 10
 )  # in the system's buffer, beyond what is on its way: a beat or an abort waits behind it
+LOOK_SECONDS = limit("look", 10.0)  # between looks at what the system knows of the connection
+DEAD_SECONDS = limit("dead", 60.0)  # without an answer to what was sent again and again
 ABORT_SECONDS = 2.0  # how long an abort is tried against a reader that does not read (design.md section 4)
 
 
@@ -83,6 +85,7 @@ class ChannelWriter(ByteSendStream):
         self._attended = False
         self._last_frame = 0.0
         self._frame_bytes = FRAME_BYTES_MIN
+        self._looked_at = self._unanswered = 0.0
         self._bytes = self._frames = self._messages = 0
 
     def __repr__(self) -> str:
@@ -267,6 +270,7 @@ class ChannelWriter(ByteSendStream):
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._beat)
+                tasks.start_soon(self._watch_network)
                 await self._watch(ws)
                 tasks.cancel_scope.cancel()
         finally:
@@ -289,6 +293,23 @@ class ChannelWriter(ByteSendStream):
                 ws.post(Opcode.TEXT, sealer.beat_frame())
                 with suppress(ConnectionLost):
                     ws.flush_now()
+
+    def look(self) -> None:
+        """Give up where the engine's system acknowledges nothing any more. `attend` does it by itself.
+
+        That takes the same state in two looks, LOOK_SECONDS apart. Not TCP_USER_TIMEOUT, which counts a live
+        peer's closed window too; and not the silence alone, as probes of such a window come up to two minutes
+        apart. Never waits and never raises: `push` does.
+        """
+        now = anyio.current_time()
+        if self._ws is None or self._over.is_set() or now - self._looked_at < LOOK_SECONDS:
+            return
+        silent, before = self._ws.socket.unanswered_for(), self._unanswered
+        self._looked_at, self._unanswered = now, silent
+        if before and silent >= DEAD_SECONDS:
+            where = self._endpoint.address.url
+            text = f"the network is dead: {where} has acknowledged nothing for {silent:.0f} s"
+            self._settle(EngineUnreachable(text))
 
     # anyio's byte stream
 
@@ -358,6 +379,11 @@ class ChannelWriter(ByteSendStream):
                 await self._find_out(ws, lost)
         except PeerMisbehaved as fault:
             self._settle(fault)
+
+    async def _watch_network(self) -> None:
+        while True:
+            await anyio.sleep(LOOK_SECONDS)
+            self.look()
 
     def _take(self, events: list[Event]) -> None:
         for opcode, payload, _ in events:

@@ -10,6 +10,7 @@ import errno
 import select
 import socket
 import ssl
+import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, final
 
@@ -43,6 +44,9 @@ __all__ = ("IOV_MAX", "ConnectionLost", "Silence", "Socket", "dial")
 # A send or receive that never blocks would let no timeout and no signal through.
 CHECKPOINT_BYTES = 1 << 20
 CHECKPOINT_CALLS = 32
+
+TCP_INFO_BYTES = 104
+TCP_INFO_FIELDS = struct.Struct("=2xBB52xI")  # linux/tcp.h: retransmits, probes, last_ack_recv in ms
 
 IOV_MAX = 512  # buffers that a caller may pass to one send; the kernels take 1024
 COALESCE_BYTES = 64 << 10  # TLS has no gathering send: this much is joined for one record run
@@ -90,6 +94,19 @@ class Socket:
         if option is not None:
             with suppress(OSError):
                 self._raw.setsockopt(socket.IPPROTO_TCP, option, count)
+
+    def unanswered_for(self) -> float:
+        """Seconds since the peer's system last acknowledged anything, while something waits for that.
+
+        0 where all is answered, and where the system does not tell (other than Linux). A peer whose window is
+        closed answers probes, so it is not dead however long it stands still.
+        """
+        try:
+            info = self._raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+            retransmits, probes, since_ack = TCP_INFO_FIELDS.unpack_from(info)
+        except (OSError, AttributeError, struct.error):
+            return 0.0
+        return since_ack / 1000 if retransmits > 0 or probes >= 2 else 0.0
 
     async def secure(self, context: ssl.SSLContext) -> None:
         """Become the server's side of a TLS connection. Before anything was received or sent.
