@@ -121,6 +121,12 @@ class _Drain:
 
     async def run(self) -> Verdict | None:
         """The story: open, move everything, judge, commit, confirm."""
+        async with anyio.create_task_group() as self._tasks:
+            verdict = await self._read()
+            self._tasks.cancel_scope.cancel()
+        return verdict
+
+    async def _read(self) -> Verdict | None:
         await self.sink.open()
         await self.reader.open()
         if self.order.beside is None:
@@ -220,7 +226,12 @@ class _Drain:
         if opened.receipt is not None:
             self._receipt = HeldReceipt(self.order.endpoint, opened.receipt)
             await self._receipt.open()
+            if opened.receipt_beat is not None:
+                self._tasks.start_soon(self._beat, self._receipt, opened.receipt_beat)
         self.mode = follow(self.order.mode, opened.mode)
+
+    async def _beat(self, receipt: HeldReceipt, every: float) -> None:
+        await receipt.beat(every, lambda: self.reader.statistics().bytes, will_confirm=self.sink.durable)
 
     async def _deliver_bytes(self, events: list[Event]) -> None:
         for opcode, payload, _ in events:

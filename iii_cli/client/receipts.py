@@ -1,4 +1,4 @@
-"""Receipts: the reader's word that the data is where it should be (design.md section 4)."""
+"""Receipts: the reader's word that the data is where it should be (docs: seal, "Receipts")."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ import anyio
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.errors import EngineUnreachable, Failure, NotConfirmed
 from iii_cli.wire.frames import Opcode
-from iii_cli.wire.receipt import STDOUT, Receipt, read_receipt, receipt_frame
+from iii_cli.wire.receipt import (
+    STDOUT,
+    Receipt,
+    ReceiptBeat,
+    read_receipt,
+    receipt_beat_frame,
+    receipt_frame,
+)
 from iii_cli.wire.seal import RECEIPT_TIMEOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iii_cli.client.reader import ChannelReader
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.figures import Figures
@@ -23,15 +32,33 @@ __all__ = ("AwaitedReceipt", "HeldReceipt")
 OPEN_SECONDS = 5.0  # a reader's stream does not wait longer for its receipt channel
 DELIVER_SECONDS = 5.0  # one small frame
 LATE_SECONDS = 1.0  # a reader that failed has sent its receipt before it left
+KEPT_UNKNOWN = "the data was handed to the engine; whether it was kept is unknown"
 
 
 class AwaitedReceipt:
-    """The writer's side: a reader end on which one message is to come."""
+    """The writer's side: a reader end on which the reader says how much it has, and at last that it is kept.
 
-    def __init__(self, reader: ChannelReader, timeout: float | None = RECEIPT_TIMEOUT) -> None:
-        """`timeout` is in seconds from our close."""
+    Run `listen` beside the writing. `confirmed` is how many bytes the reader said that it has; None while it
+    has said nothing.
+    """
+
+    def __init__(
+        self,
+        reader: ChannelReader,
+        timeout: float | None = RECEIPT_TIMEOUT,
+        *,
+        will_not_confirm: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`timeout` is in seconds, from our close or the reader's last word.
+
+        `will_not_confirm` hears at once of a reader that cannot confirm anything.
+        """
         self._reader = reader
         self._timeout = timeout
+        self._will_not_confirm = will_not_confirm
+        self._word = anyio.Event()
+        self._receipt: Receipt | None = None
+        self.confirmed: int | None = None
 
     async def open(self) -> None:
         """Hold the end: one that nobody takes within 5 minutes is swept away. Raises as
@@ -39,52 +66,67 @@ class AwaitedReceipt:
         """
         await self._reader.open()
 
-    async def wait(self, figures: Figures) -> None:
-        """Return when the reader has confirmed exactly `figures`.
+    async def listen(self) -> None:
+        """Take in what the reader says, until its receipt. Cancelling loses nothing.
 
-        Raises NotConfirmed (no answer, or a no), ContentDiffers, and EngineUnreachable, where it is not the
-        reader that vanished.
+        Raises NotConfirmed as soon as there can be none any more, ContentDiffers where it is not one of ours,
+        and EngineUnreachable where it is not the reader that vanished.
         """
-        with anyio.move_on_after(self._timeout):
-            receipt = await self._next()
-            if receipt is None:
+        while self._receipt is None:
+            events = await self._reader.pull()
+            if not events:
                 if isinstance(await self._reader.failure(), EngineUnreachable):
-                    raise EngineUnreachable(
-                        "the engine was lost before the reader confirmed",
-                        hint="the data was handed to the engine; whether it was kept is unknown",
-                    )
+                    text = "the engine was lost before the reader confirmed"
+                    raise EngineUnreachable(text, hint=KEPT_UNKNOWN)
+                text = "no confirmation: the reader died, or is not an `iii` reader"
+                raise NotConfirmed(text, hint=KEPT_UNKNOWN)
+            for opcode, payload, _ in events:
+                if opcode == Opcode.TEXT:
+                    self._take(read_receipt(bytes(payload)))
+        if not self._receipt.committed and self._receipt.reason != STDOUT:
+            raise self._refusal(self._receipt)
+
+    async def wait(self, figures: Figures) -> None:
+        """Return when the reader has confirmed exactly `figures`. Needs `listen` beside it.
+
+        Raises NotConfirmed and ContentDiffers.
+        """
+        while self._receipt is None:
+            self._word = anyio.Event()
+            with anyio.move_on_after(self._timeout) as limit:
+                await self._word.wait()
+            if limit.cancelled_caught:
+                since = "our close" if self.confirmed is None else "the reader's last word"
                 raise NotConfirmed(
-                    "the reader did not confirm: it died, or it is not ours",
-                    hint="the data was handed to the engine; whether it was kept is unknown",
+                    f"no receipt within {self._timeout:g} s of {since}",
+                    hint="only `iii` readers send receipts; --receipt-timeout changes the limit",
                 )
-            failure = receipt.failure(figures)
-            if failure is not None:
-                raise failure
-            return
-        raise NotConfirmed(
-            f"no receipt within {self._timeout:g} s of our close",
-            hint="only `iii` readers send receipts; --receipt-timeout changes the limit",
-        )
+        failure = self._receipt.failure(figures)
+        if failure is not None:
+            raise failure
 
     async def reason_or(self, failure: Failure) -> Failure:
         """What the reader said before it left, else `failure`. Bounded in time."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(LATE_SECONDS):
             try:
-                receipt = await self._next()
+                await self.listen()
+            except NotConfirmed as refusal:
+                return refusal if self._receipt is not None else failure
             except Failure:
                 return failure
-            if receipt is not None and not receipt.committed:
-                return NotConfirmed(
-                    f"the reader did not keep the data: {receipt.reason or 'no reason given'}"
-                )
         return failure
 
-    async def _next(self) -> Receipt | None:
-        while events := await self._reader.pull():
-            for opcode, payload, _ in events:
-                if opcode == Opcode.TEXT:
-                    return read_receipt(bytes(payload))
-        return None
+    def _take(self, word: Receipt | ReceiptBeat) -> None:
+        self._word.set()
+        if isinstance(word, Receipt):
+            self._receipt = word
+            return
+        if self.confirmed is None and not word.will_confirm:
+            self._will_not_confirm()
+        self.confirmed = word.bytes
+
+    def _refusal(self, receipt: Receipt) -> Failure:
+        return receipt.failure(receipt.figures) or NotConfirmed("the reader did not keep the data")
 
 
 class HeldReceipt:
@@ -92,6 +134,7 @@ class HeldReceipt:
 
     def __init__(self, endpoint: Endpoint, ref: ChannelRef) -> None:
         self._writer = ChannelWriter(endpoint, ref, None)
+        self._sending = False
 
     async def open(self) -> None:
         """Take the end. One that cannot be taken is the writer's loss, not this reader's."""
@@ -101,6 +144,15 @@ class HeldReceipt:
             except Failure:
                 return
 
+    async def beat(self, every: float, count: Callable[[], int], *, will_confirm: bool) -> None:
+        """Say now, and then every so many seconds, how many bytes there are, until cancelled or `send`.
+
+        Never waits for the writer, and never raises.
+        """
+        while not self._sending:
+            self._writer.push_message_now(receipt_beat_frame(count(), will_confirm=will_confirm))
+            await anyio.sleep(every)
+
     async def send(
         self, figures: Figures, failure: Failure | None, *, durable: bool, reason: str = STDOUT
     ) -> None:
@@ -109,6 +161,7 @@ class HeldReceipt:
         `durable`: is what was written on a disk, or taken by a consumer that ended well? `reason` says why
         not, where nothing failed.
         """
+        self._sending = True
         if failure is not None:
             frame = receipt_frame(False, figures, failure.exit_status, failure.message)
         elif durable:

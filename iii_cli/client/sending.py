@@ -82,6 +82,8 @@ async def _write(order: WriteOrder) -> None:
         await order.receipt.open()
     async with anyio.create_task_group() as tasks:
         await tasks.start(writer.attend)
+        if order.receipt is not None:
+            tasks.start_soon(order.receipt.listen)
         for source in order.sources:
             await _PUMPS[order.mode](source, order)
             if source.short_by > 0:
@@ -89,9 +91,9 @@ async def _write(order: WriteOrder) -> None:
         if order.conclude is not None:
             await order.conclude()
         await writer.finish()
+        if order.receipt is not None and writer.figures is not None:
+            await order.receipt.wait(writer.figures)
         tasks.cancel_scope.cancel()
-    if order.receipt is not None and writer.figures is not None:
-        await order.receipt.wait(writer.figures)
 
 
 def abort_words(cause: BaseException) -> tuple[int, str]:

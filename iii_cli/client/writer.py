@@ -290,9 +290,20 @@ class ChannelWriter(ByteSendStream):
         if sealer.next_beat(self._last_frame) <= now:
             self._last_frame = now
             if not ws.unsent_bytes:  # else frames are on their way
-                ws.post(Opcode.TEXT, sealer.beat_frame())
-                with suppress(ConnectionLost):
-                    ws.flush_now()
+                self._post_now(ws, sealer.beat_frame())
+
+    def push_message_now(self, text: bytes) -> None:
+        """Send one text message of an unsealed stream, or nothing where earlier ones are not yet sent.
+
+        Never waits and never raises: a connection that is lost shows in the next `push`.
+        """
+        if self._ws is not None and self._state is _State.OPEN and not self._ws.unsent_bytes:
+            self._post_now(self._ws, text)
+
+    def _post_now(self, ws: WebSocket, text: bytes) -> None:
+        ws.post(Opcode.TEXT, text)
+        with suppress(ConnectionLost):
+            ws.flush_now()
 
     def look(self) -> None:
         """Give up where the engine's system acknowledges nothing any more. `attend` does it by itself.

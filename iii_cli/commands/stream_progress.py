@@ -65,7 +65,9 @@ def progress_of_write(
             return f"waiting {seconds:.0f} s for the reader to confirm"
         return f"nothing to send for {seconds:.0f} s: {clean(_source_name(order))} gives nothing"
 
-    meter = Meter(total=total, waiting=waiting)
+    receipt = order.receipt
+    confirmed = None if receipt is None else lambda: receipt.confirmed or 0
+    meter = Meter(total=total, waiting=waiting, confirmed=confirmed)
     order.moved = meter.moved
     return Progress(mode, meter, color=settings.use_color(True))
 

@@ -150,7 +150,8 @@ program before the pipe is seen; `set -o pipefail` tells your shell of others.
 
     --receipt      write: exit 0 only after the reader has it on disk (fsync and
                    rename), or its consumer ended with 0; else 9. Only readers
-                   of ours answer
+                   of ours answer. It also tells at once that the reader left,
+                   which an idle writer without it notices within 45 s
     --no-seal      write the bare bytes
     --digest       xxh3_128 (default) or sha256, which equals `sha256sum` of the
                    data. xxh3_128 finds damage; it does not stop an attacker

@@ -22,6 +22,7 @@ class Meter:
 
     `total` may be asked for: the reading side learns it from the seal. `waiting` is asked after some seconds
     (its argument) without a byte, and says what is known. `over`: has the stream ended, though others go on?
+    `confirmed`: what the other side says to have, where it does.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Meter:
         count: Callable[[], int] | None = None,
         waiting: Callable[[float], str | None] | None = None,
         over: Callable[[], bool] | None = None,
+        confirmed: Callable[[], int] | None = None,
     ) -> None:
         self.label = label
         self.bytes = 0
@@ -39,6 +41,7 @@ class Meter:
         self._count = count
         self._waiting = waiting
         self._over = over
+        self._confirmed = confirmed
         self.start(0.0)
 
     def start(self, at: float) -> None:
@@ -68,6 +71,7 @@ class Meter:
             waiting=self._reason(at - self._moved_at),
             label=self.label,
             over=self._over is not None and self._over(),
+            confirmed=None if self._confirmed is None else self._confirmed(),
         )
 
     def _reason(self, seconds: float) -> str | None:

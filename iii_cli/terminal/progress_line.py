@@ -28,7 +28,10 @@ SHORT_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A stream at one moment: bytes, bytes a second, seconds. `waiting` says why nothing moves."""
+    """A stream at one moment: bytes, bytes a second, seconds. `waiting` says why nothing moves.
+
+    `confirmed` is what the other side has said to have; None: nobody will say.
+    """
 
     moved: int
     total: int | None
@@ -37,6 +40,7 @@ class Snapshot:
     waiting: str | None = None
     label: str = ""
     over: bool = False
+    confirmed: int | None = None
 
     @property
     def average(self) -> float:
@@ -46,14 +50,17 @@ class Snapshot:
     @property
     def fraction(self) -> float | None:
         """How much of it is done, 0 to 1. None where the total is unknown, or was a wrong hint."""
-        return self.moved / self.total if self.total and self.moved <= self.total else None
+        done = self.moved if self.confirmed is None else self.confirmed
+        return done / self.total if self.total and done <= self.total else None
 
     @property
     def eta(self) -> float | None:
         """Seconds that are left at the present rate."""
-        if self.total is None or self.fraction is None or self.rate < 1:
+        if self.total is None or self.fraction is None:
             return None
-        return (self.total - self.moved) / self.rate
+        if self.confirmed is not None:  # word comes seldom: there is no present rate
+            return self.seconds * (self.total / self.confirmed - 1) if self.confirmed else None
+        return (self.total - self.moved) / self.rate if self.rate >= 1 else None
 
     def to_json(self) -> dict[str, Any]:
         """The fields of a progress event."""
@@ -65,7 +72,7 @@ class Snapshot:
             "seconds": round(self.seconds, 3),
             "eta": None if self.eta is None else round(self.eta, 1),
             "waiting": self.waiting,
-        }
+        } | ({} if self.confirmed is None else {"confirmed": self.confirmed})
 
 
 def event_fields(streams: Sequence[Snapshot]) -> dict[str, Any]:
@@ -106,7 +113,8 @@ def bar_line(now: Snapshot, columns: int, draw: DrawBar, *, label_width: int = 0
 def _drawn(now: Snapshot, columns: int, draw: DrawBar) -> str:
     if now.waiting is not None:
         return _waiting_line(now, columns)
-    volume, figures = f"{volume_text(now.moved):>8}", _figures(now, steady=True)
+    done = now.moved if now.confirmed is None else now.confirmed
+    volume, figures = f"{volume_text(done):>8}", _figures(now, steady=True)
     if now.fraction is None:
         return _joined([volume, *figures], columns)
     whole, brief = [volume + _of_total(now), *figures], [volume, *figures]
@@ -156,11 +164,14 @@ def _moved(now: Snapshot, *, exact: bool, rate: bool) -> str:
 
 
 def _volume(now: Snapshot) -> str:
-    return volume_text(now.moved) + _of_total(now)
+    if now.confirmed is None:
+        return volume_text(now.moved) + _of_total(now)
+    return f"{volume_text(now.moved)} sent, {volume_text(now.confirmed)}{_of_total(now)}"
 
 
 def _of_total(now: Snapshot) -> str:
-    return f" of {volume_text(now.total)}" if now.fraction is not None and now.total is not None else ""
+    total = f" of {volume_text(now.total)}" if now.fraction is not None and now.total is not None else ""
+    return total if now.confirmed is None else f"{total} confirmed"
 
 
 def _figures(now: Snapshot, *, steady: bool = False) -> list[str]:

@@ -14,7 +14,15 @@ from iii_cli.wire.value import Value
 if TYPE_CHECKING:
     from iii_cli.errors import Failure
 
-__all__ = ("STDOUT", "STOPPED_EARLY", "Receipt", "read_receipt", "receipt_frame")
+__all__ = (
+    "STDOUT",
+    "STOPPED_EARLY",
+    "Receipt",
+    "ReceiptBeat",
+    "read_receipt",
+    "receipt_beat_frame",
+    "receipt_frame",
+)
 
 STOPPED_EARLY = "stopped early"  # the reason of a reader whose consumer wanted no more, and that did not look
 STDOUT = "stdout"  # the reason of a reader whose output is a pipe: it cannot know what became of the data
@@ -48,6 +56,19 @@ class Receipt(Value):
         return NotConfirmed(f"the reader did not keep the data: {reason}{code}")
 
 
+class ReceiptBeat(Value):
+    """The reader lives, and has so many payload bytes. `will_confirm` False: it cannot, whatever comes."""
+
+    bytes: int
+    will_confirm: bool = True
+
+
+def receipt_beat_frame(count: int, *, will_confirm: bool) -> bytes:
+    """The payload of a text frame on the receipt channel, for writers that asked for it."""
+    beat: dict[str, Any] = {"bytes": count} if will_confirm else {"bytes": count, "will_confirm": False}
+    return _frame({"beat": beat})
+
+
 def receipt_frame(
     committed: bool, figures: Figures, code: int | None = None, reason: str | None = None
 ) -> bytes:
@@ -62,18 +83,26 @@ def receipt_frame(
         receipt["code"] = code
     if reason is not None:
         receipt["reason"] = printable(reason)
+    return _frame(receipt)
+
+
+def _frame(receipt: dict[str, Any]) -> bytes:
     return json.dumps({"iii": {"v": VERSION, "receipt": receipt}}, separators=(",", ":")).encode()
 
 
-def read_receipt(payload: bytes) -> Receipt:
-    """Read the text frame of the receipt channel. Raises ContentDiffers when it is not a receipt of ours."""
+def read_receipt(payload: bytes) -> Receipt | ReceiptBeat:
+    """Read a text frame of the receipt channel. Raises ContentDiffers when it is not a receipt of ours."""
     try:
         value = json.loads(payload.decode())
         inner = value["iii"]
         receipt = inner["receipt"]
         if len(value) != 1 or inner.keys() != {"v", "receipt"} or type(inner["v"]) is not int:
             raise ValueError
-        if inner["v"] != VERSION or type(receipt["committed"]) is not bool:
+        if inner["v"] != VERSION:
+            raise ValueError
+        if receipt.keys() == {"beat"}:
+            return _beat_of(receipt["beat"])
+        if type(receipt["committed"]) is not bool:
             raise ValueError
         figures = Figures.from_json(receipt)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -85,3 +114,9 @@ def read_receipt(payload: bytes) -> Receipt:
         code if type(code) is int else None,
         reason if isinstance(reason, str) else None,
     )
+
+
+def _beat_of(beat: dict[str, Any]) -> ReceiptBeat:
+    if type(beat["bytes"]) is not int or beat["bytes"] < 0:
+        raise ValueError
+    return ReceiptBeat(beat["bytes"], beat.get("will_confirm") is not False)

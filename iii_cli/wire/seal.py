@@ -19,6 +19,7 @@ from iii_cli.wire.value import Value
 __all__ = (
     "BEAT_AFTER",
     "PEER_TIMEOUT",
+    "RECEIPT_BEAT",
     "RECEIPT_TIMEOUT",
     "VERSION",
     "Abort",
@@ -37,7 +38,9 @@ __all__ = (
 VERSION = 1
 BEAT_AFTER = limit("beat", 15.0)  # seconds without another frame before the writer sends a beat
 PEER_TIMEOUT = limit("silence", 60.0)  # seconds without a byte before the reader calls the writer gone
-RECEIPT_TIMEOUT = limit("receipt", 60.0)  # seconds from our close to the reader's receipt
+RECEIPT_BEAT = limit("receipt_beat", 15.0)  # seconds between two words of a reader that owes a receipt
+RECEIPT_BEAT_MAX = 3600.0  # seconds that a writer can mean
+RECEIPT_TIMEOUT = limit("receipt", 60.0)  # seconds from our close, or the reader's last word, to the receipt
 
 _LONGEST = 16 * 1024  # bytes; ours are below 2 KiB, and nothing longer is worth parsing
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -61,12 +64,15 @@ class MalformedSeal(ValueError):
 
 
 class Open(Value):
-    """The first frame. `size` is a hint in bytes; `receipt` is the writer end of the receipt channel."""
+    """The first frame. `size` is a hint in bytes; `receipt` is the writer end of the receipt channel, on
+    which the reader is asked for a word every `receipt_beat` seconds.
+    """
 
     mode: Mode = Mode.BYTES
     digest: str = "xxh3_128"
     size: int | None = None
     receipt: ChannelRef | None = None
+    receipt_beat: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Holds the receipt's access key: for the wire only."""
@@ -75,6 +81,8 @@ class Open(Value):
             value["size"] = self.size
         if self.receipt is not None:
             value["receipt"] = self.receipt.to_json()
+        if self.receipt_beat is not None:
+            value["receipt_beat"] = self.receipt_beat
         return value
 
     @classmethod
@@ -87,7 +95,10 @@ class Open(Value):
             raise MalformedSeal("the open frame names a digest that this version does not know")
         if size is not None and not _is_count(size):
             raise MalformedSeal("the open frame's size is not a count of bytes")
-        return cls(Mode(mode), digest, size, _receipt_of(value.get("receipt")))
+        beat = value.get("receipt_beat")
+        if not isinstance(beat, (int, float)) or not 0 < beat <= RECEIPT_BEAT_MAX:
+            beat = None
+        return cls(Mode(mode), digest, size, _receipt_of(value.get("receipt")), beat)
 
 
 class Beat(Value):

@@ -35,13 +35,14 @@ class Sealer:
         digest: str = "xxh3_128",
         size: int | None = None,
         receipt: ChannelRef | None = None,
+        receipt_beat: float | None = None,
     ) -> None:
         """`stream_id` is 128 random bits as 32 lower-case hex digits, `size` a hint in bytes.
 
         Raises ValueError for an id, mode or digest that a reader would refuse.
         """
         self.stream_id = stream_id
-        self.opening = Open(Mode(mode), digest, size, receipt)
+        self.opening = Open(Mode(mode), digest, size, receipt, receipt_beat)
         self._counter = Counter(digest)
         self._ended = False
         self._encode(self.opening)  # refuse a bad id here and not at the first frame

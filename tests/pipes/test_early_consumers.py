@@ -96,7 +96,7 @@ def test_the_rest_is_bounded_by_the_timeout_and_not_by_stalls_while_bytes_come(i
 
 def test_stop_early_ends_at_once_and_says_so(iii: Program) -> None:
     wrote, read, wrote_said, said = pair(
-        iii, f"--receipt -- sh -c '{HELD}; yes'", f"--stop-early -- sh -c '{EARLY}'"
+        iii, f"--receipt -- sh -c '{HELD}; sleep 60'", f"--stop-early -- sh -c '{EARLY}'"
     )
     assert (wrote, read) == (9, 0)
     assert said == "iii: stopped early: 5 B read, the rest was neither read nor verified\n"

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from iii_cli.errors import ContentDiffers, NotConfirmed
 from iii_cli.wire.figures import Counter, Figures
-from iii_cli.wire.receipt import STDOUT, Receipt, read_receipt, receipt_frame
+from iii_cli.wire.receipt import (
+    STDOUT,
+    Receipt,
+    ReceiptBeat,
+    read_receipt,
+    receipt_beat_frame,
+    receipt_frame,
+)
 
 FIGURES = Figures(3, "aa", 1, "bb")
 
@@ -19,6 +26,7 @@ FIGURES = Figures(3, "aa", 1, "bb")
 def test_what_was_written_is_read(figures: Figures, code: int, reason: str) -> None:
     assert read_receipt(receipt_frame(True, figures)) == Receipt(True, figures)
     got = read_receipt(receipt_frame(False, figures, code, reason))
+    assert isinstance(got, Receipt)
     assert (got.committed, got.figures, got.code) == (False, figures, code)
 
 
@@ -26,6 +34,14 @@ def test_the_frame_is_the_one_of_the_design() -> None:
     assert receipt_frame(True, FIGURES) == (
         b'{"iii":{"v":1,"receipt":{"committed":true,"bytes":3,"digest":"aa","messages":1,"messages_digest":"bb"}}}'
     )
+
+
+@pytest.mark.parametrize("will_confirm", [True, False])
+def test_a_beat_says_how_much_there_is(will_confirm: bool) -> None:
+    frame = receipt_beat_frame(60, will_confirm=will_confirm)
+    assert read_receipt(frame) == ReceiptBeat(60, will_confirm)
+    more = b"" if will_confirm else b',"will_confirm":false'
+    assert frame == b'{"iii":{"v":1,"receipt":{"beat":{"bytes":60%s}}}}' % more
 
 
 def test_a_committed_receipt_has_no_reason() -> None:

@@ -20,7 +20,7 @@ from iii_cli.terminal.descriptors import is_standard
 from iii_cli.terminal.sources import Source
 from iii_cli.wire.figures import DIGESTS
 from iii_cli.wire.ref import Direction
-from iii_cli.wire.seal import RECEIPT_TIMEOUT, Mode
+from iii_cli.wire.seal import RECEIPT_BEAT, RECEIPT_TIMEOUT, Mode
 from iii_cli.wire.sealing import Sealer
 from iii_cli.wire.value import Value
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from iii_cli.wire.ref import ChannelRef
 
 __all__ = ("WriteOptions", "limits_of", "mode_of", "write_channel")
+
+
+RECEIPT_BUFFER = 4  # messages: beats and a receipt, which the writer takes at once
 
 
 class WriteOptions(Value):
@@ -80,7 +83,14 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     sealer, size = None, _size(options, sources)
     if options.seal:
         promised = size if mode is Mode.BYTES else None
-        sealer = Sealer(new_stream_id(), mode=mode, digest=options.digest, size=promised, receipt=receipt_ref)
+        sealer = Sealer(
+            new_stream_id(),
+            mode=mode,
+            digest=options.digest,
+            size=promised,
+            receipt=receipt_ref,
+            receipt_beat=None if receipt_ref is None else RECEIPT_BEAT,
+        )
     writers = {"the engine": ChannelWriter(endpoint, given.ref, sealer)}
     order = WriteOrder(
         writer=writers["the engine"],
@@ -126,8 +136,13 @@ def _receipt(endpoint: Endpoint, limit: float | None) -> tuple[AwaitedReceipt, C
     from iii_cli.client.reader import ChannelReader
     from iii_cli.client.receipts import AwaitedReceipt
 
-    writer_ref, reader_ref = create_channel(endpoint, 1)
-    return AwaitedReceipt(ChannelReader(endpoint, reader_ref), limit), writer_ref
+    writer_ref, reader_ref = create_channel(endpoint, RECEIPT_BUFFER)
+    reader = ChannelReader(endpoint, reader_ref)
+    return AwaitedReceipt(reader, limit, will_not_confirm=_say_no_confirmation), writer_ref
+
+
+def _say_no_confirmation() -> None:
+    tell("note: the reader cannot confirm this stream (its output is a pipe)")
 
 
 def _check(options: WriteOptions) -> None:
