@@ -246,7 +246,7 @@ class _Drain:
             if are_texts:
                 texts = [bytes(payload) for _, payload, _ in run]
                 await self._write(messages_to_data(self.mode, texts))
-            elif self.mode is Mode.JSONL:
+            elif self.mode in (Mode.RECORDS, Mode.JSONL):
                 for _, payload, whole in run:
                     await self._collect(payload, whole)
 

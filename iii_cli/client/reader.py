@@ -9,12 +9,12 @@ import anyio
 from anyio.abc import ByteReceiveStream
 
 from iii_cli.client.probe import EndState, probe
-from iii_cli.errors import EngineUnreachable, Failure, PeerMisbehaved, UnknownTarget
+from iii_cli.errors import ContentDiffers, EngineUnreachable, Failure, PeerMisbehaved, UnknownTarget
 from iii_cli.transport.sockets import ConnectionLost, Silence
 from iii_cli.transport.websocket import open_websocket
-from iii_cli.wire.frames import Opcode, parse_close, text_runs
+from iii_cli.wire.frames import ENGINE_MESSAGE_MAX, Opcode, parse_close, text_runs
 from iii_cli.wire.ref import Direction
-from iii_cli.wire.seal import BEAT_AFTER, PEER_TIMEOUT
+from iii_cli.wire.seal import BEAT_AFTER, PEER_TIMEOUT, Mode
 from iii_cli.wire.verdict import Outcome
 from iii_cli.wire.verifying import Verifier
 
@@ -66,6 +66,7 @@ class ChannelReader(ByteReceiveStream):
         self._left_by_us = False
         self._clean_close = False
         self._rest = b""
+        self._whole: bytearray | None = None  # in mode `records`: of a message whose rest is still to come
         self._heard_at = 0.0  # when the last frame of a sealed stream came
         self.on_message = on_message
         self.on_open: Callable[[Open], Awaitable[None]] | None = None  # hears of the seal before any data
@@ -215,10 +216,17 @@ class ChannelReader(ByteReceiveStream):
                 texts = [bytes(payload) for _, payload, _ in run]
                 kept = verifier.text_batch(texts)
                 data += run if kept is texts else [(Opcode.TEXT, text, True) for text in kept]
+                if self._whole is None and verifier.opened and verifier.opened.mode is Mode.RECORDS:
+                    self._whole = bytearray()
                 continue
             for event in run:
-                opcode, payload, _ = event
+                opcode, payload, is_last = event
                 if opcode == Opcode.BINARY:
+                    if self._whole is not None:
+                        whole = self._completed(self._whole, payload, is_last)
+                        if whole is None:
+                            continue
+                        payload, event = whole, (opcode, whole, True)
                     before = verifier.finished
                     verifier.chunk(payload)
                     if not before:
@@ -229,6 +237,18 @@ class ChannelReader(ByteReceiveStream):
         if verifier.finished:
             self._end(ws, close_frame=False)
         return data
+
+    def _completed(self, whole: bytearray, piece: Buffer, is_last: bool) -> Buffer | None:
+        """The whole message that ends with this piece; None while there is more to come."""
+        if is_last and not whole:
+            return piece
+        whole += piece
+        if len(whole) > ENGINE_MESSAGE_MAX:
+            raise ContentDiffers(f"a binary message longer than {ENGINE_MESSAGE_MAX} bytes")
+        if not is_last:
+            return None
+        self._whole = bytearray()
+        return whole
 
     def _end(self, ws: WebSocket, *, close_frame: bool, silent_for: float | None = None) -> None:
         if self._verdict is None:

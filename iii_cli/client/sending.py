@@ -159,4 +159,4 @@ async def _pump_jsonl(source: ByteSource, order: WriteOrder) -> None:
 
 LINES_BYTES = 256 << 10  # many short lines at once; each becomes a Python object, so not a megabyte of them
 
-_PUMPS = {Mode.BYTES: _pump_bytes, Mode.LINES: _pump_lines, Mode.TEXT: _pump_lines, Mode.JSONL: _pump_jsonl}
+_PUMPS = {Mode.BYTES: _pump_bytes, Mode.LINES: _pump_lines, Mode.TEXT: _pump_lines, Mode.RECORDS: _pump_jsonl}

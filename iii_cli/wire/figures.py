@@ -1,4 +1,4 @@
-"""The four figures that a seal promises, and how they are counted (design.md section 4)."""
+"""The figures that a seal promises, and how they are counted (design.md section 4)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ __all__ = ("DIGESTS", "Counter", "Digest", "Figures", "MalformedFigures", "new_d
 DIGESTS = ("xxh3_128", "sha256")
 
 _HEAD = Struct(">QI")  # of a message: the byte offset at which it came, its length
+_RECORD = Struct(">BI")  # of a frame in mode `records`: its kind and its length
+BINARY, TEXT = 0, 1  # kinds
 _SMALL = 4096  # up to here one copy is cheaper than a second call
 
 
@@ -43,29 +45,34 @@ def new_digest(name: str) -> Digest:
 
 
 class MalformedFigures(ValueError):
-    """The object does not hold four figures."""
+    """The object does not hold the figures."""
 
 
 class Figures(Value):
-    """What went through a stream: payload bytes and text messages, counted and digested (lower-case hex)."""
+    """What went through a stream: payload bytes and text messages, counted and digested (lower-case hex).
+
+    `frames` is there in mode `records` only, where `digest` covers every frame with its kind and length.
+    """
 
     bytes: int
     digest: str
     messages: int
     messages_digest: str
+    frames: int | None = None
 
     def to_json(self) -> dict[str, int | str]:
         """As the close frame and the receipt carry them."""
-        return {
+        figures: dict[str, int | str] = {
             "bytes": self.bytes,
             "digest": self.digest,
             "messages": self.messages,
             "messages_digest": self.messages_digest,
         }
+        return figures if self.frames is None else figures | {"frames": self.frames}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Figures:
-        """Read the four keys of a close frame or a receipt. Raises MalformedFigures."""
+        """Read the keys of a close frame or a receipt. Raises MalformedFigures."""
         count, messages = value.get("bytes"), value.get("messages")
         digest, messages_digest = value.get("digest"), value.get("messages_digest")
         # type() and not isinstance(): true is not a count
@@ -73,14 +80,20 @@ class Figures(Value):
             raise MalformedFigures("bytes and messages must be counts")
         if not isinstance(digest, str) or not isinstance(messages_digest, str):
             raise MalformedFigures("digest and messages_digest must be strings")
-        return cls(count, digest, messages, messages_digest)
+        frames = value.get("frames")
+        if frames is not None and (type(frames) is not int or frames < 0):
+            raise MalformedFigures("frames must be a count")
+        return cls(count, digest, messages, messages_digest, frames)
 
     def difference(self, promised: Figures) -> str | None:
-        """Which figure differs from the promised ones, for people. None when all four are right."""
+        """Which figure differs from the promised ones, for people. None when all are right."""
         if self.bytes != promised.bytes:
             return f"{promised.bytes} bytes were promised, {self.bytes} arrived"
+        if self.frames != promised.frames:
+            return f"{promised.frames} frames were promised, {self.frames} arrived"
         if self.digest != promised.digest:
-            return f"the digest of the {self.bytes} bytes differs"
+            what = f"{self.bytes} bytes" if self.frames is None else f"{self.frames} frames"
+            return f"the digest of the {what} differs"
         if self.messages != promised.messages:
             return f"{promised.messages} messages were promised, {self.messages} arrived"
         if self.messages_digest != promised.messages_digest:
@@ -91,21 +104,30 @@ class Figures(Value):
 class Counter:
     """Counts the figures of one stream as it goes by. Keeps none of the data."""
 
-    __slots__ = ("_digest", "_messages_digest", "bytes", "messages")
+    __slots__ = ("_digest", "_messages_digest", "bytes", "frames", "messages")
 
-    def __init__(self, digest: str = "xxh3_128") -> None:
+    def __init__(self, digest: str = "xxh3_128", *, records: bool = False) -> None:
+        """`records`: the borders of frames are data (docs: seal, "Records")."""
         self._digest = new_digest(digest)
         self._messages_digest = new_digest(digest)
         self.bytes = 0
         self.messages = 0
+        self.frames: int | None = 0 if records else None
 
     def chunk(self, data: Buffer) -> None:
-        """Binary payload, whatever the frames. A memoryview must be of single bytes."""
+        """Binary payload, whatever the frames; a whole frame of records. A memoryview is of single bytes."""
+        if self.frames is not None:
+            self._digest.update(_RECORD.pack(BINARY, len(data)))
+            self.frames += 1
         self._digest.update(data)
         self.bytes += len(data)
 
     def message(self, text: bytes) -> None:
         """One text message at the present byte offset."""
+        if self.frames is not None:
+            self._digest.update(_RECORD.pack(TEXT, len(text)))
+            self._digest.update(text)
+            self.frames += 1
         head = _HEAD.pack(self.bytes, len(text))
         if len(text) <= _SMALL:
             self._messages_digest.update(head + text)
@@ -116,8 +138,9 @@ class Counter:
 
     def message_batch(self, texts: Sequence[bytes]) -> None:
         """Text messages, all at the present byte offset. The same as `message` for each; copies them once."""
-        if len(texts) == 1:
-            self.message(texts[0])
+        if len(texts) == 1 or self.frames is not None:
+            for text in texts:
+                self.message(text)
             return
         pack, offset = _HEAD.pack, self.bytes
         heads = [pack(offset, len(text)) for text in texts]
@@ -127,4 +150,5 @@ class Counter:
     @property
     def figures(self) -> Figures:
         """As they are now."""
-        return Figures(self.bytes, self._digest.hexdigest(), self.messages, self._messages_digest.hexdigest())
+        digest, messages_digest = self._digest.hexdigest(), self._messages_digest.hexdigest()
+        return Figures(self.bytes, digest, self.messages, messages_digest, self.frames)

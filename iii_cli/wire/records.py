@@ -30,6 +30,7 @@ __all__ = (
     "LONGEST_MESSAGE",
     "LineSplitter",
     "Record",
+    "asked_mode",
     "chunk_to_jsonl",
     "follow",
     "jsonl_to_record",
@@ -167,7 +168,7 @@ def messages_to_data(mode: Mode, messages: Iterable[bytes]) -> bytes:
             return b"".join([message + b"\n" for message in messages])
         case Mode.TEXT:
             return b"".join(messages)
-        case Mode.JSONL:
+        case Mode.RECORDS | Mode.JSONL:
             return b"".join([_message_to_jsonl(message) for message in messages])
         case _:
             return b""
@@ -176,6 +177,14 @@ def messages_to_data(mode: Mode, messages: Iterable[bytes]) -> bytes:
 def message_notice(message: bytes, limit: int = 4096) -> str:
     """A message that is not data, as one line for stderr: printable, cut at `limit` characters."""
     return printable(message[: 8 * limit].decode(errors="replace"), limit)
+
+
+def asked_mode(*, lines: bool, text: bool = False, jsonl: bool) -> Mode | None:
+    """The mode that the flags name, None without one. Raises UsageProblem for more than one."""
+    asked = [mode for mode, on in ((Mode.LINES, lines), (Mode.TEXT, text), (Mode.RECORDS, jsonl)) if on]
+    if len(asked) > 1:
+        raise UsageProblem("one of --lines, --text and --jsonl is enough")
+    return asked[0] if asked else None
 
 
 def follow(asked: Mode | None, sealed: Mode) -> Mode:
@@ -187,9 +196,10 @@ def follow(asked: Mode | None, sealed: Mode) -> Mode:
     messages = (Mode.LINES, Mode.TEXT)
     if asked is None or asked is sealed:
         return sealed
-    if asked is Mode.JSONL or (asked in messages and sealed in messages):
+    if asked is Mode.RECORDS or (asked in messages and sealed in messages):
         return asked
-    flag, written = (f"--{mode.value}" if mode is not Mode.BYTES else "bytes" for mode in (asked, sealed))
+    names = {Mode.BYTES: "bytes", Mode.RECORDS: "--jsonl"}
+    flag, written = (names.get(mode, f"--{mode.value}") for mode in (asked, sealed))
     raise UsageProblem(
         f"{flag} contradicts the stream, which was written as {written}", hint="read it without a mode flag"
     )

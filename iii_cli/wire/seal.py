@@ -56,7 +56,8 @@ class Mode(StrEnum):
     BYTES = "bytes"
     LINES = "lines"
     TEXT = "text"
-    JSONL = "jsonl"
+    RECORDS = "records"  # --jsonl: each frame is a record, and its borders are data
+    JSONL = "jsonl"  # what earlier versions wrote for --jsonl: read by their rule, never written
 
 
 class MalformedSeal(ValueError):
@@ -128,7 +129,7 @@ class Close(Value):
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Close:
         """Raises MalformedSeal."""
-        if value.keys() != {"bytes", "digest", "messages", "messages_digest"}:
+        if value.keys() - {"frames"} != {"bytes", "digest", "messages", "messages_digest"}:
             raise MalformedSeal("a malformed close frame")
         try:
             return cls(Figures.from_json(value))

@@ -39,19 +39,23 @@ class Sealer:
     ) -> None:
         """`stream_id` is 128 random bits as 32 lower-case hex digits, `size` a hint in bytes.
 
-        Raises ValueError for an id, mode or digest that a reader would refuse.
+        Raises ValueError for an id, mode or digest that a reader would refuse, and for the old mode `jsonl`.
         """
         self.stream_id = stream_id
-        self.opening = Open(Mode(mode), digest, size, receipt, receipt_beat)
-        self._counter = Counter(digest)
+        self.opening = Open(Mode.BYTES, digest, size, receipt, receipt_beat)
+        self.declare(mode)
         self._ended = False
         self._encode(self.opening)  # refuse a bad id here and not at the first frame
 
     def declare(self, mode: Mode | str) -> None:
-        """Say how the data is framed, before the open frame is taken. Raises ValueError for an unknown
-        mode.
+        """Say how the data is framed, before the open frame is taken. Raises ValueError for a mode that
+        nobody writes.
         """
-        self.opening = self.opening.replace(mode=Mode(mode))
+        mode = Mode(mode)
+        if mode is Mode.JSONL:
+            raise ValueError("the mode jsonl is read and never written; `records` is its successor")
+        self.opening = self.opening.replace(mode=mode)
+        self._counter = Counter(self.opening.digest, records=mode is Mode.RECORDS)
 
     def chunk(self, data: Buffer) -> None:
         """Account for binary payload."""

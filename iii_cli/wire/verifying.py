@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from iii_cli.wire.figures import Counter
 from iii_cli.wire.printable import printable
-from iii_cli.wire.seal import Abort, Beat, Close, MalformedSeal, Open, SealFrame, decode, looks_sealed
+from iii_cli.wire.seal import Abort, Beat, Close, MalformedSeal, Mode, Open, SealFrame, decode, looks_sealed
 from iii_cli.wire.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ __all__ = ("Verifier",)
 class Verifier:
     """Counts what a reader receives, keeps the seal's frames away from the data, and says how it ended.
 
-    Feed it every frame in order: `chunk` for binary payload (as it comes, whole frames or parts; call it for
-    an empty frame too, it shows that the writer was there), `text` for each whole text message. When
+    Feed it every frame in order: `chunk` for binary payload (as it comes, whole frames or parts, but whole
+    frames in mode `records`; for an empty frame too, it shows that the writer was there), `text` for each
+    whole text message. When
     `finished` turns true nothing more belongs to the stream: deliver nothing more, call `end`, drop the
     connection.
     """
@@ -181,7 +182,7 @@ class Verifier:
         self._started = True
         self.opened = frame.body
         self._stream_id = frame.stream_id
-        self._counter = Counter(frame.body.digest)
+        self._counter = Counter(frame.body.digest, records=frame.body.mode is Mode.RECORDS)
         return None
 
     def _act(self, body: SealBody) -> None:

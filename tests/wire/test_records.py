@@ -107,7 +107,7 @@ def test_the_longest_line_is_taken() -> None:
 @given(st.booleans(), st.binary(max_size=50), st.text(max_size=50))
 def test_jsonl_there_and_back(is_text: bool, data: bytes, text: str) -> None:
     record = Record(True, text.encode()) if is_text else Record(False, data)
-    line = messages_to_data(Mode.JSONL, [record.payload]) if is_text else chunk_to_jsonl(record.payload)
+    line = messages_to_data(Mode.RECORDS, [record.payload]) if is_text else chunk_to_jsonl(record.payload)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert jsonl_to_record(line[:-1], 1) == record
@@ -121,7 +121,7 @@ def test_jsonl_there_and_back(is_text: bool, data: bytes, text: str) -> None:
 
 def test_jsonl_is_the_form_of_the_design() -> None:
     assert (
-        messages_to_data(Mode.JSONL, ['é"\n'.encode(), b""]) == '{"text":"é\\"\\n"}\n{"text":""}\n'.encode()
+        messages_to_data(Mode.RECORDS, ['é"\n'.encode(), b""]) == '{"text":"é\\"\\n"}\n{"text":""}\n'.encode()
     )
     assert chunk_to_jsonl(memoryview(b"\x00\xff")) == b'{"base64":"AP8="}\n'
     assert jsonl_to_record(b' {"text": "\\ud83d\\ude00"}\r', 1) == Record(True, "😀".encode())
@@ -166,7 +166,7 @@ def test_messages_are_no_data_in_byte_mode() -> None:
 
 def test_a_message_that_is_not_utf8_is_no_jsonl() -> None:
     with pytest.raises(ContentDiffers):
-        messages_to_data(Mode.JSONL, [b"\xff"])
+        messages_to_data(Mode.RECORDS, [b"\xff"])
 
 
 def test_a_notice_is_one_clean_line() -> None:
@@ -180,7 +180,7 @@ M = Mode
 @pytest.mark.parametrize("sealed", Mode)
 def test_a_reader_without_a_flag_follows(sealed: Mode) -> None:
     assert follow(None, sealed) is sealed
-    assert follow(M.JSONL, sealed) is M.JSONL
+    assert follow(M.RECORDS, sealed) is M.RECORDS
     assert follow(sealed, sealed) is sealed
 
 
@@ -191,7 +191,7 @@ def test_lines_and_text_are_two_ways_to_show_messages(asked: Mode, sealed: Mode)
 
 @pytest.mark.parametrize(
     ("asked", "sealed"),
-    [(M.LINES, M.BYTES), (M.TEXT, M.BYTES), (M.BYTES, M.LINES), (M.LINES, M.JSONL), (M.BYTES, M.JSONL)],
+    [(M.LINES, M.BYTES), (M.TEXT, M.BYTES), (M.BYTES, M.LINES), (M.LINES, M.RECORDS), (M.BYTES, M.RECORDS)],
 )
 def test_a_flag_that_contradicts_the_stream_is_refused(asked: Mode, sealed: Mode) -> None:
     with pytest.raises(UsageProblem, match="contradicts"):

@@ -194,9 +194,9 @@ def test_text_of_the_peer_is_printable() -> None:
 def test_opened_tells_how_to_read() -> None:
     ref = ChannelRef("c", Secret("k"), Direction.WRITE)
     verifier = Verifier()
-    assert not verifier.text(Sealer(ID, mode="jsonl", digest="sha256", size=5, receipt=ref).open_frame())
+    assert not verifier.text(Sealer(ID, mode="records", digest="sha256", size=5, receipt=ref).open_frame())
     assert verifier.opened is not None
-    assert (verifier.opened.mode, verifier.opened.digest, verifier.opened.size) == (Mode.JSONL, "sha256", 5)
+    assert (verifier.opened.mode, verifier.opened.digest, verifier.opened.size) == (Mode.RECORDS, "sha256", 5)
     assert verifier.opened.receipt == ref
     assert (verifier.finished, verifier.text(ABORT), verifier.finished) == (False, False, True)
 

@@ -19,6 +19,7 @@ from iii_cli.terminal.children import PIPE, prepare_command
 from iii_cli.terminal.consumer import ConsumerSink
 from iii_cli.terminal.output import open_output, share_a_file
 from iii_cli.terminal.report import stdout_is_terminal
+from iii_cli.wire.records import asked_mode
 from iii_cli.wire.ref import Direction
 from iii_cli.wire.seal import BEAT_AFTER, PEER_TIMEOUT, Mode
 from iii_cli.wire.value import Value
@@ -64,7 +65,7 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
 
     to_screen = options.output in (None, "-") and stdout_is_terminal()
     shown = mode_for(options.progress, shares_terminal=to_screen)
-    mode = _mode(options)
+    mode = asked_mode(lines=options.lines, text=options.text, jsonl=options.jsonl)
     peer_timeout = _peer_timeout(options.peer_timeout)
     limits = Limits(
         whole=None if options.timeout is None else seconds(options.timeout, "--timeout"),
@@ -150,7 +151,7 @@ def _check_files(options: ReadOptions) -> None:
     output, messages = options.output, options.messages
     if output in (None, "-") and (options.no_clobber or options.keep_partial):
         raise UsageProblem("--no-clobber and --keep-partial are about a FILE; they need -o FILE")
-    if messages is not None and _mode(options) is not None:
+    if messages is not None and (options.lines or options.text or options.jsonl):
         raise UsageProblem("--lines, --text and --jsonl show the messages themselves; leave --messages out")
     if output in (None, "-") or messages in (None, *NO_FILES):
         return
@@ -174,17 +175,6 @@ def _sink(options: ReadOptions) -> Sink:
         raise UsageProblem("either -o FILE or a COMMAND behind `--`")
     prepare_command(options.command)
     return open_output("-")  # stands in until the COMMAND runs
-
-
-def _mode(options: ReadOptions) -> Mode | None:
-    asked = [
-        mode
-        for mode, on in ((Mode.LINES, options.lines), (Mode.TEXT, options.text), (Mode.JSONL, options.jsonl))
-        if on
-    ]
-    if len(asked) > 1:
-        raise UsageProblem("one of --lines, --text and --jsonl is enough")
-    return asked[0] if asked else None
 
 
 def _expected(mode: Mode | None, options: ReadOptions) -> Literal["bytes", "messages"] | None:

@@ -19,6 +19,7 @@ from iii_cli.terminal.children import PIPE, prepare_command
 from iii_cli.terminal.descriptors import is_standard
 from iii_cli.terminal.sources import Source
 from iii_cli.wire.figures import DIGESTS
+from iii_cli.wire.records import asked_mode
 from iii_cli.wire.ref import Direction
 from iii_cli.wire.seal import RECEIPT_BEAT, RECEIPT_TIMEOUT, Mode
 from iii_cli.wire.sealing import Sealer
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.ref import ChannelRef
 
-__all__ = ("WriteOptions", "limits_of", "mode_of", "write_channel")
+__all__ = ("WriteOptions", "limits_of", "write_channel")
 
 
 RECEIPT_BUFFER = 4  # messages: beats and a receipt, which the writer takes at once
@@ -60,7 +61,8 @@ class WriteOptions(Value):
 def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     """Check everything local, then write the stream."""
     shown = mode_for(options.progress)
-    mode, limits = mode_of(lines=options.lines, jsonl=options.jsonl), limits_of(options)
+    mode = asked_mode(lines=options.lines, jsonl=options.jsonl) or Mode.BYTES
+    limits = limits_of(options)
     receipt_timeout = (
         RECEIPT_TIMEOUT
         if options.receipt_timeout is None
@@ -173,14 +175,6 @@ def _size(options: WriteOptions, sources: list[Source]) -> int | None:
     sizes = [source.size for source in sources]
     known = [size for size in sizes if size is not None]
     return sum(known) if sizes and len(known) == len(sizes) else None
-
-
-def mode_of(*, lines: bool, jsonl: bool, text: bool = False) -> Mode:
-    """The mode that the flags name. Raises UsageProblem for more than one."""
-    asked = [mode for mode, on in ((Mode.LINES, lines), (Mode.TEXT, text), (Mode.JSONL, jsonl)) if on]
-    if len(asked) > 1:
-        raise UsageProblem("one of --lines, --text and --jsonl is enough")
-    return asked[0] if asked else Mode.BYTES
 
 
 def limits_of(options: WriteOptions) -> Limits:

@@ -11,6 +11,7 @@ from iii_cli.client.reader import ChannelReader
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.stream_progress import say_early
 from iii_cli.errors import UsageProblem
+from iii_cli.wire.records import asked_mode
 from iii_cli.wire.seal import Mode
 from iii_cli.wire.sealing import Sealer
 from iii_cli.wire.verifying import Verifier
@@ -44,7 +45,7 @@ class LaneMaker:
         self._streams = streams
         self._door = door
         self._traceparent = traceparent  # so that the engine knows whose channels they are
-        self._mode = _mode(streams)
+        self._mode = asked_mode(lines=streams.lines, text=streams.text, jsonl=streams.jsonl)
 
     async def in_lane(self, caller: Caller, spec: StreamSpec, source: SourceEnd) -> InLane:
         """A channel that we write. Raises as `Caller.create_channel`."""
@@ -112,14 +113,3 @@ class LaneMaker:
         if self._mode in (Mode.LINES, Mode.TEXT):
             return "messages"
         return "bytes" if self._mode is None and self._streams.messages is None else None
-
-
-def _mode(streams: StreamOptions) -> Mode | None:
-    asked = [
-        mode
-        for mode, on in ((Mode.LINES, streams.lines), (Mode.TEXT, streams.text), (Mode.JSONL, streams.jsonl))
-        if on
-    ]
-    if len(asked) > 1:
-        raise UsageProblem("one of --lines, --text and --jsonl is enough")
-    return asked[0] if asked else None
