@@ -232,7 +232,7 @@ complete -c iii -n "__iii_at 'channel write'" -l lines -d 'A line is a text mess
 complete -c iii -n "__iii_at 'channel write'" -l jsonl -d 'A line is a frame, {"text":…} or {"base64":…}.'
 complete -c iii -n "__iii_at 'channel write'" -l no-seal -d 'Send the bare bytes.'
 complete -c iii -n "__iii_at 'channel write'" -l digest -r -f -a 'xxh3_128 sha256' -d 'What the seal promises.'
-complete -c iii -n "__iii_at 'channel write'" -l size -x -d 'Tell the reader how much will come.'
+complete -c iii -n "__iii_at 'channel write'" -l size -x -d 'Promise exactly that many: other than that aborts the stream.'
 complete -c iii -n "__iii_at 'channel write'" -l receipt -d 'Wait until the reader confirms that it has the data.'
 complete -c iii -n "__iii_at 'channel write'" -l receipt-timeout -x -d 'From our close to the receipt. [60s]'
 complete -c iii -n "__iii_at 'channel write'" -l timeout -x -d 'Limit for the whole of it: 500ms, 30s, 5m.'

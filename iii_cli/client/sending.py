@@ -42,13 +42,15 @@ class WriteOrder:
     """One stream to be written.
 
     `conclude` runs after the last byte and before the stream is ended: it raises where the producer failed,
-    so that the stream is aborted instead. `moved` hears of every payload byte. `words` finds the code and
-    reason of an abort, for whoever knows more of the cause than that the writing was cancelled.
+    so that the stream is aborted instead. Other than `size` bytes abort it too, in byte mode. `moved` hears
+    of every payload byte. `words` finds the code and reason of an abort, for whoever knows more of the cause
+    than that the writing was cancelled.
     """
 
     writer: ChannelWriter | FanOut
     sources: Sequence[ByteSource]
     mode: Mode = Mode.BYTES
+    size: int | None = None
     limits: Limits = field(default_factory=Limits)
     moved: Callable[[int], None] = lambda count: None
     conclude: Callable[[], Awaitable[None]] | None = None
@@ -90,6 +92,8 @@ async def _write(order: WriteOrder) -> None:
                 raise LocalProblem(f"{source.name} ended {source.short_by} bytes before its size")
         if order.conclude is not None:
             await order.conclude()
+        if order.size is not None and (count := writer.statistics().bytes) < order.size:
+            raise LocalProblem(f"the input ended after {count} bytes, --size promised {order.size}")
         await writer.finish()
         if order.receipt is not None and writer.figures is not None:
             await order.receipt.wait(writer.figures)
@@ -121,6 +125,8 @@ async def _pump_bytes(source: ByteSource, order: WriteOrder) -> None:
     # as long, and that copy is half of what a writer of files does.
     buffer = memoryview(mmap(-1, FRAME_BYTES_MAX))
     while count := await source.read_into(buffer):
+        if order.size is not None and order.writer.statistics().bytes + count > order.size:
+            raise LocalProblem(f"{source.name} gave more than the {order.size} bytes that --size promised")
         await order.writer.push(buffer[:count])
         order.moved(count)
 

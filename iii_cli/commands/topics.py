@@ -152,6 +152,7 @@ program before the pipe is seen; `set -o pipefail` tells your shell of others.
                    rename), or its consumer ended with 0; else 9. Only readers
                    of ours answer. It also tells at once that the reader left,
                    which an idle writer without it notices within 45 s
+    --size N       write: other than N bytes abort the stream: 10 here, 7 there
     --no-seal      write the bare bytes
     --digest       xxh3_128 (default) or sha256, which equals `sha256sum` of the
                    data. xxh3_128 finds damage; it does not stop an attacker

@@ -82,7 +82,8 @@ def write(
         str, typer.Option(metavar="xxh3_128|sha256", help="What the seal promises.")
     ] = "xxh3_128",
     size: Annotated[
-        str | None, typer.Option(metavar="BYTES", help="Tell the reader how much will come.")
+        str | None,
+        typer.Option(metavar="BYTES", help="Promise exactly that many: other than that aborts the stream."),
     ] = None,
     receipt: Annotated[
         bool, typer.Option("--receipt", help="Wait until the reader confirms that it has the data.")

@@ -69,7 +69,9 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
         else seconds(options.receipt_timeout, "--receipt-timeout")
     )
     _check(options)
+    promised = _promised(options, mode)
     sources = _sources(options)
+    size = _size(sources, promised)
     conclude = watch_producers(options.producer, sources)
     from_stdin = options.command is None and (
         not options.files or any(is_standard(file, 0) for file in options.files)
@@ -82,14 +84,14 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     receipt, receipt_ref = None, None
     if options.receipt:
         receipt, receipt_ref = _receipt(endpoint, receipt_timeout)
-    sealer, size = None, _size(options, sources)
+    sealer = None
     if options.seal:
-        promised = size if mode is Mode.BYTES else None
+        hint = size if mode is Mode.BYTES else None
         sealer = Sealer(
             new_stream_id(),
             mode=mode,
             digest=options.digest,
-            size=promised,
+            size=hint,
             receipt=receipt_ref,
             receipt_beat=None if receipt_ref is None else RECEIPT_BEAT,
         )
@@ -98,6 +100,7 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
         writer=writers["the engine"],
         sources=sources,
         mode=mode,
+        size=promised,
         limits=limits,
         receipt=receipt,
         conclude=conclude,
@@ -168,13 +171,21 @@ def _sources(options: WriteOptions) -> list[Source]:
     return [Source.stdin() if name == "-" else Source.open_file(name) for name in options.files]
 
 
-def _size(options: WriteOptions, sources: list[Source]) -> int | None:
-    """How much will come, as far as it is known: a hint for the reader."""
-    if options.size is not None:
-        return byte_count(options.size, "--size")
+def _promised(options: WriteOptions, mode: Mode) -> int | None:
+    if options.size is None:
+        return None
+    if mode is not Mode.BYTES:
+        raise UsageProblem("--size counts bytes; it cannot be combined with --lines and --jsonl")
+    return byte_count(options.size, "--size")
+
+
+def _size(sources: list[Source], promised: int | None) -> int | None:
+    """How much will come, as far as it is known. Raises UsageProblem where that is not what was promised."""
     sizes = [source.size for source in sources]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if sizes and len(known) == len(sizes) else None
+    known = sum(size or 0 for size in sizes) if sizes and None not in sizes else None
+    if None not in (known, promised) and known != promised:
+        raise UsageProblem(f"the input has {known} bytes, --size promises {promised}")
+    return promised if known is None else known
 
 
 def limits_of(options: WriteOptions) -> Limits:
