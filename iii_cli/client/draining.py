@@ -41,6 +41,9 @@ class ByteSink(Protocol):
 
     async def open(self) -> None: ...
 
+    def expect_text(self) -> None:
+        """From now on every chunk is whole text messages."""
+
     async def write(self, chunk: Buffer) -> None: ...
 
     async def write_many(self, chunks: Iterable[Buffer]) -> None: ...
@@ -215,7 +218,7 @@ class _Drain:
         self.reader.on_open = self._begin
         while events := await self.reader.pull():
             if self.mode is None:
-                self.mode = self.order.mode or Mode.BYTES  # a foreign stream
+                self._follow(self.order.mode or Mode.BYTES)  # a foreign stream
             if self.mode is Mode.BYTES:
                 await self._deliver_bytes(events)
             else:
@@ -228,7 +231,12 @@ class _Drain:
             await self._receipt.open()
             if opened.receipt_beat is not None:
                 self._tasks.start_soon(self._beat, self._receipt, opened.receipt_beat)
-        self.mode = follow(self.order.mode, opened.mode)
+        self._follow(follow(self.order.mode, opened.mode))
+
+    def _follow(self, mode: Mode) -> None:
+        self.mode = mode
+        if mode is not Mode.BYTES:
+            self.sink.expect_text()
 
     async def _beat(self, receipt: HeldReceipt, every: float) -> None:
         await receipt.beat(every, lambda: self.reader.statistics().bytes, will_confirm=self.sink.durable)

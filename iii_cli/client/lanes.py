@@ -122,6 +122,9 @@ class _GatedSink:
     async def open(self) -> None:
         await self._inner.open()
 
+    def expect_text(self) -> None:
+        self._inner.expect_text()
+
     async def write(self, chunk: Buffer) -> None:
         self.awaited = True
         await self._inner.write(chunk)

@@ -55,6 +55,9 @@ class Sink(ABC):
         """Be ready for the first byte. Safe to repeat and to leave out. Raises LocalProblem."""
         return
 
+    def expect_text(self) -> None:  # noqa: B027 - for those that a person looks at
+        """From now on every chunk is whole text messages of a worker."""
+
     @abstractmethod
     async def write(self, chunk: Buffer) -> None:
         """Write all of it. Cancelled, a part may have been written; `bytes_written` says how much.

@@ -63,6 +63,9 @@ class Memory:
     async def open(self) -> None:
         return
 
+    def expect_text(self) -> None:
+        return
+
     async def write(self, chunk: Buffer) -> None:
         self.data += bytes(chunk)
 

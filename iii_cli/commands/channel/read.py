@@ -163,12 +163,7 @@ def _sink(options: ReadOptions) -> Sink:
     if options.command is None:
         if options.exit_code or options.deliver_partial or options.stop_early:
             raise UsageProblem("--exit-code, --deliver-partial and --stop-early need a COMMAND behind `--`")
-        return open_output(
-            options.output,
-            no_clobber=options.no_clobber,
-            keep_partial=options.keep_partial,
-            text=options.lines or options.text or options.jsonl,
-        )
+        return open_output(options.output, no_clobber=options.no_clobber, keep_partial=options.keep_partial)
     if options.stop_early and options.require_seal:
         raise UsageProblem("--stop-early verifies nothing, and --require-seal wants it verified")
     if options.output is not None:

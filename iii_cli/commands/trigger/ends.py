@@ -73,9 +73,7 @@ class SourceEnd:
 class TargetEnd:
     """The TARGET of `--out` or `--read`. Checked at once, opened by `ready`."""
 
-    def __init__(
-        self, spec: StreamSpec, *, no_clobber: bool, keep_partial: bool, pass_on: bool, text: bool
-    ) -> None:
+    def __init__(self, spec: StreamSpec, *, no_clobber: bool, keep_partial: bool, pass_on: bool) -> None:
         """Raises LocalProblem, UsageProblem and CommandNotFound."""
         self._pass_on = pass_on
         self._command = spec.command
@@ -84,7 +82,7 @@ class TargetEnd:
             prepare_command(shell_command(self._command))
         else:
             path = None if spec.is_standard else spec.place
-            self._sink = open_output(path, no_clobber=no_clobber, keep_partial=keep_partial, text=text)
+            self._sink = open_output(path, no_clobber=no_clobber, keep_partial=keep_partial)
 
     async def ready(self) -> None:
         """Open FILE. Raises LocalProblem."""

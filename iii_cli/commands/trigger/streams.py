@@ -241,7 +241,6 @@ class _Plan:
             no_clobber=options.streams.no_clobber,
             keep_partial=options.streams.keep_partial,
             pass_on=options.exit_code,
-            text=options.streams.lines or options.streams.text or options.streams.jsonl,
         )
 
     def _lanes_of(self, result: Any) -> list[Lane]:
