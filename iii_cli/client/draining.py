@@ -14,6 +14,7 @@ from iii_cli.wire.frames import ENGINE_MESSAGE_MAX, Opcode, text_runs
 from iii_cli.wire.receipt import STOPPED_EARLY
 from iii_cli.wire.records import chunk_to_jsonl, follow, messages_to_data
 from iii_cli.wire.seal import Mode
+from iii_cli.wire.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ("ByteSink", "ReadOrder", "read_stream")
 
+KEPT_BYTES = 16 << 20  # of messages that may turn out to be all that there is
 NOTICE_SECONDS = 1.0  # of reading on behind a consumer's back, before a person hears of it
 
 
@@ -61,6 +63,8 @@ class ReadOrder:
     """One stream to be read.
 
     `mode`: as asked, None to follow the stream. `message` takes text messages that are no data in byte mode.
+    A writer that is not ours and sends nothing but those has meant them: they are kept, at most 16 MiB, and
+    given to the sink after its clean end.
     `beside` runs during the transfer, where a consumer takes the data: it returns when the consumer has ended
     well, and raises where it failed. `conclude` runs after a good end and a finished sink, and raises where
     the consumer failed.
@@ -114,6 +118,7 @@ class _Drain:
         self.mode: Mode | None = None
         self.written = 0
         self._whole = bytearray()  # a binary message of --jsonl whose rest is still to come
+        self._kept = bytearray()  # the messages of a foreign stream without bytes
         self._receipt: HeldReceipt | None = None
         self._enough = anyio.Event()  # the consumer takes no more
 
@@ -153,6 +158,10 @@ class _Drain:
         if self._receipt is not None:
             await self._receipt.send(verdict.figures, None, durable=self.sink.durable)
             self._receipt = None
+        if self._is_all_messages(verdict):
+            count = verdict.figures.messages
+            late = f"its {count} text messages were written at the end, --text writes them as they come"
+            return verdict.replace(text=f"{verdict.text}; {late}")
         return verdict
 
     async def _conclude(self) -> None:
@@ -223,6 +232,7 @@ class _Drain:
                 await self._deliver_bytes(events)
             else:
                 await self._deliver_records(events)
+        await self._deliver_kept()
 
     async def _begin(self, opened: Open) -> None:
         """Settle how to read, before anything is written; take the receipt's end while it is there."""
@@ -245,8 +255,31 @@ class _Drain:
         for opcode, payload, _ in events:
             if opcode == Opcode.BINARY:
                 await self._write(payload)
+                if self.written:
+                    self._kept.clear()
             else:
                 self.order.message(bytes(payload))
+                if self.reader.opened is None and not self.written:
+                    self._kept += payload[: KEPT_BYTES + 1 - len(self._kept)]
+
+    async def _deliver_kept(self) -> None:
+        verdict = self.reader.verdict
+        assert verdict is not None
+        if not self._is_all_messages(verdict):
+            return
+        if len(self._kept) > KEPT_BYTES:
+            raise ContentDiffers(
+                f"the stream has {verdict.figures.messages} text messages of more than 16 MiB and no bytes",
+                hint="read it with --text, --lines or --jsonl",
+            )
+        self.sink.expect_text()
+        await self._write(self._kept)
+
+    def _is_all_messages(self, verdict: Verdict) -> bool:
+        """Did a foreign writer, read as bytes, end well without any?"""
+        figures = verdict.figures
+        foreign = verdict.outcome is Outcome.FOREIGN and self.mode is Mode.BYTES
+        return foreign and figures.messages > 0 and not figures.bytes
 
     async def _deliver_records(self, events: list[Event]) -> None:
         assert self.mode is not None

@@ -13,7 +13,9 @@ from websockets.sync.client import connect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ("foreign_worker", "seal_frame", "write_frames")
+    from tests.pipes.program import Program
+
+__all__ = ("foreign_stream", "foreign_worker", "seal_frame", "write_frames")
 
 CALL_ID = "7d0e0000-0000-4000-8000-000000000002"
 
@@ -28,6 +30,18 @@ def write_frames(url: str, end: str | dict[str, Any], frames: Sequence[str | byt
     with connect(target, compression=None) as connection, suppress(ConnectionClosed):
         for frame in frames:
             connection.send(frame)
+
+
+@contextmanager
+def foreign_stream(iii: Program, *frames: str | bytes) -> Iterator[str]:
+    """The reader's token of a new channel into which these frames are written."""
+    writer, reader = iii.channel()
+    writing = threading.Thread(target=write_frames, args=(iii.env["III_URL"], writer, frames))
+    writing.start()
+    try:
+        yield reader
+    finally:
+        writing.join()
 
 
 def seal_frame(kind: str, body: dict[str, Any]) -> str:

@@ -211,10 +211,6 @@ def test_a_mode_that_contradicts_the_stream_is_refused_before_anything_is_writte
     assert (read[0], read[1]) == (2, b"")
     _, read = both(iii, ["--no-seal"], ["--lines"], stdin=b"bytes")
     assert read[0] == 8
-    _, read = both(iii, ["--no-seal", "--lines"], [], stdin=b"a line\n")
-    assert read[0] == 8
-    _, read = both(iii, ["--no-seal", "--lines"], ["--messages", "stderr"], stdin=b"a line\n")
-    assert (read[0], "a line" in read[2]) == (0, True)
 
 
 def test_bytes_beside_the_lines_of_a_foreign_stream_are_not_lost_in_silence(iii: Program) -> None:

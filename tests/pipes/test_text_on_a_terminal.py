@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.pipes.cases import in_ci
-from tests.pipes.foreign import foreign_worker, seal_frame, write_frames
+from tests.pipes.foreign import foreign_stream, foreign_worker, seal_frame, write_frames
 from tests.pipes.screen import on_screen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.pipes.program import Program
 
 BAD = "\x1b[31mred\x1b[0m \N{RIGHT-TO-LEFT OVERRIDE}back\x1b]52;c;aGk=\x07"
@@ -24,16 +21,6 @@ GOOD = "red back"
 def texts(mode: str) -> list[str]:
     """A sealed stream of one message, without its end."""
     return [seal_frame("open", {"mode": mode, "digest": "xxh3_128"}), BAD]
-
-
-@contextmanager
-def written(iii: Program, frames: list[str]) -> Iterator[str]:
-    """The reader's token of a stream of these frames."""
-    writer, reader = iii.channel()
-    writing = threading.Thread(target=write_frames, args=(iii.env["III_URL"], writer, frames))
-    writing.start()
-    yield reader
-    writing.join()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +38,7 @@ def written(iii: Program, frames: list[str]) -> Iterator[str]:
 def test_a_stream_that_says_that_it_is_text(
     iii: Program, mode: str, how: tuple[str, ...], shown: str
 ) -> None:
-    with written(iii, texts(mode)) as reader:
+    with foreign_stream(iii, *texts(mode)) as reader:
         status, screen = on_screen(iii, "channel", "read", "env:R", *how, env={"R": reader})
     assert (status, screen[: len(shown)]) == (7, shown)
 

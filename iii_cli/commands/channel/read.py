@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from iii_cli.client.draining import ReadOrder, read_stream
 from iii_cli.client.limits import Limits, within
@@ -77,7 +77,7 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
     verifier = Verifier(
         require_seal=options.require_seal,
         allow_empty=options.allow_empty,
-        expect=_expected(mode, options),
+        expect="messages" if mode in (Mode.LINES, Mode.TEXT) else None,
     )
     with MessageDoor(options.messages, quiet=settings.quiet) as door:
         order = ReadOrder(
@@ -170,13 +170,6 @@ def _sink(options: ReadOptions) -> Sink:
         raise UsageProblem("either -o FILE or a COMMAND behind `--`")
     prepare_command(options.command)
     return open_output("-")  # stands in until the COMMAND runs
-
-
-def _expected(mode: Mode | None, options: ReadOptions) -> Literal["bytes", "messages"] | None:
-    """What of a foreign stream this reader shows: one that has only the other kind must not end with 0."""
-    if mode in (Mode.LINES, Mode.TEXT):
-        return "messages"
-    return "bytes" if mode is None and options.messages is None else None
 
 
 def _remark(verdict: Verdict | None, mode: Mode | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, final
 
 from iii_cli.client.draining import ReadOrder
 from iii_cli.client.identity import new_stream_id
@@ -82,7 +82,7 @@ class LaneMaker:
         verifier = Verifier(
             require_seal=self._streams.require_seal,
             allow_empty=self._streams.allow_empty or expected_bytes == 0,
-            expect=self._expected(),
+            expect="messages" if self._mode in (Mode.LINES, Mode.TEXT) else None,
         )
         reader = ChannelReader(self._endpoint, ours, verifier)
 
@@ -107,9 +107,3 @@ class LaneMaker:
             dismiss=target.dismiss,
             expected_bytes=expected_bytes,
         )
-
-    def _expected(self) -> Literal["bytes", "messages"] | None:
-        """As in `channel read`: a foreign stream of the other kind must not end with 0."""
-        if self._mode in (Mode.LINES, Mode.TEXT):
-            return "messages"
-        return "bytes" if self._mode is None and self._streams.messages is None else None
