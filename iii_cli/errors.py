@@ -11,7 +11,7 @@
     ├── StreamAborted           7    the writer said that it failed
     ├── ContentDiffers          8    not what was promised
     ├── PeerLeft                9    the reader went away while we were writing
-    ├── NotConfirmed            9    no receipt, or one that says no
+    ├── NotConfirmed            9    no receipt, or one that says no; calls lost with their worker
     ├── LocalProblem           10    a local read or write failed
     ├── CommandFailed          11    the COMMAND given to us failed
     │   └── ProducerFailed     11    a program before our pipe was seen to fail
@@ -21,7 +21,8 @@
     ├── NameTaken               1    another worker has the name
     ├── FunctionFailed          1    the function answered with an error
     │   ├── FunctionNotFound    5    the engine knows no such function
-    │   └── FunctionForbidden   4    the engine does not let us call it
+    │   ├── FunctionForbidden   4    the engine does not let us call it
+    │   └── WorkerLost          9    its worker was lost during the call
     ├── Interrupted         128+n    a signal
     └── PeerMisbehaved          1    the engine broke the protocol
 
@@ -63,6 +64,7 @@ __all__ = (
     "UnknownTarget",
     "UsageProblem",
     "Where",
+    "WorkerLost",
     "gravest",
     "sole_cause",
 )
@@ -187,7 +189,7 @@ class PeerLeft(Failure):
 
 
 class NotConfirmed(Failure):
-    """The reader did not confirm that it has the data."""
+    """The reader did not confirm that it has the data, or a worker that it ran what was called."""
 
     status = ExitStatus.UNCONFIRMED
     where = "peer"
@@ -292,9 +294,21 @@ class FunctionForbidden(FunctionFailed):
     where = "engine"
 
 
+class WorkerLost(FunctionFailed):
+    """The worker was lost during the call, which may have run."""
+
+    status = ExitStatus.UNCONFIRMED
+    CODE = "invocation_stopped"
+
+    def __init__(self, code: str, message: str, stacktrace: str | None = None) -> None:
+        super().__init__(code, message, stacktrace)
+        self.hint = "the worker was lost during the call; it may have run"
+
+
 _BY_CODE: dict[str, type[FunctionFailed]] = {
     "function_not_found": FunctionNotFound,
     "FORBIDDEN": FunctionForbidden,
+    WorkerLost.CODE: WorkerLost,
 }
 
 
@@ -322,6 +336,7 @@ class PeerMisbehaved(Failure):
 
 
 # design.md section 5: "Where several things failed". A call's statuses rank together.
+_OF_A_CALL = 3
 _GRAVITY: dict[int, int] = {
     status: rank
     for rank, group in enumerate(
@@ -336,10 +351,15 @@ def gravest(failures: Iterable[Failure]) -> Failure:
 
     Raises ValueError when there is none.
     """
-    return min(
-        failures,
-        key=lambda failure: 0 if isinstance(failure, Interrupted) else _GRAVITY.get(failure.status, 3),
-    )
+    return min(failures, key=_gravity)
+
+
+def _gravity(failure: Failure) -> int:
+    if isinstance(failure, Interrupted):
+        return 0
+    if isinstance(failure, FunctionFailed):  # a lost worker, too: its streams are cut by the same loss
+        return _OF_A_CALL
+    return _GRAVITY.get(failure.status, _OF_A_CALL)
 
 
 def sole_cause(error: BaseException) -> BaseException:

@@ -16,7 +16,7 @@ import anyio
 
 from iii_cli.client.caller import Caller
 from iii_cli.client.identity import new_uuid
-from iii_cli.errors import EngineUnreachable, FunctionFailed, LocalProblem, UsageProblem
+from iii_cli.errors import EngineUnreachable, FunctionFailed, LocalProblem, UsageProblem, WorkerLost
 from iii_cli.wire.messages import InvokeFunction
 from iii_cli.wire.records import LineSplitter
 from iii_cli.wire.strict_json import render
@@ -63,12 +63,13 @@ class EachOrder:
 
 @dataclass(slots=True)
 class EachTotals:
-    """How it goes: calls begun, answered one way or the other, failed and unknown among them."""
+    """How it goes: calls begun, answered one way or the other, failed and of these unknown and lost."""
 
     begun: int = 0
     done: int = 0
     failed: int = 0
-    unknown: int = 0  # failed because the engine knows no such function
+    unknown: int = 0  # the engine knows no such function
+    lost: int = 0  # with their worker
 
 
 def result_line(result: Any) -> str:
@@ -196,6 +197,7 @@ class _Each:
             self._settle(index, result_line(message.result))
         else:
             self._totals.unknown += error.code == "function_not_found"
+            self._totals.lost += error.code == WorkerLost.CODE
             self._settle(index, failed_line(error.code, error.message, error.stacktrace), failed=True)
 
     def _fail(self, invocation_id: str, code: str, text: str) -> None:

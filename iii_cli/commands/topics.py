@@ -19,7 +19,8 @@ next.
     6  the ref was already used, or nothing arrived
     7  truncated: the peer vanished, or aborted
     8  the content differs from what was promised
-    9  the reader left while we were writing, or did not confirm
+    9  the reader left while we were writing, or did not confirm; or the worker
+       was lost during the call, which may have run
    10  a local read or write failed
    11  the COMMAND given to us failed (--exit-code passes its own on), or the
        program before our pipe was killed (--producer)
@@ -30,10 +31,11 @@ next.
        write to was closed (`iii … | head`)
 
 Where several things failed the gravest is reported: a signal, 10, 11, the call
-itself (1, 3, 4, 5, 124), 8, 7, 9, 6.
+itself (1, 3, 4, 5, 124, or 9), 8, 7, 9, 6.
 
-Trying again makes sense after 3, 9, 124 and a truncated 7, with a new ref where
-one was used. It does not after 2, 4, 5, 6, 8.
+Trying again makes sense after 3, 124 and a truncated 7, and after 9 where
+running twice does no harm, with a new ref where one was used. It does not after
+2, 4, 5, 6, 8.
 
     iii channel read @backup -o db.sql || case $? in
       6) echo "that ref was used before" ;;

@@ -168,7 +168,8 @@ ROWS = {
         ["fails"], {}, "", error_text("invocation_failed", "bad header", "at line 3"), status=1
     ),
     "without a trace": Row(["fails::bare"], {}, "", error_text("E1", "no trace"), status=1),
-    "worker dies": Row(["stopped"], {}, "", error_text("invocation_stopped", "Invocation stopped"), status=1),
+    # the engine's CLI says 1: it does not tell a loss from a failure
+    "worker dies": Row(["stopped"], {}, "", error_text("invocation_stopped", "Invocation stopped"), status=9),
     "no such function (ours: 5)": Row(["nope::x", "a=1"], {"a": 1}, "", NOT_FOUND, status=5),
     "not allowed (ours: 4)": Row(
         ["forbidden"], {}, "", error_text("FORBIDDEN", "function 'x' not allowed"), status=4

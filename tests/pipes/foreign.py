@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
     from tests.pipes.program import Program
 
-__all__ = ("foreign_stream", "foreign_worker", "seal_frame", "write_frames")
+__all__ = ("Vanish", "foreign_stream", "foreign_worker", "seal_frame", "write_frames")
 
 CALL_ID = "7d0e0000-0000-4000-8000-000000000002"
+
+
+class Vanish(Exception):
+    """Raised by a function: its worker is gone, without an answer."""
 
 
 def write_frames(url: str, end: str | dict[str, Any], frames: Sequence[str | bytes]) -> None:
@@ -74,7 +78,11 @@ def _serve(connection: Any, functions: dict[str, Callable[[Any], Any]]) -> None:
             call = json.loads(frame)
             if call.get("type") == "invokefunction":
                 answer = {key: call[key] for key in ("invocation_id", "function_id")}
-                answer["result"] = functions[call["function_id"]](call["data"])
+                try:
+                    answer["result"] = functions[call["function_id"]](call["data"])
+                except Vanish:
+                    connection.close_socket()
+                    return
                 connection.send(json.dumps({"type": "invocationresult", **answer}))
 
 

@@ -168,7 +168,7 @@ def test_a_call_that_does_not_end_is_stopped(
         assert got == status
         assert "stopping 1 call" in said
         out, err = call.communicate(timeout=10)
-        assert (call.returncode, out) == (1, b"")
+        assert (call.returncode, out) == (9, b"")
         assert b"invocation_stopped" in err
         _, err = reading.communicate(timeout=10)
         assert reading.returncode == 7
@@ -188,7 +188,7 @@ def test_a_second_signal_ends_everything_at_once(iii: Program, tmp_path: Path) -
         assert "waiting for 1 call (once more to stop at once)" in service.line()
         assert service.stop(signal.SIGINT)[0] == 130
         call.communicate(timeout=10)
-        assert call.returncode == 1
+        assert call.returncode == 9
     assert not group_runs(int((tmp_path / "began").read_text()))
 
 
@@ -202,7 +202,7 @@ def test_killed_in_the_middle_of_a_call(iii: Program, tmp_path: Path) -> None:
         wait_for(tmp_path / "began")
         service.process.kill()
         _, err = call.communicate(timeout=10)
-        assert call.returncode == 1
+        assert call.returncode == 9
         assert b"invocation_stopped" in err
         reading.communicate(timeout=10)
         assert reading.returncode == 7

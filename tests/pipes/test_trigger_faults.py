@@ -43,7 +43,7 @@ def left_behind(path: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("victim", "status", "words"),
-    [("engine", 3, b"was lost"), ("function", 1, b"invocation_stopped")],
+    [("engine", 3, b"was lost"), ("function", 9, b"invocation_stopped")],
 )
 def test_a_dead_peer(stage: Processes, tmp_path: Path, victim: str, status: int, words: bytes) -> None:
     iii, engine, serving = stage

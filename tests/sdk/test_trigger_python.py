@@ -219,5 +219,5 @@ def test_a_worker_that_dies_ends_the_call(iii: Program, url: str, tmp_path: Path
         iii.ok("functions", "wait", "mortal::dies")
         out = tmp_path / "out"
         done = iii.run("trigger", "mortal::dies", "--in", str(tmp_path / "in.bin"), "--out", str(out))
-    assert (done.returncode, out.exists()) == (1, False)
+    assert (done.returncode, out.exists()) == (9, False)
     assert '"code": "invocation_stopped"' in err_of(done)

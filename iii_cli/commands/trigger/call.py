@@ -135,7 +135,7 @@ def _spending(invocation: Invocation) -> Iterator[None]:
     try:
         yield
     except FunctionFailed as failure:
-        if failure.exit_status == ExitStatus.FAILED:
+        if failure.exit_status in (ExitStatus.FAILED, ExitStatus.UNCONFIRMED):
             _spend(invocation)
         if failure.exit_status == ExitStatus.UNKNOWN:
             failure.hint = _meant(invocation, failure)

@@ -152,7 +152,8 @@ def trigger_command(
 ) -> int:
     """Call a function, with streams if it wants some, and print its result as JSON; nothing for null.
 
-    The error of a function goes to stderr, with exit 1; an unknown function is exit 5.
+    The error of a function goes to stderr, with exit 1; an unknown function is exit 5, a worker that was lost
+    during the call exit 9.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ from iii_cli.client.each import EachOrder, EachTotals, call_each
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.suggesting import meant_function
 from iii_cli.config.nearest import did_you_mean
-from iii_cli.errors import Failure, UsageProblem
+from iii_cli.errors import Failure, NotConfirmed, UsageProblem
 from iii_cli.terminal.progress import FIRST_SECONDS, MARGIN, TICK_SECONDS, ProgressMode, progress_mode
 from iii_cli.terminal.sinks import StdoutSink
 from iii_cli.terminal.sources import Source
@@ -26,7 +26,11 @@ __all__ = ("call_for_each",)
 
 
 def call_for_each(invocation: Invocation, options: TriggerOptions) -> None:
-    """Make all the calls. Raises Failure (1) if one of them failed, and as `call_each`."""
+    """Make all the calls.
+
+    Raises Failure (1) if one of them failed, NotConfirmed (9) if all that did were lost with their worker,
+    and as `call_each`.
+    """
     source = Source.stdin()
     totals = EachTotals()
     order = EachOrder(
@@ -55,8 +59,17 @@ def call_for_each(invocation: Invocation, options: TriggerOptions) -> None:
         source.close()
     shown.conclude()
     if totals.failed:
-        meant = meant_function(invocation.settings, invocation.function_id) if totals.unknown else None
-        raise Failure(f"{totals.failed:,} of {totals.done:,} calls failed", hint=did_you_mean(meant))
+        raise _failure(invocation, totals)
+
+
+def _failure(invocation: Invocation, totals: EachTotals) -> Failure:
+    kind = NotConfirmed if totals.lost == totals.failed else Failure
+    hint = None
+    if totals.lost:
+        hint = f"the worker was lost during {totals.lost:,} of them, which may have run"
+    elif totals.unknown:
+        hint = did_you_mean(meant_function(invocation.settings, invocation.function_id))
+    return kind(f"{totals.failed:,} of {totals.done:,} calls failed", hint=hint)
 
 
 async def _call_and_show(order: EachOrder, totals: EachTotals, shown: _Shown) -> None:
