@@ -12,12 +12,11 @@ from iii_cli.client.identity import new_uuid
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, PeerMisbehaved
 from iii_cli.transport.blocking import open_blocking
 from iii_cli.transport.dialing import ConnectionLost
+from iii_cli.wire.figures import is_count
 from iii_cli.wire.messages import InvokeFunction
 from iii_cli.wire.printable import printable
 
 if TYPE_CHECKING:
-    from typing import TypeGuard
-
     from iii_cli.transport.blocking import BlockingWebSocket, TlsSession
     from iii_cli.wire.address import Endpoint
 
@@ -105,7 +104,7 @@ def _read(answer: Any, facts: EngineFacts, asked_at: float) -> None:
     facts.version = _word(told.get("version"))
     facts.status = _word(told.get("status"))
     stamp = told.get("timestamp")
-    if _is_number(stamp) and 0 < stamp < 1e14:
+    if is_count(stamp) and 0 < stamp < 1e14:
         facts.clock_ahead = stamp / 1000 - asked_at
     components = told.get("components")
     if isinstance(components, dict):
@@ -113,11 +112,7 @@ def _read(answer: Any, facts: EngineFacts, asked_at: float) -> None:
         facts.embedded = embedded is not None
         details = embedded.get("details") if isinstance(embedded, dict) else None
         if isinstance(details, dict):
-            facts.limits = {name: details[name] for name in LIMITS if _is_number(details.get(name))}
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+            facts.limits = {name: details[name] for name in LIMITS if is_count(details.get(name))}
 
 
 def _word(value: Any) -> str | None:

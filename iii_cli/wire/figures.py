@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from iii_cli.wire.value import Value
 
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
     from iii_cli.wire.frames import Buffer
 
-__all__ = ("DIGESTS", "Counter", "Digest", "Figures", "MalformedFigures", "new_digest")
+__all__ = ("DIGESTS", "Counter", "Digest", "Figures", "MalformedFigures", "is_count", "new_digest")
 
 DIGESTS = ("xxh3_128", "sha256")
+COUNT_END = 1 << 63  # above what a file offset can hold
 
 _HEAD = Struct(">QI")  # of a message: the byte offset at which it came, its length
 _RECORD = Struct(">BI")  # of a frame in mode `records`: its kind and its length
@@ -42,6 +43,11 @@ def new_digest(name: str) -> Digest:
 
         return sha256()
     raise ValueError(f"unknown digest {name!r}; known are {', '.join(DIGESTS)}")
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Can a peer have meant that many of something? JSON has integers of thousands of digits."""
+    return type(value) is int and 0 <= value < COUNT_END  # type(): true is not a count
 
 
 class MalformedFigures(ValueError):
@@ -75,8 +81,7 @@ class Figures(Value):
         """Read the keys of a close frame or a receipt. Raises MalformedFigures."""
         count, messages = value.get("bytes"), value.get("messages")
         digest, messages_digest = value.get("digest"), value.get("messages_digest")
-        # type() and not isinstance(): true is not a count
-        if type(count) is not int or type(messages) is not int or count < 0 or messages < 0:
+        if not is_count(count) or not is_count(messages):
             raise MalformedFigures("bytes and messages must be counts")
         if not isinstance(digest, str) or not isinstance(messages_digest, str):
             raise MalformedFigures("digest and messages_digest must be strings")

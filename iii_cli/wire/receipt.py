@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.errors import ContentDiffers, NotConfirmed
-from iii_cli.wire.figures import Figures
+from iii_cli.wire.figures import Figures, is_count
 from iii_cli.wire.printable import printable
 from iii_cli.wire.seal import VERSION
 from iii_cli.wire.value import Value
@@ -104,10 +104,12 @@ def read_receipt(payload: bytes) -> Receipt | ReceiptBeat:
             return _beat_of(receipt["beat"])
         if type(receipt["committed"]) is not bool:
             raise ValueError
-        figures = Figures.from_json(receipt)
+        figures, code = Figures.from_json(receipt), receipt.get("code")
+        if type(code) is int and not is_count(abs(code)):
+            raise ValueError
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ContentDiffers("the reader's receipt is malformed") from None
-    code, reason = receipt.get("code"), receipt.get("reason")
+    reason = receipt.get("reason")
     return Receipt(
         receipt["committed"],
         figures,

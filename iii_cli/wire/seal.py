@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from iii_cli.limits import limit
-from iii_cli.wire.figures import DIGESTS, Figures, MalformedFigures
+from iii_cli.wire.figures import DIGESTS, Figures, MalformedFigures, is_count
 from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
 from iii_cli.wire.value import Value
 
@@ -94,7 +94,7 @@ class Open(Value):
             raise MalformedSeal("the open frame names a mode that this version does not know")
         if not isinstance(digest, str) or digest not in DIGESTS:
             raise MalformedSeal("the open frame names a digest that this version does not know")
-        if size is not None and not _is_count(size):
+        if size is not None and not is_count(size):
             raise MalformedSeal("the open frame's size is not a count of bytes")
         beat = value.get("receipt_beat")
         if not isinstance(beat, (int, float)) or not 0 < beat <= RECEIPT_BEAT_MAX:
@@ -113,7 +113,7 @@ class Beat(Value):
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Beat:
         """Raises MalformedSeal."""
-        if value.keys() != {"bytes"} or not _is_count(value["bytes"]):
+        if value.keys() != {"bytes"} or not is_count(value["bytes"]):
             raise MalformedSeal("a malformed beat frame")
         return cls(value["bytes"])
 
@@ -152,6 +152,8 @@ class Abort(Value):
         code, reason = value.get("code"), value.get("reason")
         if value.keys() != {"code", "reason"} or type(code) is not int or not isinstance(reason, str):
             raise MalformedSeal("a malformed abort frame")
+        if not is_count(abs(code)):
+            raise MalformedSeal("a malformed abort frame: code is no exit status")
         return cls(code, reason)
 
 
@@ -228,10 +230,6 @@ def _receipt_of(value: Any) -> ChannelRef | None:
     if ref.direction is not Direction.WRITE:
         raise MalformedSeal("the open frame's receipt is not the writer end of a channel")
     return ref
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0  # type(): true is not a count
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.pipes.program import Program
 
-__all__ = ("Vanish", "foreign_stream", "foreign_worker", "seal_frame", "write_frames")
+__all__ = ("Vanish", "end_target", "foreign_stream", "foreign_worker", "seal_frame", "write_frames")
 
 CALL_ID = "7d0e0000-0000-4000-8000-000000000002"
 
@@ -24,14 +24,18 @@ class Vanish(Exception):
     """Raised by a function: its worker is gone, without an answer."""
 
 
-def write_frames(url: str, end: str | dict[str, Any], frames: Sequence[str | bytes]) -> None:
-    """Write these frames and end cleanly. `end` is a writer's token, or its ref as JSON."""
+def end_target(end: str | dict[str, Any]) -> str:
+    """Where on the engine an end is: of a token, or of a ref as JSON."""
     if isinstance(end, str):
         _, direction, channel, key = end.split(":")
     else:
         direction, channel, key = end["direction"], end["channel_id"], end["access_key"]
-    target = f"{url}/ws/channels/{channel}?key={key}&dir={direction}"
-    with connect(target, compression=None) as connection, suppress(ConnectionClosed):
+    return f"/ws/channels/{channel}?key={key}&dir={direction}"
+
+
+def write_frames(url: str, end: str | dict[str, Any], frames: Sequence[str | bytes]) -> None:
+    """Write these frames into a writer's `end`, and end cleanly."""
+    with connect(url + end_target(end), compression=None) as connection, suppress(ConnectionClosed):
         for frame in frames:
             connection.send(frame)
 

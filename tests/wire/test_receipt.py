@@ -22,7 +22,10 @@ from iii_cli.wire.receipt import (
 FIGURES = Figures(3, "aa", 1, "bb")
 
 
-@given(st.builds(Figures, st.integers(0), st.text(), st.integers(0), st.text()), st.integers(), st.text())
+COUNTS = st.integers(0, 2**63 - 1)
+
+
+@given(st.builds(Figures, COUNTS, st.text(), COUNTS, st.text()), COUNTS, st.text())
 def test_what_was_written_is_read(figures: Figures, code: int, reason: str) -> None:
     assert read_receipt(receipt_frame(True, figures)) == Receipt(True, figures)
     got = read_receipt(receipt_frame(False, figures, code, reason))

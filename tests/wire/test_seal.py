@@ -17,13 +17,13 @@ from iii_cli.wire.secret import Secret
 
 ID = "00112233445566778899aabbccddeeff"
 FIGURES = {"bytes": 1, "digest": "", "messages": 0, "messages_digest": ""}
-COUNTS = st.integers(0, 2**70)
+COUNTS = st.integers(0, 2**63 - 1)
 REFS = st.builds(ChannelRef, st.text(min_size=1), st.text(min_size=1).map(Secret), st.just(Direction.WRITE))
 BODIES = st.one_of(
     st.builds(Open, st.sampled_from(Mode), st.sampled_from(DIGESTS), st.none() | COUNTS, st.none() | REFS),
     st.builds(Beat, COUNTS),
     st.builds(Close, st.builds(Figures, COUNTS, st.text(), COUNTS, st.text())),
-    st.builds(Abort, st.integers(), st.text()),
+    st.builds(Abort, st.integers(-(2**62), 2**62), st.text()),
 )
 
 

@@ -11,6 +11,7 @@ from iii_cli.config.quantities import format_duration
 from iii_cli.errors import UnknownTarget, UsageProblem
 from iii_cli.terminal.report import emit, print_json
 from iii_cli.terminal.text import clean, width_of
+from iii_cli.wire.figures import is_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,12 +83,12 @@ def _rows(roots: list[dict[str, Any]], began: int) -> Iterator[tuple[str, str, s
 
 def _start(span: dict[str, Any]) -> int:
     start = span.get("start_time_unix_nano")
-    return start if isinstance(start, int) else 0
+    return start if is_count(start) else 0
 
 
 def _duration(span: dict[str, Any]) -> str:
     end = span.get("end_time_unix_nano")
-    if span.get("pending") or not isinstance(end, int):
+    if span.get("pending") or not is_count(end):
         return "running"
     return _time(end - _start(span))
 

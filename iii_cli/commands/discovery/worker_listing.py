@@ -12,6 +12,7 @@ from iii_cli.config.quantities import format_duration
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.terminal.report import emit, print_json, print_table
 from iii_cli.terminal.text import clean
+from iii_cli.wire.figures import is_count
 
 if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
@@ -69,7 +70,7 @@ def _details(worker: dict[str, Any]) -> list[str]:
 
 def _age(row: dict[str, Any]) -> str:
     since = row.get("connected_at_ms")
-    if not isinstance(since, int | float):
+    if not is_count(since):
         return "-"
     return format_duration(max(0.0, time.time() - since / 1000))
 

@@ -10,7 +10,7 @@ from iii_cli.commands.channel.given_ref import mark_used
 from iii_cli.commands.outcome import print_document
 from iii_cli.commands.trigger.order import check_each, prepare
 from iii_cli.commands.trigger.trace import say_trace
-from iii_cli.errors import ExitStatus, Failure, FunctionFailed, Interrupted, UsageProblem
+from iii_cli.errors import ContentDiffers, ExitStatus, Failure, FunctionFailed, Interrupted, UsageProblem
 from iii_cli.wire.messages import InvokeFunction, Void
 from iii_cli.wire.payload import masked, redacted
 
@@ -163,6 +163,13 @@ def _spend(invocation: Invocation) -> None:
 
 
 def _exit_code(result: Any) -> int:
-    """The `exit_code` of a result that has one, as programs run by functions leave it."""
+    """The `exit_code` of a result that has one, as programs run by functions leave it.
+
+    Raises ContentDiffers for a number that no program ends with: it must not look like a success.
+    """
     code = result.get("exit_code") if isinstance(result, dict) else None
-    return code if type(code) is int and 0 <= code <= 255 else ExitStatus.DONE
+    if not isinstance(code, (int, float)) or isinstance(code, bool):
+        return ExitStatus.DONE
+    if code not in range(256):
+        raise ContentDiffers("the `exit_code` of the result is not an exit code from 0 to 255")
+    return int(code)

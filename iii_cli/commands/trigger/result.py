@@ -6,17 +6,19 @@ import sys
 from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.commands.outcome import rendered
-from iii_cli.errors import Failure
+from iii_cli.errors import ContentDiffers, Failure
 from iii_cli.terminal.output import open_output
 from iii_cli.terminal.sinks import DescriptorSink, StdoutSink
 from iii_cli.terminal.talk import talk
+from iii_cli.wire.figures import is_count
 from iii_cli.wire.paths import MalformedPath, find, show
 from iii_cli.wire.payload import masked
 from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
 
 if TYPE_CHECKING:
     from iii_cli.terminal.sinks import Sink
-    from iii_cli.wire.paths import KeyPath
+    from iii_cli.wire.figures import is_count
+from iii_cli.wire.paths import KeyPath
 
 __all__ = ("ResultDoor", "ref_in_result")
 
@@ -63,9 +65,9 @@ class ResultDoor:
 
 
 def ref_in_result(result: Any, path: KeyPath) -> tuple[ChannelRef, int | None]:
-    """The reader ref at `path` of the result, and the integer `size` beside it, if there is one.
+    """The reader ref at `path` of the result, and the number `size` beside it, if there is one.
 
-    Raises Failure.
+    Raises Failure, ContentDiffers where that is no count.
     """
     try:
         ref = ChannelRef.from_json(find(result, path))
@@ -74,4 +76,8 @@ def ref_in_result(result: Any, path: KeyPath) -> tuple[ChannelRef, int | None]:
     if ref.direction is not Direction.READ:
         raise Failure(f"the ref at {show(path) or '.'} of the result is a writer's", where="peer")
     size = find(result, path[:-1]).get("size") if path and isinstance(path[-1], str) else None
-    return ref, size if type(size) is int else None
+    if not isinstance(size, (int, float)) or isinstance(size, bool):
+        return ref, None
+    if not is_count(size):
+        raise ContentDiffers("the size beside the ref in the result is not a count of bytes")
+    return ref, size
