@@ -7,6 +7,7 @@ is not made is one that a shell loop does not wait for.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.client.identity import new_uuid
@@ -26,6 +27,7 @@ from iii_cli.wire.ref import ChannelRef, MalformedRef
 from iii_cli.wire.unreadable import failure_of, read_message
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
     from iii_cli.wire.address import Endpoint
@@ -53,12 +55,15 @@ def call(
     *,
     namespace: str | None = None,
     timeout: float | None = CALL_SECONDS,
+    whole: bool = False,
     metadata: Any = None,
     action: Action | None = None,
     traceparent: str | None = None,
     baggage: str | None = None,
 ) -> Any:
-    """Call a function and return its result. `timeout` in seconds, counted from the connection; None: no
+    """Call a function and return its result.
+
+    `timeout` in seconds, counted from the connection, or from now: then it is the `whole` of it. None: no
     limit.
 
     Raises FunctionFailed for an error that the function or the engine answered, TimedOut, EngineUnreachable,
@@ -74,8 +79,9 @@ def call(
         traceparent=traceparent,
         baggage=baggage,
     )
-    with open_blocking(endpoint, endpoint.address.worker_target(), what="engine") as ws:
-        return _call_on(ws, endpoint, request, timeout)
+    late = f"no answer from {function_id}"
+    with _conversation(endpoint, timeout, late, whole=whole) as (ws, deadline):
+        return exchange(ws, endpoint, request, deadline)
 
 
 @final
@@ -96,46 +102,33 @@ class BlockingCaller:
 
     def call(self, function_id: str, data: Any, *, timeout: float) -> Any:
         """As the function `call`; the connection, where it is made, within `timeout` too."""
+        deadline = _end_of(timeout)
         if self._ws is None:
             patience = min(self._endpoint.connect_timeout or timeout, timeout)
             endpoint = self._endpoint.replace(connect_timeout=patience)
             self._ws = open_blocking(endpoint, endpoint.address.worker_target(), what="engine")
         request = InvokeFunction(function_id=function_id, data=data, invocation_id=new_uuid())
         try:
-            return _call_on(self._ws, self._endpoint, request, timeout)
-        except EngineUnreachable:
+            return exchange(self._ws, self._endpoint, request, deadline)
+        except TimeoutError:
+            raise _too_late(f"no answer from {function_id}", timeout) from None
+        except ConnectionLost as lost:
             self.__exit__()
-            raise
+            raise _lost(self._endpoint, lost.reason) from None
 
 
-def _call_on(
-    ws: BlockingWebSocket, endpoint: Endpoint, request: InvokeFunction, timeout: float | None
-) -> Any:
-    deadline = None if timeout is None else time.monotonic() + timeout
-    try:
-        return exchange(ws, endpoint, request, deadline)
-    except TimeoutError:
-        raise TimedOut(f"no answer from {request.function_id} within {timeout:g} s") from None
-    except ConnectionLost as lost:
-        raise _lost(endpoint, lost.reason) from None
-
-
-def send_void(endpoint: Endpoint, request: InvokeFunction, *, timeout: float | None = CALL_SECONDS) -> None:
-    """Send a call that nobody answers, and wait until the engine has read it.
+def send_void(
+    endpoint: Endpoint, request: InvokeFunction, *, timeout: float | None = CALL_SECONDS, whole: bool = False
+) -> None:
+    """Send a call that nobody answers, and wait until the engine has read it. Limits as of `call`.
 
     The engine reads a connection in order, so its answer to a `ping` behind the call says that it has the
     call. Raises TimedOut, EngineUnreachable, NotAuthorised.
     """
-    with open_blocking(endpoint, endpoint.address.worker_target(), what="engine") as ws:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        try:
-            ws.trail.message(request)
-            ws.send(Opcode.TEXT, encoded(request), deadline)
-            ping(ws, endpoint, deadline)
-        except TimeoutError:
-            raise TimedOut(f"the engine did not take the call within {timeout:g} s") from None
-        except ConnectionLost as lost:
-            raise _lost(endpoint, lost.reason) from None
+    with _conversation(endpoint, timeout, "the engine did not take the call", whole=whole) as (ws, deadline):
+        ws.trail.message(request)
+        ws.send(Opcode.TEXT, encoded(request), deadline)
+        ping(ws, endpoint, deadline)
 
 
 def exchange(
@@ -160,11 +153,15 @@ def ping(ws: BlockingWebSocket, endpoint: Endpoint, deadline: float | None) -> N
 
 
 def create_channel(
-    endpoint: Endpoint, buffer_size: int | None = None, *, traceparent: str | None = None
+    endpoint: Endpoint,
+    buffer_size: int | None = None,
+    *,
+    timeout: float | None = CALL_SECONDS,
+    whole: bool = False,
 ) -> tuple[ChannelRef, ChannelRef]:
-    """A new channel's writer and reader ref (protocol.md 3.1). Raises as `call`."""
+    """A new channel's writer and reader ref (protocol.md 3.1). Limits and errors as of `call`."""
     data = {} if buffer_size is None else {"buffer_size": buffer_size}
-    return read_created(call(endpoint, "engine::channels::create", data, traceparent=traceparent))
+    return read_created(call(endpoint, "engine::channels::create", data, timeout=timeout, whole=whole))
 
 
 def read_created(result: Any) -> tuple[ChannelRef, ChannelRef]:
@@ -188,6 +185,31 @@ def encoded(message: Message) -> bytes:
             f"the message has {len(payload)} bytes, the engine takes {ENGINE_FRAME_MAX}; use a channel",
         )
     return payload
+
+
+@contextmanager
+def _conversation(
+    endpoint: Endpoint, timeout: float | None, late: str, *, whole: bool
+) -> Iterator[tuple[BlockingWebSocket, float | None]]:
+    """A connection, and when it must be done, on the monotonic clock. `late` begins what is said then."""
+    deadline = _end_of(timeout)
+    try:
+        with open_blocking(
+            endpoint, endpoint.address.worker_target(), what="engine", deadline=deadline if whole else None
+        ) as ws:
+            yield ws, deadline if whole else _end_of(timeout)
+    except TimeoutError:
+        raise _too_late(late, timeout) from None
+    except ConnectionLost as lost:
+        raise _lost(endpoint, lost.reason) from None
+
+
+def _end_of(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _too_late(late: str, timeout: float | None) -> TimedOut:
+    return TimedOut(f"{late} within {timeout:g} s")
 
 
 def _await_result(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -12,6 +13,7 @@ from iii_cli.client.streamed_call import run_streamed_call
 from iii_cli.errors import TimedOut
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
 
     from iii_cli.client.lanes import Lane
@@ -46,17 +48,17 @@ async def call_with_lanes(plan: CallPlan) -> Any:
     Raises as `run_streamed_call`, one Failure or a group that comes down to one.
     """
     deadline = math.inf if plan.whole is None else anyio.current_time() + plan.whole
-    caller = await Caller.open(plan.endpoint)
     lanes: list[Lane] = []
+    caller: Caller | None = None
     try:
+        with _opening(plan, deadline):
+            caller = await Caller.open(plan.endpoint)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(caller.attend)
-            with anyio.CancelScope(deadline=deadline) as opening:
+            with _opening(plan, deadline):
                 payload = await plan.lay(caller, lanes)
                 for lane in lanes:
                     await lane.open()
-            if opening.cancelled_caught:
-                raise TimedOut(f"the streams were not open within {plan.whole:g} s")
             order = plan.order(caller, payload, lanes)
             order.deadline = deadline
             async with plan.watching(lanes):
@@ -66,5 +68,14 @@ async def call_with_lanes(plan: CallPlan) -> Any:
         for lane in lanes:
             await lane.close()
         plan.release()
-        caller.close()
+        if caller is not None:
+            caller.close()
     return result
+
+
+@contextmanager
+def _opening(plan: CallPlan, deadline: float) -> Iterator[None]:
+    with anyio.CancelScope(deadline=deadline) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise TimedOut(f"the streams were not open within {plan.whole:g} s")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from iii_cli.errors import TimedOut
+from iii_cli.errors import TimedOut, sole_cause
 from iii_cli.wire.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ("Limits", "within")
+__all__ = ("Limits", "opened_within", "within")
 
 T = TypeVar("T")
 
@@ -31,17 +31,24 @@ async def within(
 ) -> T:
     """Run `body` under the limits. `progress` is any count that grows while something moves.
 
-    Raises TimedOut, for which `what` names the transfer, and what `body` raises. A group of one is taken
-    apart.
+    Raises TimedOut, for which `what` names the transfer, and what `body` raises, of several the gravest.
     """
     if limits.whole is None and limits.stall is None:
         return await body()
     result: list[T] = []
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_watch, limits, progress, what)
-        result.append(await body())
-        tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_watch, limits, progress, what)
+            result.append(await body())
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise sole_cause(group) from None
     return result[0]
+
+
+async def opened_within(limits: Limits, body: Callable[[], Awaitable[None]]) -> None:
+    """Run what opens a transfer, for which only the limit of the whole counts. Raises as `within`."""
+    await within(limits.replace(stall=None), lambda: 0, body, "the stream")
 
 
 async def _watch(limits: Limits, progress: Callable[[], int], what: str) -> None:

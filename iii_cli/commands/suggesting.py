@@ -40,7 +40,7 @@ def meant_name(settings: Settings, name: str) -> str | None:
 def _meant(settings: Settings, name: str, noun: str, key: str, data: dict[str, Any]) -> str | None:
     endpoint = settings.endpoint.replace(connect_timeout=ASK_SECONDS, wait_engine=None)
     try:
-        answer = call(endpoint, f"engine::{noun}::list", data, timeout=ASK_SECONDS)
+        answer = call(endpoint, f"engine::{noun}::list", data, timeout=ASK_SECONDS, whole=True)
         known = [str(row[key]) for row in rows_of(answer, noun) if row.get(key)]
     except Failure:
         return None

@@ -6,6 +6,7 @@ handshake are the same as everywhere.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -27,6 +28,7 @@ from iii_cli.transport.dialing import (
     unreachable,
     word_for,
 )
+from iii_cli.transport.resolving import found_at_once, looking_up
 from iii_cli.transport.trail import Trail, try_again
 from iii_cli.wire.frame_decoder import FrameDecoder
 from iii_cli.wire.frames import Event, encode_frame
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from iii_cli.wire.address import Endpoint
+    from iii_cli.wire.address import Endpoint, EngineAddress
     from iii_cli.wire.frames import Buffer
 
 __all__ = ("BlockingWebSocket", "TlsSession", "open_blocking")
@@ -102,9 +104,9 @@ class BlockingWebSocket:
         try:
             self._raw.settimeout(_remaining(deadline))
             self._raw.sendall(b"".join(encode_frame(opcode, payload, os.urandom(4))))
-        except TimeoutError:
-            raise
         except OSError as error:
+            if _ran_out(error):
+                raise
             raise ConnectionLost(word_for(error)) from None
 
     def receive(self, deadline: float | None) -> list[Event]:
@@ -115,36 +117,40 @@ class BlockingWebSocket:
             try:
                 self._raw.settimeout(_remaining(deadline))
                 count = self._raw.recv_into(self._decoder.space())
-            except TimeoutError as error:
-                if error.errno is None:  # ours; with a number it is the kernel's: the host is dead
-                    raise
-                raise ConnectionLost(word_for(error)) from None
             except OSError as error:
+                if _ran_out(error):
+                    raise
                 raise ConnectionLost(word_for(error)) from None
             if not count:
                 raise ConnectionLost("the connection ended without a Close frame")
             self._decoder.received(count)
 
 
-def open_blocking(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebSocket:
-    """As `open_websocket`, blocking: the same limits, the same errors."""
+def open_blocking(
+    endpoint: Endpoint, target: str, *, what: str, deadline: float | None = None
+) -> BlockingWebSocket:
+    """As `open_websocket`, blocking: the same limits, the same errors.
+
+    `deadline`, on the monotonic clock, ends all of it with TimeoutError.
+    """
     give_up = None if endpoint.wait_engine is None else time.monotonic() + endpoint.wait_engine
     pause = 0.05
     while True:
         try:
-            return _open_once(endpoint, target, what=what)
+            return _open_once(endpoint, target, what=what, whole=deadline)
         except EngineUnreachable as error:
             if give_up is None or time.monotonic() + pause > give_up:
                 raise
             try_again(error.message)
-        time.sleep(pause)
+        remaining = _remaining(deadline)
+        time.sleep(pause if remaining is None else min(pause, remaining))
         pause = min(2 * pause, 1.0)
 
 
-def _open_once(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebSocket:
+def _open_once(endpoint: Endpoint, target: str, *, what: str, whole: float | None) -> BlockingWebSocket:
     address = endpoint.address
     timeout = endpoint.connect_timeout
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = whole if timeout is None else min(time.monotonic() + timeout, whole or math.inf)
     raw: socket.socket | None = None
     trail: Trail | None = None
     try:
@@ -163,7 +169,9 @@ def _open_once(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebSock
             raw.close()
         if trail is not None:
             trail.closed()
-        if isinstance(error, TimeoutError):
+        if _ran_out(error):
+            if deadline == whole:
+                raise
             raise unreachable(address, f"no answer within {timeout:g} s") from None
         if isinstance(error, PeerMisbehaved):
             raise no_handshake(address, error.message) from None
@@ -178,10 +186,12 @@ def _open_once(endpoint: Endpoint, target: str, *, what: str) -> BlockingWebSock
 def _connect(endpoint: Endpoint, deadline: float | None) -> socket.socket:
     address = endpoint.address
     try:
-        # As bytes where it can be: a str is encoded by the idna codec, which takes a millisecond to load.
-        host = address.host.encode() if address.host.isascii() else address.host
-        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
+        found = found_at_once(address)
+        if found is None:
+            found = _looked_up(address, deadline)
     except OSError as error:
+        if _ran_out(error):
+            raise
         raise unreachable(address, f"cannot resolve {address.host}: {word_for(error)}") from None
     reason = "no address"
     for family, sockaddr in in_dialing_order(found):
@@ -191,26 +201,31 @@ def _connect(endpoint: Endpoint, deadline: float | None) -> socket.socket:
             raw.connect(sockaddr)
             keep_alive(raw)
             return _secured(raw, endpoint) if address.secure else raw
-        except TimeoutError:
+        except BaseException as error:
             raw.close()
-            raise
-        except OSError as error:
-            raw.close()
+            if not isinstance(error, OSError) or _ran_out(error):
+                raise
             reason = word_for(error)
-        except BaseException:
-            raw.close()
-            raise
     raise unreachable(address, reason)
+
+
+def _looked_up(address: EngineAddress, deadline: float | None) -> list[Any]:
+    """Raises TimeoutError, and OSError as the system does."""
+    with looking_up(address) as (over, result):
+        over.settimeout(_remaining(deadline))
+        over.recv(1)  # which a signal interrupts
+        return result()
 
 
 def _secured(raw: socket.socket, endpoint: Endpoint) -> socket.socket:
     context = tls_context(endpoint)
     try:
+        place = raw.getpeername()[:2]
         return context.wrap_socket(raw, server_hostname=server_name(endpoint))
-    except TimeoutError:
-        raise
     except OSError as error:
-        names = certificate_names(endpoint) if is_other_name(error) else []
+        if _ran_out(error):
+            raise
+        names = certificate_names(endpoint, place) if is_other_name(error) else []
         raise tls_fault(endpoint, error, names) from None
 
 
@@ -232,6 +247,11 @@ def _receive_head(raw: socket.socket, deadline: float | None) -> tuple[bytes, by
             raise PeerMisbehaved("an HTTP head that does not end")
     end = head.index(b"\r\n\r\n") + 4
     return head[:end], head[end:]
+
+
+def _ran_out(error: BaseException) -> bool:
+    """Is it our own time limit? With a number it is the kernel's: the host is dead."""
+    return isinstance(error, TimeoutError) and error.errno is None
 
 
 def _remaining(deadline: float | None) -> float | None:

@@ -95,16 +95,15 @@ def is_other_name(error: OSError) -> bool:
     return getattr(error, "verify_code", None) in OTHER_NAME
 
 
-def certificate_names(endpoint: Endpoint) -> list[str]:
+def certificate_names(endpoint: Endpoint, place: tuple[str, int]) -> list[str]:
     """The names in a certificate that is trusted, but for another name. None where that cannot be found out.
 
     A failed handshake does not tell them, so this is a second one, on a connection that nothing is sent on.
-    Takes two seconds at most.
+    `place` is the address of the first: a name server is not asked again. Takes two seconds at most.
     """
     context = tls_context(endpoint)
     context.check_hostname = False
     try:
-        place = (endpoint.address.host, endpoint.address.port)
         with (
             socket.create_connection(place, NAMES_SECONDS) as raw,
             context.wrap_socket(raw, server_hostname=server_name(endpoint)) as secure,

@@ -31,6 +31,7 @@ from iii_cli.transport.dialing import (
     word_for,
 )
 from iii_cli.transport.readiness import wait_readable, wait_writable
+from iii_cli.transport.resolving import found_at_once, looking_up
 from iii_cli.transport.trail import Trail
 
 if TYPE_CHECKING:
@@ -285,6 +286,7 @@ async def dial(endpoint: Endpoint) -> Socket:
     if not address.secure:
         return Socket(raw, Trail(address, raw))
     try:
+        place = raw.getpeername()[:2]
         context = tls_context(endpoint)
         raw = secure = context.wrap_socket(
             raw, server_hostname=server_name(endpoint), do_handshake_on_connect=False
@@ -295,7 +297,9 @@ async def dial(endpoint: Endpoint) -> Socket:
         if isinstance(error, OSError):
             names = []
             if is_other_name(error):
-                names = await anyio.to_thread.run_sync(certificate_names, endpoint, abandon_on_cancel=True)
+                names = await anyio.to_thread.run_sync(
+                    certificate_names, endpoint, place, abandon_on_cancel=True
+                )
             raise tls_fault(endpoint, error, names) from None
         raise
     return Socket(secure, Trail(address, secure))
@@ -321,17 +325,13 @@ async def _connect(address: EngineAddress) -> socket.socket:
 
 
 async def _resolve(address: EngineAddress) -> list[tuple[int, Any]]:
-    """Loopback names resolve inline: a thread costs more than the look-up."""
+    """Cancelled, nobody waits for the name server."""
     try:
-        if address.is_loopback:
-            # As bytes where it can be: a str is encoded by the idna codec, which takes a millisecond to load.
-            host = address.host.encode() if address.host.isascii() else address.host
-            found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
-        else:
-            found = await anyio.to_thread.run_sync(
-                lambda: socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM),
-                abandon_on_cancel=True,
-            )
+        found = found_at_once(address)
+        if found is None:
+            with looking_up(address) as (over, result):
+                await wait_readable(over)
+                found = result()
     except OSError as error:
         raise unreachable(address, f"cannot resolve {address.host}: {word_for(error)}") from None
     return in_dialing_order(found)

@@ -86,7 +86,7 @@ class Figures(Value):
         if not isinstance(digest, str) or not isinstance(messages_digest, str):
             raise MalformedFigures("digest and messages_digest must be strings")
         frames = value.get("frames")
-        if frames is not None and (type(frames) is not int or frames < 0):
+        if frames is not None and not is_count(frames):
             raise MalformedFigures("frames must be a count")
         return cls(count, digest, messages, messages_digest, frames)
 

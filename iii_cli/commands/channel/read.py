@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from iii_cli.client.draining import ReadOrder, read_stream
-from iii_cli.client.limits import Limits, within
+from iii_cli.client.limits import Limits, opened_within
 from iii_cli.client.reader import ChannelReader
 from iii_cli.commands.channel.given_ref import find_ref, opening
 from iii_cli.commands.channel.message_door import NO_FILES, MessageDoor
@@ -110,11 +110,15 @@ async def _open(order: ReadOrder, given: ResolvedRef, options: ReadOptions) -> N
 
     A FIFO is opened by somebody's reading it, which the time limit does not wait for.
     """
-    try:
+
+    async def both() -> None:
         if options.command is None:
-            await within(order.limits.replace(stall=None), lambda: 0, order.sink.open, "opening the output")
+            await order.sink.open()
         with opening(given):
             await order.reader.open()
+
+    try:
+        await opened_within(order.limits, both)
     except BaseException:
         order.sink.discard()  # the file beside FILE
         raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from iii_cli.client.fan_out import Branch, FanOut
 from iii_cli.client.identity import new_stream_id
-from iii_cli.client.limits import Limits
+from iii_cli.client.limits import Limits, opened_within
 from iii_cli.client.sending import WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.channel.given_ref import find_ref, mark_used
@@ -78,8 +78,11 @@ def tee_channels(ctx: typer.Context, options: TeeOptions) -> None:
 
 
 async def _tee(order: WriteOrder, fan: FanOut, given: list[ResolvedRef], progress: Progress) -> None:
+    import anyio
+
+    order.limits = order.limits.replace(since=anyio.current_time())
     try:
-        await fan.open()
+        await opened_within(order.limits, fan.open)
         for branch, ref in zip(fan.branches, given, strict=True):
             if branch.failure is None:
                 mark_used(ref)

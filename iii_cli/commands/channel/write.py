@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from iii_cli.client.identity import new_stream_id
-from iii_cli.client.limits import Limits
+from iii_cli.client.limits import Limits, opened_within
 from iii_cli.client.sending import WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.channel.given_ref import find_ref, opening
@@ -60,6 +61,8 @@ class WriteOptions(Value):
 
 def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     """Check everything local, then write the stream."""
+    import anyio
+
     shown = mode_for(options.progress)
     mode = asked_mode(lines=options.lines, jsonl=options.jsonl) or Mode.BYTES
     limits = limits_of(options)
@@ -81,9 +84,10 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
         shown = mode_for(options.progress, shares_terminal=True)
         tell("reading from the terminal; Ctrl-D ends it")
     endpoint = settings.endpoint
+    began = time.monotonic()
     receipt, receipt_ref = None, None
     if options.receipt:
-        receipt, receipt_ref = _receipt(endpoint, receipt_timeout)
+        receipt, receipt_ref = _receipt(endpoint, receipt_timeout, limits.whole)
     sealer = None
     if options.seal:
         hint = size if mode is Mode.BYTES else None
@@ -107,9 +111,13 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     )
     progress = progress_of_write(shown, settings, order, writers, size)
 
-    async def write() -> None:
+    async def open_end() -> None:
         with opening(given):
             await order.writer.open()
+
+    async def write() -> None:
+        order.limits = limits.replace(since=anyio.current_time() - (time.monotonic() - began))
+        await opened_within(order.limits, open_end)
         async with progress:
             await _write(order, options)
             conclude_write(progress, order, writers)
@@ -135,13 +143,24 @@ async def _write(order: WriteOrder, options: WriteOptions) -> None:
         await write_stream(order)
 
 
-def _receipt(endpoint: Endpoint, limit: float | None) -> tuple[AwaitedReceipt, ChannelRef]:
-    """A second channel: its reader end, and the writer ref that the open frame carries."""
-    from iii_cli.client.call import create_channel  # a tenth of the start of a write, and few ask for one
+def _receipt(
+    endpoint: Endpoint, limit: float | None, whole: float | None
+) -> tuple[AwaitedReceipt, ChannelRef]:
+    """A second channel: its reader end, and the writer ref that the open frame carries.
+
+    `limit` is on the wait for the receipt, `whole` on all that the command does, in seconds.
+    """
+    from iii_cli.client.call import (  # a tenth of the start of a write, and few ask for one
+        CALL_SECONDS,
+        create_channel,
+    )
     from iii_cli.client.reader import ChannelReader
     from iii_cli.client.receipts import AwaitedReceipt
 
-    writer_ref, reader_ref = create_channel(endpoint, RECEIPT_BUFFER)
+    limited = whole is not None
+    writer_ref, reader_ref = create_channel(
+        endpoint, RECEIPT_BUFFER, timeout=whole if limited else CALL_SECONDS, whole=limited
+    )
     reader = ChannelReader(endpoint, reader_ref)
     return AwaitedReceipt(reader, limit, will_not_confirm=_say_no_confirmation), writer_ref
 

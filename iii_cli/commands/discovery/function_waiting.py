@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from iii_cli.client.call import BlockingCaller
 from iii_cli.commands.suggesting import meant_function, rows_of
 from iii_cli.config.quantities import seconds
-from iii_cli.errors import EngineUnreachable, TimedOut
+from iii_cli.errors import EngineUnreachable, Failure, TimedOut
 from iii_cli.terminal.talk import talk
 from iii_cli.terminal.text import clean, ellipsis
 
@@ -29,16 +29,14 @@ def wait_for_functions(settings: Settings, names: Sequence[str], timeout: str) -
     limit, began = seconds(timeout, "--timeout"), time.monotonic()
     deadline = None if limit is None else began + limit
     missing = list(dict.fromkeys(names))
-    engine_down: EngineUnreachable | None = None
+    engine_down: Failure | None = None  # or hangs
     with BlockingCaller(settings.endpoint.replace(wait_engine=None)) as caller:
         while True:
             try:
                 missing = _missing(caller, settings, missing, deadline)
                 engine_down = None
-            except EngineUnreachable as error:
+            except (EngineUnreachable, TimedOut) as error:
                 engine_down = error
-            except TimedOut:
-                pass
             if not missing:
                 break
             if time.monotonic() > began + SILENT_SECONDS:

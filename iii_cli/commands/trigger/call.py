@@ -102,7 +102,7 @@ def _send(invocation: Invocation) -> None:
         namespace=invocation.namespace,
         traceparent=invocation.traceparent,
     )
-    send_void(invocation.settings.endpoint, request, timeout=invocation.timeout)
+    send_void(invocation.settings.endpoint, request, timeout=invocation.timeout, whole=invocation.whole)
     _spend(invocation)
 
 
@@ -114,6 +114,7 @@ def _call(invocation: Invocation, form: str) -> Any:
             invocation.payload,
             namespace=invocation.namespace,
             timeout=invocation.timeout,
+            whole=invocation.whole,
             metadata=invocation.metadata,
             traceparent=invocation.traceparent,
         )

@@ -11,6 +11,7 @@ from iii_cli.commands.stream_specs import key_of, parse_spec
 from iii_cli.commands.trigger.trace import traceparent_of
 from iii_cli.config.quantities import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.limits import limit
 from iii_cli.wire.paths import MalformedPath, place, split_key
 from iii_cli.wire.payload import build_payload, parse_document
 from iii_cli.wire.value import Value, fields_of
@@ -34,7 +35,7 @@ __all__ = (
     "target_settings",
 )
 
-CALL_SECONDS = 30.0  # without streams, as every SDK and the engine's CLI
+CALL_SECONDS = limit("call", 30.0)  # without streams, as every SDK and the engine's CLI
 PARALLEL_MAX = 4096  # calls of one connection in flight: beyond that nothing gets faster
 FORMATS = ("pretty", "jsonl", "raw")
 
@@ -124,6 +125,7 @@ class Invocation(Value):
     metadata: Any = None
     namespace: str | None = None
     timeout: float | None = CALL_SECONDS
+    whole: bool = False  # was it asked for? Then it counts from the beginning, not from the connection
     traceparent: str | None = None
     ref_keys: Sequence[tuple[str, KeyPath]] = ()
     given: Sequence[ResolvedRef] = ()  # refs of the person's that it hands over
@@ -155,6 +157,7 @@ def prepare(ctx: typer.Context, options: TriggerOptions) -> Invocation:
         metadata=None if options.metadata is None else _document(options.metadata, "--metadata"),
         namespace=_namespace(ctx, settings, options.function),
         timeout=timeout,
+        whole=options.timeout is not None or options.timeout_ms is not None,
         traceparent=traceparent_of(os.environ, begin=options.trace),
         ref_keys=[("--ref", key) for key, _ in given],
         given=[ref for _, ref in given],
