@@ -10,8 +10,8 @@ import pytest
 from iii_cli.client.checkup import EngineFacts, examine
 from iii_cli.errors import EngineUnreachable, NotAuthorised
 from iii_cli.wire.address import Endpoint, EngineAddress
-from tests.commands.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
-from tests.pipes.gatekeeper import REFUSALS, gatekeeper
+from tests.support.listening import REFUSALS, gatekeeper
+from tests.support.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from iii_cli.errors import EngineUnreachable, LocalProblem, UsageProblem, sole_c
 from iii_cli.wire.address import Endpoint, EngineAddress
 from iii_cli.wire.records import LONGEST_MESSAGE
 from iii_cli.wire.strict_json import MalformedJson, parse
-from tests.commands.scripted_engine import (
+from tests.support.scripted_engine import (
     Drop,
     FunctionError,
     Later,

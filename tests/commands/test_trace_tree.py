@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from iii_cli.commands.discovery.trace_tree import trace_id_of
 from iii_cli.commands.root import app
 from iii_cli.errors import UnknownTarget, UsageProblem
-from tests.commands.scripted_engine import ScriptedEngine, running_engine
+from tests.support.scripted_engine import ScriptedEngine, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

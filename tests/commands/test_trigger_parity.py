@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from iii_cli.app import _status
-from tests.commands.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
+from tests.support.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 
 from iii_cli.app import _status
 from iii_cli.transport.trail import listen
-from tests.commands.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
+from tests.support.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
-from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio
 import pytest
 
-from iii_cli.engine.server import EngineServer
-from iii_cli.engine.settings import SECOND
-from tests.conformance.stage import PureStage, SocketStage
+from tests.support.clocked import clocked_engine
+from tests.support.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.support.clocked import Clock
 
 
 @pytest.fixture
@@ -24,34 +22,20 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-async def sockets() -> AsyncIterator[SocketStage]:
-    """An engine on sockets."""
+@pytest.fixture(scope="session")
+def engine() -> Iterator[tuple[str, Clock | None]]:
+    """Its URL, and its clock where it is ours."""
     url = os.environ.get("III_CONFORMANCE_URL")
     if url is not None:
-        stage = SocketStage(url)
-        yield stage
-        await stage.close()
+        yield url, None
         return
-    moved = 0
-    offset = time.time_ns() - time.monotonic_ns()
-    server = EngineServer(now=lambda: time.monotonic_ns() + offset + moved)
-
-    def move_clock(seconds: float) -> None:
-        nonlocal moved
-        moved += int(seconds * SECOND)
-        server.tick()
-
-    async with anyio.create_task_group() as tasks:
-        stage = SocketStage(
-            await tasks.start(partial(server.serve, "127.0.0.1", 0, shutdown_timeout=0)), move_clock
-        )
-        yield stage
-        await stage.close()
-        tasks.cancel_scope.cancel()
+    with clocked_engine("--log", "off") as ours:
+        yield ours
 
 
 @pytest.fixture
-def pure() -> PureStage:
-    """A core without sockets."""
-    return PureStage()
+async def sockets(engine: tuple[str, Clock | None]) -> AsyncIterator[Stage]:
+    """An engine on sockets."""
+    stage = Stage(*engine)
+    yield stage
+    await stage.close()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, Dropped, Frame, RawSocket, Refused
 from tests.conformance.rows import covers
-from tests.conformance.stage import target_of
+from tests.support.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, Dropped, Frame, RawSocket, Refused
+from tests.support.refs import target_of
 
 if TYPE_CHECKING:
-    from tests.conformance.stage import SocketStage
+    from tests.support.stage import Stage
 
 FOREIGN = "III_CONFORMANCE_URL" in os.environ
 SILENCE = 0.5 if FOREIGN else 0.05  # seconds in which nothing may come
@@ -24,7 +24,7 @@ AFTER_THE_SWEEP = 365.0
 CLEAN = (None, "")  # Close without a code
 
 
-async def _pair(stage: SocketStage, **data: object) -> tuple[RawSocket, RawSocket]:
+async def _pair(stage: Stage, **data: object) -> tuple[RawSocket, RawSocket]:
     writer, reader = await stage.refs(**data)
     return await stage.end(writer), await stage.end(reader)
 
@@ -37,7 +37,7 @@ async def _is_silent(raw: RawSocket, seconds: float = SILENCE) -> bool:
     return False
 
 
-async def _refused(stage: SocketStage, target: str, *headers: str, method: str = "GET") -> Refused:
+async def _refused(stage: Stage, target: str, *headers: str, method: str = "GET") -> Refused:
     with pytest.raises(Refused) as refused:
         await stage.open(target, *headers, method=method)
     return refused.value
@@ -47,7 +47,7 @@ async def _refused(stage: SocketStage, target: str, *headers: str, method: str =
 
 
 @covers("4.1 ok", "4.1 extra", "4.1 either")
-async def test_either_ref_opens_either_end_and_other_parameters_are_ignored(sockets: SocketStage) -> None:
+async def test_either_ref_opens_either_end_and_other_parameters_are_ignored(sockets: Stage) -> None:
     writer, reader = await sockets.refs()
     assert writer["channel_id"] == reader["channel_id"]
     assert writer["access_key"] == reader["access_key"]
@@ -58,7 +58,7 @@ async def test_either_ref_opens_either_end_and_other_parameters_are_ignored(sock
 
 
 @covers("4.1 unknown")
-async def test_an_unknown_channel_and_a_wrong_key_look_alike(sockets: SocketStage) -> None:
+async def test_an_unknown_channel_and_a_wrong_key_look_alike(sockets: Stage) -> None:
     ref, _ = await sockets.refs()
     for wrong in (ref | {"access_key": "nope"}, ref | {"channel_id": "nope"}, ref | {"access_key": ""}):
         refused = await _refused(sockets, target_of(wrong))
@@ -68,7 +68,7 @@ async def test_an_unknown_channel_and_a_wrong_key_look_alike(sockets: SocketStag
 
 
 @covers("4.1 dir", "4.1 missing")
-async def test_the_query_is_read_strictly(sockets: SocketStage) -> None:
+async def test_the_query_is_read_strictly(sockets: Stage) -> None:
     ref, _ = await sockets.refs()
     path, query = target_of(ref).split("?")
     key = query.split("&")[0]
@@ -84,7 +84,7 @@ async def test_the_query_is_read_strictly(sockets: SocketStage) -> None:
 
 @covers("4.1 upgrade")
 async def test_the_query_comes_before_the_upgrade_and_the_upgrade_before_the_channel(
-    sockets: SocketStage,
+    sockets: Stage,
 ) -> None:
     ref, _ = await sockets.refs()
     unknown = ref | {"channel_id": "nope"}
@@ -96,14 +96,14 @@ async def test_the_query_comes_before_the_upgrade_and_the_upgrade_before_the_cha
 
 
 @covers("4.1 path")
-async def test_a_trailing_slash_is_another_path(sockets: SocketStage) -> None:
+async def test_a_trailing_slash_is_another_path(sockets: Stage) -> None:
     ref, _ = await sockets.refs()
     refused = await _refused(sockets, target_of(ref).replace("?", "/?"))
     assert (refused.status, refused.body) == (404, "")
 
 
 @covers("4.1 taken", "4.3 second")
-async def test_an_end_is_taken_once(sockets: SocketStage) -> None:
+async def test_an_end_is_taken_once(sockets: Stage) -> None:
     writer, reader = await sockets.refs()
     ends = [await sockets.end(writer), await sockets.end(reader)]
     for ref in (writer, reader):
@@ -118,7 +118,7 @@ async def test_an_end_is_taken_once(sockets: SocketStage) -> None:
 
 
 @covers("4.2 as is", "4.3 close")
-async def test_messages_come_out_as_they_went_in(sockets: SocketStage) -> None:
+async def test_messages_come_out_as_they_went_in(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     frames = [
         Frame(opcode, payload)
@@ -148,7 +148,7 @@ async def test_messages_come_out_as_they_went_in(sockets: SocketStage) -> None:
 
 @covers("4.3 close")
 @pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xf3broken"])
-async def test_any_close_is_echoed_and_is_a_clean_end(sockets: SocketStage, payload: bytes) -> None:
+async def test_any_close_is_echoed_and_is_a_clean_end(sockets: Stage, payload: bytes) -> None:
     writer, reader = await _pair(sockets)
     await writer.send(CLOSE, payload)
     assert (await writer.receive()) == Frame(CLOSE, payload)
@@ -156,7 +156,7 @@ async def test_any_close_is_echoed_and_is_a_clean_end(sockets: SocketStage, payl
 
 
 @covers("4.2 fragments")
-async def test_a_fragmented_message_comes_out_as_one_frame(sockets: SocketStage) -> None:
+async def test_a_fragmented_message_comes_out_as_one_frame(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     for opcode in (TEXT, BINARY):
         writer.post(Frame(opcode, b"one ", fin=False))
@@ -169,7 +169,7 @@ async def test_a_fragmented_message_comes_out_as_one_frame(sockets: SocketStage)
 
 
 @covers("4.2 one way")
-async def test_what_a_reader_says_is_never_read(sockets: SocketStage) -> None:
+async def test_what_a_reader_says_is_never_read(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     await reader.send(PING, b"anybody")
     await reader.send(TEXT, b"hello")
@@ -181,7 +181,7 @@ async def test_what_a_reader_says_is_never_read(sockets: SocketStage) -> None:
 
 
 @covers("4.2 backpressure")
-async def test_a_full_queue_stops_the_writer(sockets: SocketStage) -> None:
+async def test_a_full_queue_stops_the_writer(sockets: Stage) -> None:
     ref, reader_ref = await sockets.refs(buffer_size=2)
     writer = await sockets.end(ref)
     chunk, sent = b"x" * 65536, 0
@@ -209,7 +209,7 @@ async def _goes_out(writer: RawSocket, frame: Frame) -> bool:
 @covers("4.2 largest")
 @pytest.mark.ci
 @pytest.mark.timeout(60)
-async def test_the_largest_frame_and_the_largest_message_pass(sockets: SocketStage) -> None:
+async def test_the_largest_frame_and_the_largest_message_pass(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     largest = bytes(16 << 20)
     await writer.send(BINARY, largest)
@@ -224,7 +224,7 @@ async def test_the_largest_frame_and_the_largest_message_pass(sockets: SocketSta
 @pytest.mark.parametrize("fragments", [1, 5])
 @pytest.mark.timeout(60)
 async def test_one_byte_more_is_a_drop_for_the_writer_and_a_clean_end_for_the_reader(
-    sockets: SocketStage, fragments: int
+    sockets: Stage, fragments: int
 ) -> None:
     writer, reader = await _pair(sockets)
     await writer.send(BINARY, b"before")
@@ -250,7 +250,7 @@ async def test_one_byte_more_is_a_drop_for_the_writer_and_a_clean_end_for_the_re
         b"\x88\x81\0\0\0\0x",  # a Close of one byte
     ],
 )
-async def test_a_broken_frame_is_a_clean_end_for_the_reader(sockets: SocketStage, broken: bytes) -> None:
+async def test_a_broken_frame_is_a_clean_end_for_the_reader(sockets: Stage, broken: bytes) -> None:
     writer, reader = await _pair(sockets)
     await writer.send(TEXT, b"before")
     writer.post_bytes(broken)
@@ -261,7 +261,7 @@ async def test_a_broken_frame_is_a_clean_end_for_the_reader(sockets: SocketStage
 
 
 @covers("4.2 plain")
-async def test_nothing_is_negotiated(sockets: SocketStage) -> None:
+async def test_nothing_is_negotiated(sockets: Stage) -> None:
     ref, _ = await sockets.refs()
     offer = ("Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: iii")
     raw = await sockets.open(target_of(ref), *offer)
@@ -270,7 +270,7 @@ async def test_nothing_is_negotiated(sockets: SocketStage) -> None:
 
 @covers("4.2 half frame")
 @pytest.mark.parametrize("unfinished", [b"\x82\x8a\0\0\0\0half", b"\x02\x84\0\0\0\0half"])
-async def test_nothing_of_an_unfinished_message_is_forwarded(sockets: SocketStage, unfinished: bytes) -> None:
+async def test_nothing_of_an_unfinished_message_is_forwarded(sockets: Stage, unfinished: bytes) -> None:
     writer, reader = await _pair(sockets)
     writer.post_bytes(unfinished)
     await writer.drain()
@@ -283,7 +283,7 @@ async def test_nothing_of_an_unfinished_message_is_forwarded(sockets: SocketStag
 
 @covers("4.3 death")
 @pytest.mark.parametrize("death", ["half-close", "drop", "reset"])
-async def test_a_dead_writer_looks_like_one_that_finished(sockets: SocketStage, death: str) -> None:
+async def test_a_dead_writer_looks_like_one_that_finished(sockets: Stage, death: str) -> None:
     writer, reader = await _pair(sockets)
     await writer.send(BINARY, b"data")
     assert await reader.receive() == Frame(BINARY, b"data")
@@ -294,7 +294,7 @@ async def test_a_dead_writer_looks_like_one_that_finished(sockets: SocketStage, 
 
 @covers("4.3 reader dies")
 @pytest.mark.parametrize("death", ["drop", "reset"])
-async def test_the_writer_notices_a_dead_reader_at_a_later_message(sockets: SocketStage, death: str) -> None:
+async def test_the_writer_notices_a_dead_reader_at_a_later_message(sockets: Stage, death: str) -> None:
     writer, reader = await _pair(sockets)
     {"drop": reader.drop, "reset": reader.reset}[death]()
     await sockets.settle()
@@ -307,7 +307,7 @@ async def test_the_writer_notices_a_dead_reader_at_a_later_message(sockets: Sock
 
 
 @covers("4.3 reader dies", "4.3 close")
-async def test_a_writer_that_sends_no_more_does_not_hear_of_a_dead_reader(sockets: SocketStage) -> None:
+async def test_a_writer_that_sends_no_more_does_not_hear_of_a_dead_reader(sockets: Stage) -> None:
     """A message finds nobody; a ping and a Close need nobody."""
     writer, reader = await _pair(sockets)
     reader.reset()
@@ -322,7 +322,7 @@ async def test_a_writer_that_sends_no_more_does_not_hear_of_a_dead_reader(socket
 
 @covers("4.3 reader dies")
 @pytest.mark.ci
-async def test_a_writer_that_waits_for_room_notices_a_dead_reader(sockets: SocketStage) -> None:
+async def test_a_writer_that_waits_for_room_notices_a_dead_reader(sockets: Stage) -> None:
     writer_ref, reader_ref = await sockets.refs(buffer_size=1)
     writer, reader = await sockets.end(writer_ref), await sockets.end(reader_ref, receive_buffer=65536)
     while await _goes_out(writer, Frame(BINARY, bytes(1 << 20))):
@@ -333,7 +333,7 @@ async def test_a_writer_that_waits_for_room_notices_a_dead_reader(sockets: Socke
 
 
 @covers("4.3 reader closes")
-async def test_a_readers_close_is_never_answered(sockets: SocketStage) -> None:
+async def test_a_readers_close_is_never_answered(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     await reader.send(CLOSE, b"\x03\xe8")
     for _ in range(20):
@@ -345,7 +345,7 @@ async def test_a_readers_close_is_never_answered(sockets: SocketStage) -> None:
 
 
 @covers("4.3 writer first")
-async def test_data_is_kept_for_a_reader_that_comes_later(sockets: SocketStage) -> None:
+async def test_data_is_kept_for_a_reader_that_comes_later(sockets: Stage) -> None:
     writer_ref, reader_ref = await sockets.refs()
     writer = await sockets.end(writer_ref)
     for number in range(64):
@@ -359,7 +359,7 @@ async def test_data_is_kept_for_a_reader_that_comes_later(sockets: SocketStage) 
 
 
 @covers("4.3 after the end", "4.3 writer after")
-async def test_whoever_comes_after_the_end_gets_a_close_and_no_error(sockets: SocketStage) -> None:
+async def test_whoever_comes_after_the_end_gets_a_close_and_no_error(sockets: Stage) -> None:
     writer_ref, reader_ref = await sockets.refs()
     writer, reader = await sockets.end(writer_ref), await sockets.end(reader_ref)
     await writer.send(CLOSE)
@@ -372,7 +372,7 @@ async def test_whoever_comes_after_the_end_gets_a_close_and_no_error(sockets: So
 
 
 @covers("4.3 idle")
-async def test_idle_ends_hear_nothing(sockets: SocketStage) -> None:
+async def test_idle_ends_hear_nothing(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     assert await _is_silent(writer)
     assert await _is_silent(reader)
@@ -380,7 +380,7 @@ async def test_idle_ends_hear_nothing(sockets: SocketStage) -> None:
 
 @covers("4.3 no writer", "4.1 swept")
 @six_minutes
-async def test_a_reader_whose_writer_never_comes_gets_a_clean_end_at_the_sweep(sockets: SocketStage) -> None:
+async def test_a_reader_whose_writer_never_comes_gets_a_clean_end_at_the_sweep(sockets: Stage) -> None:
     writer_ref, reader_ref = await sockets.refs()
     reader = await sockets.end(reader_ref)
     await sockets.wait(290)
@@ -394,7 +394,7 @@ async def test_a_reader_whose_writer_never_comes_gets_a_clean_end_at_the_sweep(s
 @covers("4.3 no reader")
 @six_minutes
 async def test_a_writer_whose_reader_never_comes_is_dropped_at_a_message_after_the_sweep(
-    sockets: SocketStage,
+    sockets: Stage,
 ) -> None:
     writer_ref, reader_ref = await sockets.refs()
     writer = await sockets.end(writer_ref)
@@ -409,7 +409,7 @@ async def test_a_writer_whose_reader_never_comes_is_dropped_at_a_message_after_t
 
 @covers("4.3 no reader", "4.3 close")
 @six_minutes
-async def test_a_writer_that_closes_after_the_sweep_gets_its_echo(sockets: SocketStage) -> None:
+async def test_a_writer_that_closes_after_the_sweep_gets_its_echo(sockets: Stage) -> None:
     writer_ref, _ = await sockets.refs()
     writer = await sockets.end(writer_ref)
     await sockets.wait(AFTER_THE_SWEEP)
@@ -419,7 +419,7 @@ async def test_a_writer_that_closes_after_the_sweep_gets_its_echo(sockets: Socke
 
 @covers("4.3 kept too long")
 @six_minutes
-async def test_data_of_a_writer_that_finished_is_swept_too(sockets: SocketStage) -> None:
+async def test_data_of_a_writer_that_finished_is_swept_too(sockets: Stage) -> None:
     writer_ref, reader_ref = await sockets.refs()
     writer = await sockets.end(writer_ref)
     await writer.send(BINARY, b"data")
@@ -431,7 +431,7 @@ async def test_data_of_a_writer_that_finished_is_swept_too(sockets: SocketStage)
 
 @covers("4.3 both taken")
 @six_minutes
-async def test_a_channel_with_both_ends_taken_is_never_swept(sockets: SocketStage) -> None:
+async def test_a_channel_with_both_ends_taken_is_never_swept(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     await sockets.wait(AFTER_THE_SWEEP)
     await writer.send(BINARY, b"data")
@@ -441,14 +441,14 @@ async def test_a_channel_with_both_ends_taken_is_never_swept(sockets: SocketStag
 # 4.4 and 4.6
 
 
-async def test_a_writers_ping_is_answered_behind_its_data(sockets: SocketStage) -> None:
+async def test_a_writers_ping_is_answered_behind_its_data(sockets: Stage) -> None:
     writer, _ = await _pair(sockets)
     writer.post(Frame(BINARY, b"data"))
     await writer.send(PING, b"1")
     assert await writer.receive() == Frame(PONG, b"1")
 
 
-async def test_a_channel_outlives_the_worker_that_made_it(sockets: SocketStage) -> None:
+async def test_a_channel_outlives_the_worker_that_made_it(sockets: Stage) -> None:
     worker = await sockets.worker()
     refs = await worker.call("engine::channels::create", {})
     await worker.leave()

@@ -1,21 +1,20 @@
-"""The worker protocol, once with a core in the hand and a clock that obeys, once through real sockets."""
+"""The worker protocol, through real sockets and with a clock that obeys."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conformance import tracing_scripts, trigger_scripts, worker_scripts
-from tests.conformance.raw import BINARY, CLOSE, PING, PONG, TEXT, Dropped, Refused
 from tests.conformance.rows import covers
+from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, Dropped, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.conformance.stage import PureStage, SocketStage, Stage
+    from tests.support.stage import Stage
 
     Conversation = Callable[[Stage], Awaitable[None]]
 
@@ -23,21 +22,12 @@ SCRIPTS = (*worker_scripts.SCRIPTS, *tracing_scripts.SCRIPTS, *trigger_scripts.S
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
-def test_in_the_hand(script: Conversation, pure: PureStage) -> None:
-    asyncio.run(_as_coroutine(script(pure)))
-
-
-async def _as_coroutine(conversation: Awaitable[None]) -> None:
-    await conversation
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
 @pytest.mark.timeout(60)
-async def test_on_sockets(script: Conversation, sockets: SocketStage) -> None:
+async def test_on_sockets(script: Conversation, sockets: Stage) -> None:
     await script(sockets)
 
 
-async def test_a_ping_of_either_kind_is_answered(sockets: SocketStage) -> None:
+async def test_a_ping_of_either_kind_is_answered(sockets: Stage) -> None:
     for path in ("/", "/otel"):
         raw = await sockets.open(path)
         if path == "/":
@@ -47,7 +37,7 @@ async def test_a_ping_of_either_kind_is_answered(sockets: SocketStage) -> None:
         assert (answer.opcode, answer.payload) == (PONG, b"are you there")
 
 
-async def test_telemetry_has_a_socket_of_its_own(sockets: SocketStage) -> None:
+async def test_telemetry_has_a_socket_of_its_own(sockets: Stage) -> None:
     raw = await sockets.open("/otel?token=x")
     await raw.send(TEXT, b'{"type":"ping"}')
     await raw.send(BINARY, b'OTLP{"resourceSpans":[]}')
@@ -57,7 +47,7 @@ async def test_telemetry_has_a_socket_of_its_own(sockets: SocketStage) -> None:
 
 
 @covers("14.1")
-async def test_a_close_is_not_echoed(sockets: SocketStage) -> None:
+async def test_a_close_is_not_echoed(sockets: Stage) -> None:
     for path in ("/", "/otel"):
         raw = await sockets.open(path)
         if path == "/":
@@ -67,7 +57,7 @@ async def test_a_close_is_not_echoed(sockets: SocketStage) -> None:
 
 
 async def test_a_frame_that_breaks_the_protocol_ends_the_connection_without_a_close(
-    sockets: SocketStage,
+    sockets: Stage,
 ) -> None:
     raw = await sockets.open("/")
     await raw.receive()
@@ -77,7 +67,7 @@ async def test_a_frame_that_breaks_the_protocol_ends_the_connection_without_a_cl
 
 
 async def test_the_greeting_carries_no_header_that_the_real_engine_does_not_send(
-    sockets: SocketStage,
+    sockets: Stage,
 ) -> None:
     raw = await sockets.open(
         "/?token=a&token=b",
@@ -92,7 +82,7 @@ async def test_the_greeting_carries_no_header_that_the_real_engine_does_not_send
 @pytest.mark.parametrize(
     "target", ["/nope", "/otel/", "//", "/ws", "/ws/channels", "/ws/channels/", "/index.html"]
 )
-async def test_other_paths_are_404_without_a_body(sockets: SocketStage, target: str) -> None:
+async def test_other_paths_are_404_without_a_body(sockets: Stage, target: str) -> None:
     with pytest.raises(Refused) as refused:
         await sockets.open(target)
     assert (refused.value.status, refused.value.body) == (404, "")
@@ -108,9 +98,7 @@ async def test_other_paths_are_404_without_a_body(sockets: SocketStage, target: 
         ("X: y", "POST", 405),
     ],
 )
-async def test_what_is_no_upgrade_is_refused(
-    sockets: SocketStage, header: str, method: str, status: int
-) -> None:
+async def test_what_is_no_upgrade_is_refused(sockets: Stage, header: str, method: str, status: int) -> None:
     with pytest.raises(Refused) as refused:
         await sockets.open("/", header, method=method)
     assert refused.value.status == status
@@ -118,13 +106,14 @@ async def test_what_is_no_upgrade_is_refused(
 
 @pytest.mark.ci
 @pytest.mark.skipif("III_CONFORMANCE_URL" in os.environ, reason="ours only: the real one buffers as it likes")
-async def test_a_worker_that_does_not_read_is_dropped_and_delays_nobody(sockets: SocketStage) -> None:
+async def test_a_worker_that_does_not_read_is_dropped_and_delays_nobody(sockets: Stage) -> None:
     lazy, caller, other = await sockets.worker(), await sockets.worker(), await sockets.worker()
     f, g = sockets.name("f"), sockets.name("g")
     await lazy.register(f)
     await lazy.quiet()
     await other.register(g)
     await other.quiet()
+    lazy.raw.stop_reading()
     payload = "x" * (8 << 20)
     for _ in range(20):
         await caller.invoke(f, payload)

@@ -9,7 +9,7 @@ from tests.conformance.rows import covers
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.conformance.stage import Stage
+    from tests.support.stage import Stage
 
 __all__ = ("SCRIPTS",)
 

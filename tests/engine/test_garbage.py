@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conformance.raw import BINARY, CLOSE, TEXT, Dropped, Frame, RawSocket
-from tests.conformance.stage import SocketStage
+from tests.support.raw import BINARY, CLOSE, TEXT, Dropped, Frame, RawSocket
+from tests.support.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -44,8 +44,8 @@ def engine() -> Iterator[tuple[str, int]]:
 
 
 @pytest.fixture
-async def stage(engine: tuple[str, int]) -> AsyncIterator[SocketStage]:
-    stage = SocketStage(engine[0])
+async def stage(engine: tuple[str, int]) -> AsyncIterator[Stage]:
+    stage = Stage(engine[0])
     yield stage
     await stage.close()
 
@@ -56,12 +56,12 @@ def _peak(pid: int) -> int:
     return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM"))
 
 
-def _raw(stage: SocketStage) -> socket.socket:
+def _raw(stage: Stage) -> socket.socket:
     parts = urlsplit(stage.url)
     return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=5)
 
 
-async def random_bytes(stage: SocketStage) -> None:
+async def random_bytes(stage: Stage) -> None:
     for seed in range(20):
         noise = random.Random(seed).randbytes(20_000)
         with _raw(stage) as raw:
@@ -71,7 +71,7 @@ async def random_bytes(stage: SocketStage) -> None:
         await worker.receive_end_of_all()
 
 
-async def half_frames(stage: SocketStage) -> None:
+async def half_frames(stage: Stage) -> None:
     for _ in range(50):
         for target in ("/", "/otel"):
             raw = await stage.open(target)
@@ -79,7 +79,7 @@ async def half_frames(stage: SocketStage) -> None:
             await raw.drain()
 
 
-async def too_large_messages(stage: SocketStage) -> None:
+async def too_large_messages(stage: Stage) -> None:
     for target in ("/", "/otel", None):
         raw = await stage.open(target) if target else await stage.end((await stage.refs())[0])
         with pytest.raises(Dropped):
@@ -89,7 +89,7 @@ async def too_large_messages(stage: SocketStage) -> None:
                 await raw.receive(20)
 
 
-async def tiny_frames(stage: SocketStage) -> None:
+async def tiny_frames(stage: Stage) -> None:
     worker = await stage.open("/")
     for _ in range(10_000):
         worker.post(Frame(TEXT, b"{"))
@@ -100,7 +100,7 @@ async def tiny_frames(stage: SocketStage) -> None:
     await writer.send(0x9)
 
 
-async def a_slow_head(stage: SocketStage) -> None:
+async def a_slow_head(stage: Stage) -> None:
     slow = [_raw(stage) for _ in range(100)]
     for raw in slow:
         raw.sendall(b"GET / HTTP/1.1\r\n")
@@ -118,7 +118,7 @@ async def a_slow_head(stage: SocketStage) -> None:
     ids=lambda g: g.__name__,
 )
 async def test_everyone_elses_stream_goes_on(
-    engine: tuple[str, int], stage: SocketStage, garbage: Callable[[SocketStage], Awaitable[None]]
+    engine: tuple[str, int], stage: Stage, garbage: Callable[[Stage], Awaitable[None]]
 ) -> None:
     refs = await stage.refs()
     writer, reader = await stage.end(refs[0]), await stage.end(refs[1])
@@ -153,7 +153,7 @@ async def _drain(reader: RawSocket) -> int:
 
 
 async def test_a_head_that_does_not_come_is_closed_after_ten_seconds_without_a_word(
-    stage: SocketStage,
+    stage: Stage,
 ) -> None:
     loop = asyncio.get_running_loop()
     with _raw(stage) as raw:

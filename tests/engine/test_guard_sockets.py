@@ -16,7 +16,7 @@ from iii_cli.engine.server import EngineServer
 from iii_cli.engine.settings import Settings
 from iii_cli.errors import UsageProblem
 from iii_cli.wire.secret import Secret
-from tests.conformance.raw import TEXT, Dropped, RawSocket, Refused
+from tests.support.raw import TEXT, Dropped, RawSocket, Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

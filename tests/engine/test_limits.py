@@ -15,8 +15,8 @@ from iii_cli.engine import listening
 from iii_cli.engine.server import EngineServer
 from iii_cli.engine.settings import Settings
 from iii_cli.wire.frames import ENGINE_FRAME_MAX
-from tests.conformance.raw import BINARY, CONT, PING, PONG, TEXT, Dropped, RawSocket
 from tests.engine.bench import Bench
+from tests.support.raw import BINARY, CONT, PING, PONG, TEXT, Dropped, RawSocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

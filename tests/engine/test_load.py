@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from tests.conformance.raw import BINARY, CLOSE, Frame, RawSocket
-from tests.conformance.stage import Party, SocketStage
+from tests.support.raw import BINARY, CLOSE, Frame, RawSocket
+from tests.support.stage import Party, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +117,7 @@ async def test_everything_at_once_and_everything_given_back(engine: Engine) -> N
 
 async def _load(engine: Engine, count: int, flowing: int, *, calls: int) -> None:
     """A crowd comes, does everything at once, and leaves."""
-    stage = SocketStage(engine.url)
+    stage = Stage(engine.url)
     workers = await _many(stage, count)
     ends = []
     for number, worker in enumerate(workers):
@@ -137,7 +137,7 @@ async def _load(engine: Engine, count: int, flowing: int, *, calls: int) -> None
     await stage.close()
 
 
-async def _many(stage: SocketStage, count: int) -> list[Party]:
+async def _many(stage: Stage, count: int) -> list[Party]:
     workers: list[Party] = []
     for _ in range(count // 50):
         workers += await asyncio.gather(*(stage.worker() for _ in range(50)))

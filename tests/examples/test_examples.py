@@ -9,27 +9,30 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from iii_cli.engine.server import serve_engine
+from iii_cli import connect
 from tests.examples import call_with_streams, lines_of_a_stream, serve_streams
+from tests.support.program import running_engine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator
 
 FOLDER = Path(__file__).parent
 README = FOLDER.parent.parent / "README.md"
 
 
+@pytest.fixture(scope="module")
+def engine_url() -> Iterator[str]:
+    with running_engine("--log", "off") as (url, _):
+        yield url
+
+
 @pytest.fixture
-async def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[None]:
+def engine(engine_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An engine that the environment names."""
     for name in ("III_TOKEN", "III_NAMESPACE", "III_CONTEXT", "III_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    async with anyio.create_task_group() as tasks:
-        url = await tasks.start(lambda task_status: serve_engine("127.0.0.1", 0, task_status=task_status))
-        monkeypatch.setenv("III_URL", url)
-        yield
-        tasks.cancel_scope.cancel()
+    monkeypatch.setenv("III_URL", engine_url)
 
 
 async def test_streams(engine: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,8 +56,6 @@ async def test_lines(engine: None, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def _registered(function_id: str) -> None:
-    from iii_cli import connect
-
     async with connect(name="asks") as worker:
         while all(row["function_id"] != function_id for row in await worker.functions()):
             await anyio.sleep(0.005)

@@ -1,18 +1,31 @@
-"""Every example that a help ends with, run as it stands."""
+"""Every example that a help, and its page of the manual, ends with, run as it stands."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.commands.shell.reference import commands
 from tests.examples.world import World, a_home, around, skip_without_what_it_needs
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-EXAMPLES = [example for command in commands() for example in command.examples if not command.children]
+MANUALS = Path(__file__).parents[2] / "man"
+ROFF = {"e": "\\", "-": "-", "&": "", "(ga": "`", "(aq": "'", "(ha": "^", "(ti": "~", "(dq": '"'}
+
+
+def _examples() -> Iterator[str]:
+    """Of the pages of commands; a group has none of its own."""
+    for page in sorted(MANUALS.glob("iii-*.1")):
+        if not list(MANUALS.glob(f"{page.stem}-*.1")):
+            shown = page.read_text().partition(".SH EXAMPLES\n.EX\n")[2].partition("\n.EE")[0]
+            yield from re.sub(r"\\(\(..|.)", lambda match: ROFF[match[1]], shown).splitlines()
+
+
+EXAMPLES = list(_examples())
 AROUND = around("help")
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 

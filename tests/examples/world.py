@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import III, running_engine
+from tests.support.program import III, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tests.support.websocket import sizes
+
 __all__ = ("Place", "PlaceFinder")
 
 Part = Literal["header", "payload", "end"]
@@ -66,12 +68,12 @@ class PlaceFinder:
                 self._skip -= step
                 at += step
                 continue
-            sizes = _sizes(data[at : at + 14])
-            if sizes is None:
+            measured = sizes(data[at : at + 14])
+            if measured is None:
                 self._kept = data[at:]
                 return data[:at], None
-            self._begin(data[at] & 0x0F, at, *sizes)
-            self._skip = sum(sizes)
+            self._begin(data[at] & 0x0F, at, *measured)
+            self._skip = sum(measured)
         if self._left is None:
             return data, None
         if self._left > len(data):
@@ -97,15 +99,3 @@ class PlaceFinder:
         if nth == 0:
             return "open", 0
         return ("data", nth - 1) if nth <= self._messages else ("close", nth - 1 - self._messages)
-
-
-def _sizes(head: bytes) -> tuple[int, int] | None:
-    """Bytes of the header and of the payload, when the header is complete."""
-    if len(head) < 2:
-        return None
-    short, masked = head[1] & 0x7F, 4 * (head[1] >> 7)
-    extra = {126: 2, 127: 8}.get(short, 0)
-    header = 2 + extra + masked
-    if len(head) < header:
-        return None
-    return header, int.from_bytes(head[2 : 2 + extra], "big") if extra else short

@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from iii_cli.client.call import create_channel
-from iii_cli.wire.address import Endpoint, EngineAddress
 from tests.faults.proxy import Misfortune, Proxy
-from tests.pipes.program import III, running_engine
+from tests.support.calls import create_channel
+from tests.support.program import III, running_engine
+from tests.support.refs import address_of, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ class Engine:
 def engine_running() -> Iterator[Engine]:
     """An engine on a port of its own."""
     with running_engine("--host", "127.0.0.1", "--log", "off") as (url, process):
-        yield Engine(EngineAddress.parse(url).port, process)
+        yield Engine(address_of(url)[1], process)
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -100,14 +100,14 @@ class Run:
     def outcome(self) -> Outcome:
         """Run it to its end, and look at what is there then."""
         started = time.monotonic()
-        endpoint = Endpoint(EngineAddress.parse(f"ws://127.0.0.1:{self._engine.port}"))
-        writer_ref, reader_ref = create_channel(endpoint, self._case.buffer)
-        self._keys = {writer_ref.access_key.reveal()}
-        with Proxy(self._engine.port, writer_ref.channel_id, self._misfortune) as proxy:
+        url = f"ws://127.0.0.1:{self._engine.port}"
+        writer_ref, reader_ref = create_channel(url, self._case.buffer)
+        self._keys = {writer_ref["access_key"]}
+        with Proxy(self._engine.port, writer_ref["channel_id"], self._misfortune) as proxy:
             env = _environment(
                 III_URL=f"ws://127.0.0.1:{proxy.port}",
-                III_WRITER=writer_ref.to_token(),
-                III_READER=reader_ref.to_token(),
+                III_WRITER=token_of(writer_ref),
+                III_READER=token_of(reader_ref),
             )
             self._start("reader", self._reader(), env)
             self._start("writer", self._writer(), env)

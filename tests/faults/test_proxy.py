@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.wire.frames import Opcode, encode_frame
 from tests.faults.place import FrameName, Place, PlaceFinder
 from tests.faults.proxy import Act, Misfortune, Proxy
+from tests.support.websocket import BINARY, CLOSE, TEXT, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 REQUEST = b"GET /ws/channels/abc?key=k&dir=write HTTP/1.1\r\nHost: x\r\n\r\n"
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 MASK = b"\1\2\3\4"
-PARTS: list[tuple[FrameName, Opcode, bytes]] = [
-    ("open", Opcode.TEXT, b"o" * 200),
-    ("data", Opcode.BINARY, b"d" * 70_000),
-    ("data", Opcode.BINARY, b""),
-    ("data", Opcode.BINARY, b"x" * 9),
-    ("close", Opcode.TEXT, b"c" * 100),
-    ("goodbye", Opcode.CLOSE, b"\3\xe8"),
+PARTS: list[tuple[FrameName, int, bytes]] = [
+    ("open", TEXT, b"o" * 200),
+    ("data", BINARY, b"d" * 70_000),
+    ("data", BINARY, b""),
+    ("data", BINARY, b"x" * 9),
+    ("close", TEXT, b"c" * 100),
+    ("goodbye", CLOSE, b"\3\xe8"),
 ]
-FRAMES = [b"".join(encode_frame(opcode, payload, MASK)) for _, opcode, payload in PARTS]
+FRAMES = [frame(opcode, payload, MASK) for _, opcode, payload in PARTS]
 STREAM = b"".join(FRAMES)
 
 
@@ -98,9 +98,7 @@ def test_a_place_is_found_however_the_stream_is_cut(place: Place, step: int) -> 
 
 
 def test_messages_are_data_where_a_stream_has_them() -> None:
-    frames = [
-        b"".join(encode_frame(Opcode.TEXT, payload, MASK)) for payload in (b"open", b"one", b"", b"close")
-    ]
+    frames = [frame(TEXT, payload, MASK) for payload in (b"open", b"one", b"", b"close")]
     stream = b"".join(frames)
     for place, before in (
         (Place("open", "end"), 1),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import Program, running_engine
+from tests.support.program import Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ import pytest
 from iii_cli.commands.generate import SHELLS, generated
 from iii_cli.commands.shell.reference import Command, commands
 from iii_cli.errors import ExitStatus
-from tests.pipes.program import III
+from tests.support.program import III
 
 ROOT = Path(__file__).parents[2]
 TREE = commands()

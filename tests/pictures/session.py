@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tests.pictures.screen import shown
-from tests.pipes.program import III
+from tests.support.program import III
 
 __all__ = ("COMMANDS", "PICTURE", "draw", "lines_of", "masked", "recorded")
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from iii_cli.client.call import call
-from iii_cli.wire.address import Endpoint, EngineAddress
-from tests.pipes.program import Program, running_engine
-from tests.pipes.screen import on_screen
+from tests.support.calls import call
+from tests.support.program import Program, running_engine
+from tests.support.screen import on_screen
 
 if TYPE_CHECKING:
     import subprocess
@@ -33,10 +32,10 @@ def document(iii: Program, *words: str) -> dict[str, Any]:
 
 def becomes(busy: bool, url: str) -> bool:
     """Asks until the engine has channels or functions of workers, or has none."""
-    endpoint, limit = Endpoint(EngineAddress.parse(url)), time.monotonic() + 10
+    limit = time.monotonic() + 10
     while time.monotonic() < limit:
-        health = call(endpoint, "engine::health::check", {})
-        functions = call(endpoint, "engine::functions::list", {})["functions"]
+        health = call(url, "engine::health::check", {})
+        functions = call(url, "engine::functions::list", {})["functions"]
         if busy is bool(functions or health["components"]["embedded"]["details"]["open_channels"]):
             return True
     return False

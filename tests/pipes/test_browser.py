@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.pipes.program import Program, running_engine
+from tests.support.program import Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 PAYLOADS = {
     "nothing": b"",

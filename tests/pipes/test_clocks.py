@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import III, Program
+from tests.support.program import III, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

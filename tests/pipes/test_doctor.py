@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.commands.scripted_engine import ScriptedEngine
-from tests.commands.scripted_engine import running_engine as running_scripted
-from tests.pipes.gatekeeper import gatekeeper
-from tests.pipes.hostile import DANGEROUS
-from tests.pipes.program import III, Program, running_engine
-from tests.pipes.screen import on_screen
-from tests.pipes.tls import OPENSSL, Authority, tls_proxy
+from tests.support.hostile_worker import DANGEROUS
+from tests.support.listening import gatekeeper
+from tests.support.program import III, Program, running_engine
+from tests.support.screen import on_screen
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_engine import running_engine as running_scripted
+from tests.support.tls import OPENSSL, Authority, tls_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

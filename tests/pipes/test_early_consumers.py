@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 EARLY = "head -c 5 >/dev/null; touch gone"  # takes five bytes, then ends with 0
 HELD = "printf hello; while [ ! -e gone ]; do sleep 0.02; done; seq 20000"  # the rest comes after that

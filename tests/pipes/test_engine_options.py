@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import Program
-from tests.pipes.test_refusals import refused
+from tests.support.program import Program, refused
 
 if TYPE_CHECKING:
     from pathlib import Path

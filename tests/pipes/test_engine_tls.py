@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conformance.raw import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, Refused
-from tests.conformance.stage import SocketStage, target_of
-from tests.pipes.program import Program, running_engine
-from tests.pipes.test_refusals import refused
-from tests.pipes.tls import OPENSSL, Authority
+from tests.support.program import Program, refused, running_engine
+from tests.support.raw import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawSocket, Refused
+from tests.support.refs import target_of
+from tests.support.stage import Stage
+from tests.support.tls import OPENSSL, Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -65,7 +65,7 @@ async def stage(secure: str, authority: Authority) -> AsyncIterator[SecureStage]
     await stage.close()
 
 
-class SecureStage(SocketStage):
+class SecureStage(Stage):
     """Sockets through TLS."""
 
     def __init__(self, url: str, context: ssl.SSLContext) -> None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.raw import BINARY, CONT, PING, PONG, TEXT, Dropped, Frame, RawSocket
-from tests.conformance.stage import SocketStage, target_of
-from tests.pipes.program import Program, running_engine
-from tests.pipes.test_hostile_engines import listening, upgraded
+from tests.support.listening import listening, upgraded
+from tests.support.program import Program, running_engine
+from tests.support.raw import BINARY, CONT, PING, PONG, TEXT, Dropped, Frame, RawSocket
+from tests.support.refs import target_of
+from tests.support.stage import Stage
 
 if TYPE_CHECKING:
     import socket
@@ -46,7 +47,7 @@ async def place() -> AsyncIterator[Place]:
         await stage.close()
 
 
-class Place(SocketStage):
+class Place(Stage):
     """An engine of its own."""
 
     def __init__(self, url: str, pid: int) -> None:

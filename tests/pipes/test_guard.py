@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import III
+from tests.support.program import III
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Child, Program
+    from tests.support.program import Child, Program
 
 # Nothing is faster: one process that has read everything, and makes a file at the end of its input.
 TAKER = "while read -r line; do touch began; done; : >took"
@@ -238,9 +238,9 @@ def test_an_early_consumer_can_wait_for_the_verdict(iii: Program) -> None:
 )
 def test_a_consumer_of_another_user_is_named(engine_url: str) -> None:
     """As `sudo` makes one: it cannot be stopped, and that is said."""
-    from tests.pipes.test_other_users import NOBODY, Nobody, _python
+    from tests.support.nobody import NOBODY, Nobody, python_for_nobody
 
-    python = _python()
+    python = python_for_nobody()
     if python is None:
         pytest.skip("no Python that nobody can run")
     folder = Path(os.path.realpath("/tmp")) / f"iii-guard-{os.getpid()}"

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.gatekeeper import REFUSALS, gatekeeper
-from tests.pipes.program import III, Program
-from tests.pipes.test_refusals import refused
+from tests.support.listening import REFUSALS, gatekeeper
+from tests.support.program import III, Program, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +81,8 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
 def test_who_has_the_token_and_who_has_only_a_ref(guarded: Guarded) -> None:
     refused(guarded.outside.run("channel", "create"), 4, "401")
     refused(guarded.outside.run("channel", "create", env={"III_TOKEN": "wrong"}), 4, "401")
-    guarded.inside.ok("channel", "create", "--token-file", str(guarded.token_file))
-    writer, reader = guarded.inside.channel()
+    created = guarded.inside.ok("channel", "create", "--token-file", str(guarded.token_file))
+    writer, reader = (line.split("\t")[1] for line in created.splitlines())
     refused(guarded.outside.run("channel", "read", reader, env={"III_TOKEN": "wrong"}), 4, "401")
     reading = guarded.outside.start("channel", "read", reader)
     guarded.inside.ok("channel", "write", writer, stdin=b"by the key alone")

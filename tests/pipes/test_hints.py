@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.commands.scripted_engine import Drop, ScriptedEngine, running_engine
-from tests.pipes.cases import in_ci
-from tests.pipes.program import Program
+from tests.support.marks import in_ci
+from tests.support.program import Program
+from tests.support.scripted_engine import Drop, ScriptedEngine, running_engine
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 COUNT = 6
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import socket
-import threading
 import time
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import Program
-from tests.pipes.test_refusals import refused
+from tests.support.listening import listening, upgraded
+from tests.support.program import Program, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import socket
+    from collections.abc import Callable
     from pathlib import Path
 
 COMMANDS = {
@@ -46,41 +42,12 @@ def headers_without_end(connection: socket.socket) -> None:
         connection.sendall(b"a: b\r\n" * 100)
 
 
-def upgraded(connection: socket.socket) -> None:
-    """A good handshake."""
-    head = connection.recv(65536).decode().split("\r\n")
-    key = next(line.split(": ")[1] for line in head if line.lower().startswith("sec-websocket-key"))
-    accept = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
-    connection.sendall(b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
-    connection.sendall(b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
-
-
 def pings_without_end(connection: socket.socket) -> None:
     """So many pings that reading them is all that one can do."""
     upgraded(connection)
     while True:
         connection.sendall(b"\x89\x00" * 1000)
         time.sleep(0.005)
-
-
-@contextmanager
-def listening(behave: Callable[[socket.socket], None]) -> Iterator[str]:
-    """The URL of somebody who behaves so to everyone."""
-
-    def serve(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            behave(connection)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.ci

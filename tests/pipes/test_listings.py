@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.pipes.hostile import DANGEROUS, FUNCTION, TRICKS, hostile_worker, hostile_writer
-from tests.pipes.program import Program, running_engine
-from tests.pipes.screen import on_screen
+from tests.support.hostile_worker import DANGEROUS, FUNCTION, TRICKS, hostile_worker, hostile_writer
+from tests.support.program import Program, running_engine
+from tests.support.screen import on_screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

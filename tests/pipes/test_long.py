@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 LINES = 19
 PAUSE = 20  # seconds between lines: longer than the beat, so that beats cross the silence

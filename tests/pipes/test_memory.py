@@ -11,32 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.client.call import create_channel
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.frames import Opcode, encode_frame, frame_header
-from tests.benchmarks.raw import connect
-from tests.pipes.program import Program, running_engine
+from tests.support.calls import create_channel
+from tests.support.processes import memory_of
+from tests.support.program import Program, running_engine
+from tests.support.refs import Ref, address_of, target_of
+from tests.support.websocket import BINARY, connect, frame, header
 
 if TYPE_CHECKING:
     import socket
 
-    from iii_cli.wire.ref import ChannelRef
-
 RATE = 20_000_000  # bytes a second, what the slow reader takes
 SIZE = 256 << 20
-
-
-def memory_of(pid: int, what: str) -> int:
-    """The process's resident memory in bytes, now (VmRSS) or at most (VmHWM)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{what}:"):
-            return int(line.split()[1]) << 10
-    raise AssertionError(f"no {what}")
-
-
-def peak_of(pid: int) -> int:
-    """The process's peak resident memory in bytes."""
-    return memory_of(pid, "VmHWM")
 
 
 @pytest.mark.ci
@@ -60,7 +45,7 @@ def test_memory_stays_flat_while_the_reader_is_slow(tmp_path: Path) -> None:
             if received > SIZE // 2 and not peaks:
                 waited = writing.poll() is None and feeder.poll() is None
                 running = {"engine": engine, "write": writing, "read": reading}
-                peaks = {name: peak_of(process.pid) for name, process in running.items()}
+                peaks = {name: memory_of(process.pid, "VmHWM") for name, process in running.items()}
         assert received == SIZE
         assert waited, "the writer was done long before the reader"
         assert peaks["write"] < 64 << 20
@@ -75,15 +60,14 @@ def test_memory_stays_flat_while_the_reader_is_slow(tmp_path: Path) -> None:
 @pytest.mark.ci
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_an_open_channel_does_not_keep_its_last_message() -> None:
-    message = b"".join(encode_frame(Opcode.BINARY, bytes(1 << 20), b"mask"))
-    size = len(frame_header(Opcode.BINARY, 1 << 20)) + (1 << 20)
+    message = frame(BINARY, bytes(1 << 20))
+    size = len(header(BINARY, 1 << 20, None)) + (1 << 20)
     with running_engine() as (url, engine), ExitStack() as ends:
-        address = EngineAddress.parse(url)
 
-        def taken(ref: ChannelRef) -> socket.socket:
-            return ends.enter_context(connect(address.host, address.port, address.channel_target(ref)))
+        def taken(ref: Ref) -> socket.socket:
+            return ends.enter_context(connect(*address_of(url), target_of(ref)))
 
-        channels = [[taken(ref) for ref in create_channel(Endpoint(address))] for _ in range(20)]
+        channels = [[taken(ref) for ref in create_channel(url)] for _ in range(20)]
         before = memory_of(engine.pid, "VmRSS")
         for writer, reader in channels:
             writer.sendall(message)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.cases import in_ci
-from tests.pipes.screen import on_screen
+from tests.support.marks import in_ci
+from tests.support.screen import on_screen
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 BUFFER = "--buffer is a number of messages from 1 to 1024"
 FOREVER = "--wait-engine 0 would wait for ever; give it a time, such as 2m"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.test_refusals import refused
+from tests.support.program import refused
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 
 @pytest.fixture

@@ -5,69 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.test_refusals import refused
+from tests.support.nobody import IS_ROOT, NOBODY, Nobody, python_for_nobody
+from tests.support.program import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOBODY = 65534
-IS_ROOT = os.geteuid() == 0
-DROP = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if IS_ROOT else []
-PYTHONS = [sys.executable, "/usr/bin/python3"]  # root's own Python may be out of others' sight
-PATHS = os.pathsep.join([str(Path(__file__).parents[2]), *(path for path in sys.path if path)])
-
-
-def _python() -> str | None:
-    """A Python that such a user can run our program with."""
-    if IS_ROOT and shutil.which("setpriv") is None:
-        return None
-    script = "import sys, anyio, typer, xxhash, iii_cli.app; print(sys.version_info[:2])"
-    for python in PYTHONS:
-        words = [*DROP, python, "-c", script]
-        try:
-            done = subprocess.run(words, env={"PYTHONPATH": PATHS}, cwd="/", capture_output=True, text=True)
-        except OSError:
-            continue
-        if done.stdout.strip() == str(tuple(sys.version_info[:2])):
-            return python
-    return None
-
-
-class Nobody:
-    """Runs `iii` as that user, in a folder of its own."""
-
-    def __init__(self, python: str, folder: Path, url: str) -> None:
-        self.words = [*DROP, python, "-m", "iii_cli"]
-        self.folder = folder
-        home = str(folder)
-        self.env = {"HOME": home, "PATH": os.environ["PATH"], "III_URL": url, "PYTHONPATH": PATHS}
-
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*self.words, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self.env,
-            cwd=self.folder,
-        )
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        process = self.start(*words)
-        out, err = process.communicate(timeout=25)
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
-
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    found = _python()
+    found = python_for_nobody()
     if found is None:
         pytest.skip("no Python here that a user without rights can run")
     return found

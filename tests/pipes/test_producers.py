@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.pipes.program import III, Child
+from tests.support.program import III, Child
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how a producer ended")
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import xxhash
 
-from tests.pipes.screen import on_screen
+from tests.support.screen import on_screen
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 pytestmark = pytest.mark.ci
 DATA = b"0123456789abcdef" * 200_000

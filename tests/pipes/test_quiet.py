@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import running_engine
+from tests.support.program import running_engine
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 
 def until_handled(process: subprocess.Popen[bytes], signum: signal.Signals) -> None:

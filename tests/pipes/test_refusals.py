@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import Program, running_engine
+from tests.support.program import Program, refused, running_engine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NOWHERE = "ws://127.0.0.1:9"
-
-
-def refused(done: subprocess.CompletedProcess[bytes], status: int, *words: str) -> None:
-    """The exit code, nothing on stdout, one line on stderr, and the words in it."""
-    text = done.stderr.decode()
-    assert (done.returncode, done.stdout) == (status, b""), text
-    assert text.count("\n") == 1, text
-    assert text.startswith("iii: ")
-    assert all(word in text for word in words), text
 
 
 @pytest.mark.parametrize(

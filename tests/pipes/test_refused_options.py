@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.cases import in_ci
+from tests.support.marks import in_ci
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 SHOWN = "--lines, --text and --jsonl show the messages themselves; leave --messages out"
 A_FILE = "--no-clobber and --keep-partial are about a FILE; they need"

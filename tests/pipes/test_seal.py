@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.terminal.groups import group_runs
-from tests.pipes.program import Child
+from tests.support.processes import group_runs
+from tests.support.program import Child
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 Ended = tuple[int, bytes, str]
 

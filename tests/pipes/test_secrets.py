@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import III, Child, Program, running_engine
+from tests.support.keys import JSON, KEY, READER, TOKEN, WRITER
+from tests.support.program import III, Child, Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEY = "k3y-that-nobody-may-see"
-TOKEN = "t0ken-that-nobody-may-see"
-READER, WRITER = f"iii:read:aaaa:{KEY}", f"iii:write:aaaa:{KEY}"
-JSON = f'{{"channel_id":"aaaa","access_key":"{KEY}","direction":"read"}}'
 NOWHERE = "ws://127.0.0.1:9"
 LINUX = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
@@ -167,26 +163,6 @@ def test_what_we_keep_is_for_us_alone_whatever_the_umask(iii: Program, tmp_path:
     for path in kept:
         wanted = 0o700 if path.is_dir() else 0o600
         assert stat.S_IMODE(path.stat().st_mode) == wanted, path
-
-
-def test_a_traceback_of_ours_shows_no_secret() -> None:
-    """Bugs happen: what Python prints then must not hold one either."""
-    script = f"""
-from iii_cli.wire.ref import ChannelRef
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.secret import Secret
-ref = ChannelRef.from_token({READER!r})
-token = Secret({TOKEN!r})
-endpoint = Endpoint(EngineAddress.parse("ws://h/?token={TOKEN}"), token, (("x", token),))
-print(ref, repr(ref), endpoint, [ref], {{"ref": endpoint}}, f"{{ref}} {{endpoint!r}}")
-raise ValueError(ref, endpoint)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    frames = [line for line in done.stderr.splitlines() if "Error" in line]
-    assert "aaaa" in done.stdout
-    assert len(frames) == 1, done.stderr
-    assert KEY not in done.stdout + frames[0]
-    assert TOKEN not in done.stdout + frames[0]
 
 
 def test_a_raw_ref_on_a_terminal_is_warned_of_once(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.pipes.program import Program, running_engine
-from tests.soak.readings import children_of
+from tests.support.processes import children_of
+from tests.support.program import Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.terminal.groups import group_runs
-from tests.pipes.program import III, Program, running_engine
+from tests.support.processes import group_runs
+from tests.support.program import III, Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.scripted_engine import ScriptedEngine
-from tests.commands.scripted_engine import running_engine as running_scripted
-from tests.pipes.cases import in_ci
-from tests.pipes.program import Program, running_engine
+from tests.support.marks import in_ci
+from tests.support.program import Program, running_engine
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_engine import running_engine as running_scripted
 
 if TYPE_CHECKING:
     from pathlib import Path

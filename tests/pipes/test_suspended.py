@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 DATA = hashlib.shake_256(b"suspended").digest(24 << 20)
 PAUSE = 1.5  # seconds: beyond what buffers bridge

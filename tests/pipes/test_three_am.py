@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conformance.raw import Refused
-from tests.pipes.program import III, Program, running_engine
-from tests.pipes.test_refusals import refused
+from tests.support.program import III, Program, refused, running_engine
+from tests.support.raw import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +208,7 @@ def test_a_full_pipe_on_stderr_does_not_stop_the_engine(tmp_path: Path) -> None:
 
 async def _knock(url: str, times: int) -> None:
     """Each refusal is a line in the log."""
-    from tests.conformance.raw import RawSocket
+    from tests.support.raw import RawSocket
 
     for _ in range(times):
         with pytest.raises(Refused):

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.cases import in_ci
-from tests.pipes.program import Program
-from tests.pipes.test_refusals import refused
-from tests.pipes.tls import OPENSSL, Authority, tls_proxy
+from tests.support.marks import in_ci
+from tests.support.program import Program, refused
+from tests.support.tls import OPENSSL, Authority, tls_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.opened_files import sizes_in
-from tests.pipes.program import Program, running_engine
+from tests.support.processes import sizes_in
+from tests.support.program import Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

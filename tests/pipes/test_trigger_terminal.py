@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.scripted_engine import ScriptedEngine, running_engine
-from tests.pipes.program import Program
-from tests.pipes.screen import on_screen
+from tests.support.program import Program
+from tests.support.screen import on_screen
+from tests.support.scripted_engine import ScriptedEngine, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

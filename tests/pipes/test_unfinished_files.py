@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.cases import in_ci
-from tests.pipes.opened_files import sizes_in
-from tests.pipes.program import Program
-from tests.pipes.upgrades import open_port
+from tests.support.listening import open_port
+from tests.support.marks import in_ci
+from tests.support.processes import sizes_in
+from tests.support.program import Program
 
 if TYPE_CHECKING:
     import subprocess

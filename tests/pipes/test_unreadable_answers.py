@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from iii_cli.wire.strict_json import NESTING_MAX
-from tests.commands.scripted_engine import ScriptedEngine
-from tests.commands.scripted_engine import running_engine as running_scripted
-from tests.pipes.program import Program
+from tests.support.program import Program
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_engine import running_engine as running_scripted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +17,12 @@ if TYPE_CHECKING:
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
+DEEP = 127  # as deep as JSON may be nested; the message around it makes it too deep
+
+
 def deep(data: Any) -> Any:
     value: Any = 1
-    for _ in range(NESTING_MAX):
+    for _ in range(DEEP):
         value = {"children": [value]}
     return value
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import Program
-from tests.pipes.tls import OPENSSL, Authority, tls_proxy
+from tests.support.program import Program
+from tests.support.tls import OPENSSL, Authority, tls_proxy
 
 if TYPE_CHECKING:
     import subprocess

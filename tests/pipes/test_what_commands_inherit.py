@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.commands.scripted_engine import ScriptedEngine, running_engine
-from tests.pipes.test_secrets import JSON, KEY, READER, TOKEN, WRITER
+from tests.support.keys import JSON, KEY, READER, TOKEN, WRITER
+from tests.support.scripted_engine import ScriptedEngine, running_engine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 PASSED_ON = {
     "III_TOKEN": f"{TOKEN}-1",

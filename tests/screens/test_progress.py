@@ -9,9 +9,9 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import III, Program, running_engine
-from tests.screens.scripted_writer import silent_writer
-from tests.screens.tmux import NEEDS_TMUX, recorded, terminal
+from tests.support.program import III, Program, running_engine
+from tests.support.scripted_writer import silent_writer
+from tests.support.tmux import NEEDS_TMUX, recorded, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

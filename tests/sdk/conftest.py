@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.stage import SocketStage
+from tests.support.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -111,8 +111,8 @@ def node(engine: EngineProcess, node_sdk: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-async def stage(engine: EngineProcess) -> AsyncIterator[SocketStage]:
+async def stage(engine: EngineProcess) -> AsyncIterator[Stage]:
     """Who calls the workers: no SDK, and no code of ours."""
-    stage = SocketStage(engine.url)
+    stage = Stage(engine.url)
     yield stage
     await stage.close()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import Child, Program, running_engine
 from tests.sdk.python_worker import CHUNK
+from tests.support.program import Child, Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

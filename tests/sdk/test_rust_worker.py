@@ -32,8 +32,8 @@ from tests.sdk.test_sdk_workers import (  # noqa: F401 - they run here once more
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conformance.stage import SocketStage
     from tests.sdk.conftest import EngineProcess
+    from tests.support.stage import Stage
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
@@ -75,7 +75,7 @@ def both(request: pytest.FixtureRequest, python: None, rust: None) -> tuple[str,
     return pair
 
 
-async def test_an_error_of_the_handler(stage: SocketStage, language: str) -> None:
+async def test_an_error_of_the_handler(stage: Stage, language: str) -> None:
     caller = await wait_for_workers(stage, language)
     code, message = await caller.error(f"{language}::fail", {"why": "bad header"})
     assert (code, message) == ("invocation_failed", "handler error: bad header")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conformance.raw import BINARY, CLOSE, TEXT, Dropped, Refused
+from tests.support.raw import BINARY, CLOSE, TEXT, Dropped, Refused
 
 if TYPE_CHECKING:
-    from tests.conformance.stage import Party, SocketStage
     from tests.sdk.conftest import EngineProcess
+    from tests.support.stage import Party, Stage
 
 pytestmark = [pytest.mark.ci, pytest.mark.timeout(300)]
 
@@ -34,7 +34,7 @@ def both(request: pytest.FixtureRequest, python: None, node: None) -> tuple[str,
     return pair
 
 
-async def wait_for_workers(stage: SocketStage, *languages: str) -> Party:
+async def wait_for_workers(stage: Stage, *languages: str) -> Party:
     """A caller, once the workers' last function is there."""
     caller = await stage.worker()
     async with asyncio.timeout(60):
@@ -49,7 +49,7 @@ async def _exists(caller: Party, function_id: str) -> bool:
     return "result" in info
 
 
-async def _read(stage: SocketStage, ref: dict[str, str]) -> tuple[bytes, list[str]]:
+async def _read(stage: Stage, ref: dict[str, str]) -> tuple[bytes, list[str]]:
     """Everything that comes out of a channel: the bytes, and the text messages."""
     reader = await stage.end(ref, "read")
     body: list[bytes] = []
@@ -64,7 +64,7 @@ async def _read(stage: SocketStage, ref: dict[str, str]) -> tuple[bytes, list[st
             body.append(frame.payload)
 
 
-async def _write(stage: SocketStage, ref: dict[str, str], *payloads: bytes | str) -> None:
+async def _write(stage: Stage, ref: dict[str, str], *payloads: bytes | str) -> None:
     writer = await stage.end(ref, "write")
     for payload in payloads:
         if isinstance(payload, str):
@@ -86,20 +86,20 @@ async def _result(caller: Party, call_id: str) -> Any:
     return answer.get("result")
 
 
-async def test_a_call_and_its_answer(stage: SocketStage, language: str) -> None:
+async def test_a_call_and_its_answer(stage: Stage, language: str) -> None:
     caller = await wait_for_workers(stage, language)
     result = await caller.call(f"{language}::echo", {"n": 1, "text": "ü😀", "none": None})
     assert result == {"n": 1, "text": "ü😀", "none": None, "_caller_worker_id": caller.id}
 
 
-async def test_an_error_comes_with_its_stack_trace(stage: SocketStage, language: str) -> None:
+async def test_an_error_comes_with_its_stack_trace(stage: Stage, language: str) -> None:
     caller = await wait_for_workers(stage, language)
     error = (await caller.outcome(f"{language}::fail", {"why": "bad header"}))["error"]
     assert (error["code"], error["message"]) == ("invocation_failed", "bad header")
     assert "fail" in error["stacktrace"]
 
 
-async def test_a_filter_over_two_channels(stage: SocketStage, language: str) -> None:
+async def test_a_filter_over_two_channels(stage: Stage, language: str) -> None:
     caller = await wait_for_workers(stage, language)
     there, back = await _channel(caller), await _channel(caller)
     call_id = await caller.invoke(f"{language}::upper", {"in": there["reader"], "out": back["writer"]})
@@ -111,7 +111,7 @@ async def test_a_filter_over_two_channels(stage: SocketStage, language: str) -> 
     assert await _result(caller, call_id) == {"bytes": len(data)}
 
 
-async def test_refs_deep_in_dicts_and_lists(stage: SocketStage, language: str) -> None:
+async def test_refs_deep_in_dicts_and_lists(stage: Stage, language: str) -> None:
     caller = await wait_for_workers(stage, language)
     refs = await _channel(caller)
     payload = {"deep": {"list": [{"reader": refs["reader"]}, 1], "other": "x"}}
@@ -121,7 +121,7 @@ async def test_refs_deep_in_dicts_and_lists(stage: SocketStage, language: str) -
     assert await _result(caller, call_id) == {"bytes": 11, "sha256": sha256}
 
 
-async def test_progress_texts_come_in_order_with_the_bytes(stage: SocketStage, language: str) -> None:
+async def test_progress_texts_come_in_order_with_the_bytes(stage: Stage, language: str) -> None:
     caller = await wait_for_workers(stage, language)
     refs = await _channel(caller)
     call_id = await caller.invoke(f"{language}::progress", {"writer": refs["writer"]})
@@ -131,7 +131,7 @@ async def test_progress_texts_come_in_order_with_the_bytes(stage: SocketStage, l
     assert await _result(caller, call_id) is None
 
 
-async def test_texts_reach_the_message_callback(stage: SocketStage, language: str) -> None:
+async def test_texts_reach_the_message_callback(stage: Stage, language: str) -> None:
     caller = await wait_for_workers(stage, language)
     refs = await _channel(caller)
     call_id = await caller.invoke(f"{language}::listen", {"reader": refs["reader"]})
@@ -139,7 +139,7 @@ async def test_texts_reach_the_message_callback(stage: SocketStage, language: st
     assert await _result(caller, call_id) == {"messages": ["one", "two"], "body": "data"}
 
 
-async def test_two_languages_in_one_pipeline(stage: SocketStage, both: tuple[str, str]) -> None:
+async def test_two_languages_in_one_pipeline(stage: Stage, both: tuple[str, str]) -> None:
     first, second = both
     caller = await wait_for_workers(stage, first, second)
     refs = await _channel(caller)
@@ -149,7 +149,7 @@ async def test_two_languages_in_one_pipeline(stage: SocketStage, both: tuple[str
     assert await _result(caller, call_id) == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-async def test_200_mib_from_one_language_to_the_other(stage: SocketStage, both: tuple[str, str]) -> None:
+async def test_200_mib_from_one_language_to_the_other(stage: Stage, both: tuple[str, str]) -> None:
     first, second = both
     size = 200 << 20
     caller = await wait_for_workers(stage, first, second)
@@ -164,7 +164,7 @@ async def test_200_mib_from_one_language_to_the_other(stage: SocketStage, both: 
 
 
 async def test_workers_come_back_after_the_engine_was_restarted(
-    engine: EngineProcess, stage: SocketStage, language: str
+    engine: EngineProcess, stage: Stage, language: str
 ) -> None:
     before = await wait_for_workers(stage, language)
     assert engine.stop() == 0
@@ -176,7 +176,7 @@ async def test_workers_come_back_after_the_engine_was_restarted(
 
 
 async def test_a_worker_whose_name_is_taken_is_refused_and_the_first_goes_on(
-    stage: SocketStage, language: str
+    stage: Stage, language: str
 ) -> None:
     caller = await wait_for_workers(stage, language)
     rival = await stage.worker(announced=False)
@@ -185,7 +185,7 @@ async def test_a_worker_whose_name_is_taken_is_refused_and_the_first_goes_on(
     assert await caller.call(f"{language}::echo", 1) == 1
 
 
-async def test_a_ref_that_is_gone_is_an_error_of_the_handler(stage: SocketStage, language: str) -> None:
+async def test_a_ref_that_is_gone_is_an_error_of_the_handler(stage: Stage, language: str) -> None:
     caller = await wait_for_workers(stage, language)
     ref = {"channel_id": "gone", "access_key": "gone", "direction": "read"}
     with pytest.raises(Refused):

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from iii_cli.client.call import call
-from iii_cli.wire.address import Endpoint, EngineAddress
-from tests.pipes.program import Program
 from tests.sdk.conftest import HERE, run_worker
+from tests.support.calls import call
+from tests.support.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +49,7 @@ def iii(engine: EngineProcess, callers: None, tmp_path: Path) -> Iterator[Progra
 @pytest.mark.parametrize("name", ["pycaller::through", "nodecaller::through", "nodecaller::chain"])
 def test_a_filter_between_sdk_workers(iii: Program, engine: EngineProcess, name: str) -> None:
     data: dict[str, Any] = {"function": "text::upper", "size": SIZE}
-    answer = call(Endpoint(EngineAddress.parse(engine.url)), name, data, timeout=60)
+    answer = call(engine.url, name, data, timeout=60)
     assert answer["sha256"] == UPPER
     assert answer["bytes"] == SIZE
     result = answer["result"]

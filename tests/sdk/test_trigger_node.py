@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import III, Program
 from tests.sdk.conftest import HERE, run_worker
+from tests.support.program import III, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.pipes.program import Child, Program, running_engine
-from tests.pipes.screen import on_screen
+from tests.support.program import Child, Program, running_engine
+from tests.support.screen import on_screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

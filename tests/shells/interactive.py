@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import III
+from tests.support.program import III
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

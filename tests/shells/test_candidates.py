@@ -13,7 +13,7 @@ from tests.shells.world import world
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 ENOUGH = 1.5  # seconds: 0.3 on a machine that does nothing else, and far less than a connect timeout
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.pipes.hostile import registered
-from tests.pipes.program import Program, running_engine
+from tests.support.hostile_worker import registered
+from tests.support.program import Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

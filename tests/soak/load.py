@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 __all__ = ("LIMIT", "Load")
 

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.soak.readings import Reading, children_of, growth, read_process, slope
+from tests.soak.readings import Reading, growth, read_process, slope
+from tests.support.processes import children_of
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 __all__ = ("LongLived",)
 

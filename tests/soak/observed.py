@@ -11,7 +11,9 @@ import asyncio
 import gc
 import json
 import os
+import runpy
 import signal
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -36,6 +38,4 @@ def census(*_: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR2, census)
-    from iii_cli.app import main
-
-    main()
+    runpy.run_path(str(Path(sys.executable).with_name("iii")), run_name="__main__")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ("Reading", "children_of", "growth", "read_process", "slope")
+__all__ = ("Reading", "growth", "read_process", "slope")
 
 
 class Reading(NamedTuple):
@@ -25,15 +25,6 @@ def read_process(pid: int, seconds: float) -> Reading:
     )
     descriptors = len(os.listdir(f"/proc/{pid}/fd"))
     return Reading(seconds, int(fields["VmRSS"].split()[0]) << 10, descriptors, int(fields["Threads"]))
-
-
-def children_of(pid: int) -> list[int]:
-    """Its living children."""
-    return [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
 
 
 def slope(readings: list[Reading]) -> float:

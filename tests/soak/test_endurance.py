@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.program import III, Program, running_engine
 from tests.soak.load import LIMIT, Load
 from tests.soak.long_lived import LongLived
-from tests.soak.readings import children_of
+from tests.support.processes import children_of
+from tests.support.program import III, Program, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from websockets.sync.client import connect
 
-from iii_cli.wire.address import EngineAddress
-from iii_cli.wire.ref import ChannelRef
+from tests.support.refs import ref_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +19,7 @@ __all__ = ("silent_writer",)
 @contextmanager
 def silent_writer(url: str, token: str) -> Iterator[None]:
     """The stream is open, three bytes old and, by its beat, alive until the block ends."""
-    target = EngineAddress.parse(url).channel_target(ChannelRef.from_token(token))
-    with connect(f"{url}{target}", compression=None) as connection:
+    with connect(f"{url}{target_of(ref_of(token))}", compression=None) as connection:
         seal = {"v": 1, "id": "00" * 16}
         opened = {"mode": "bytes", "digest": "xxh3_128"}
         connection.send(json.dumps({"iii": seal | {"open": opened}}, separators=(",", ":")))

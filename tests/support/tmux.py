@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, final
 
 import pytest
 
-from tests.pipes.program import III
+from tests.support.program import III
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -176,6 +176,10 @@ class RawSocket:
                 while await self._reader.read(1 << 20):
                     pass
 
+    def stop_reading(self) -> None:
+        """What comes stays with the kernel, and then with the engine."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined] # a stream's transport can
+
     def half_close(self) -> None:
         """Send FIN and go on receiving."""
         self._writer.write_eof()

@@ -10,10 +10,10 @@ import subprocess
 import termios
 from typing import TYPE_CHECKING
 
-from tests.pipes.program import III, LIMIT
+from tests.support.program import III, LIMIT
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 __all__ = ("on_screen",)
 

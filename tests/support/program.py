@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+
+from tests.support.calls import create_channel, wait_for_functions
+from tests.support.refs import token_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ("III", "Child", "Program", "running_engine")
+__all__ = ("III", "LIMIT", "Child", "Program", "refused", "running_engine", "wait_until")
 
 III = str(Path(sys.executable).with_name("iii"))  # the script that pip installed beside this Python
 LIMIT = 20.0  # seconds that no test command takes
@@ -99,10 +103,58 @@ class Program:
             stdin=subprocess.DEVNULL,
         )
 
-    def channel(self, *options: str) -> tuple[str, str]:
-        """A new channel's writer and reader token."""
-        writer, reader = self.ok("channel", "create", *options).splitlines()
-        return writer.split("\t")[1], reader.split("\t")[1]
+    @property
+    def url(self) -> str:
+        """Of the engine."""
+        return self.env["III_URL"]
+
+    def channel(self) -> tuple[str, str]:
+        """A new channel's writer and reader token. `channel create` is tried elsewhere."""
+        writer, reader = create_channel(self.url, token=self.env.get("III_TOKEN"))
+        return token_of(writer), token_of(reader)
+
+    def refs(self, *names: str) -> None:
+        """New channels, whose ends commands find as `env:NAME_w` and `env:NAME_r`."""
+        for name in names:
+            self.env[f"{name}_w"], self.env[f"{name}_r"] = self.channel()
+
+    def wait_for(self, *functions: str) -> None:
+        """Until the engine has them. `functions wait` is tried elsewhere."""
+        wait_for_functions(self.url, *functions)
+
+    @contextmanager
+    def serving(self, name: str, *words: str) -> Iterator[Child]:
+        """`iii serve NAME`, from when the engine knows it; it is told to end when the block does."""
+        with Child(
+            [III, *self.options, "serve", name, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self.env,
+            cwd=self.home,
+        ) as process:
+            try:
+                self.wait_for(name)
+                yield process
+            finally:
+                process.terminate()
+
+
+def refused(done: subprocess.CompletedProcess[bytes], status: int, *words: str) -> None:
+    """The exit code, nothing on stdout, one line on stderr, and the words in it."""
+    text = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (status, b""), text
+    assert text.count("\n") == 1, text
+    assert text.startswith("iii: ")
+    assert all(word in text for word in words), text
+
+
+def wait_until(path: Path) -> None:
+    """Until a command has made the file."""
+    deadline = time.monotonic() + LIMIT
+    while not path.exists():
+        assert time.monotonic() < deadline, f"no {path.name}"
+        time.sleep(0.005)
 
 
 @contextmanager

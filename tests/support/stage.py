@@ -1,24 +1,28 @@
-"""Where conversations are held: with a core in the hand, or with an engine on sockets."""
+"""Conversations with an engine on sockets: workers that speak raw JSON, and raw ends of channels."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+from collections import deque
+from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from tests.conformance.raw import BINARY, CLOSE, TEXT, Dropped, RawSocket
-from tests.engine.bench import Bench, Peer
+from tests.support.raw import BINARY, CLOSE, TEXT, Dropped, Frame, RawSocket, Refused
+from tests.support.refs import target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.support.clocked import Clock
+    from tests.support.refs import Ref
 
-__all__ = ("Party", "PureStage", "Ref", "SocketParty", "SocketStage", "Stage")
+__all__ = ("Party", "Stage")
 
-Ref = dict[str, str]
+FOREIGN_SECONDS = 0.3  # until somebody else's engine has certainly dealt with what was sent
+
+_numbers = count(1)
 
 
 class Party:
@@ -27,24 +31,59 @@ class Party:
     id = ""
     token = ""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, raw: RawSocket) -> None:
         self.stage = stage
+        self.raw = raw
+        self._kept: deque[Frame | None] = deque()  # what came and was not heard yet; None: the end
 
     async def say_raw(self, frame: str | bytes) -> None:
         """Send a frame: text or binary."""
-        raise NotImplementedError
+        data = frame.encode() if isinstance(frame, str) else frame
+        await self.raw.send(TEXT if isinstance(frame, str) else BINARY, data)
 
     async def next(self, within: float = 5.0) -> dict[str, Any]:
         """The next message."""
-        raise NotImplementedError
+        frame = await self._next_frame(within)
+        assert (frame.opcode, frame.fin, frame.rsv) == (TEXT, True, 0), frame
+        message: dict[str, Any] = json.loads(frame.payload)
+        return message
+
+    async def _next_frame(self, within: float = 5.0) -> Frame:
+        frame = self._kept.popleft() if self._kept else await self.raw.receive(within)
+        if frame is None:
+            raise Dropped
+        return frame
+
+    async def catch_up(self) -> None:
+        """Wait until the engine has dealt with what was sent, and keep what it says meanwhile."""
+        try:
+            await self.say("ping")
+            while True:
+                frame = await self.raw.receive()
+                if frame.opcode == TEXT and json.loads(frame.payload) == {"type": "pong"}:
+                    return
+                self._kept.append(frame)
+                if frame.opcode == CLOSE:
+                    return
+        except Dropped:
+            self._kept.append(None)
 
     async def leave(self) -> None:
         """Drop the connection without a Close frame, and wait until the engine has noticed."""
-        raise NotImplementedError
+        self.stage.forget(self)
+        self.raw.reset()
+        await self.stage.settle()
 
     async def ended(self) -> str:
         """How the engine ends the connection: `close` without a code, or `drop`."""
-        raise NotImplementedError
+        self.stage.forget(self)
+        try:
+            assert await self._next_frame() == Frame(CLOSE, b"")
+        except Dropped:
+            return "drop"
+        await self.raw.send(CLOSE)
+        await self.raw.receive_end()
+        return "close"
 
     async def say(self, kind: str, **fields: Any) -> None:
         """Send a message."""
@@ -103,116 +142,19 @@ class Party:
         await self.say("registerfunction", id=function_id, **fields)
 
 
-class Stage(Protocol):
-    """What a conversation needs of its engine."""
+class Stage:
+    """An engine at a URL. Its clock can be moved where it is ours."""
 
-    is_foreign: bool  # somebody else's engine, reached by III_CONFORMANCE_URL
+    def __init__(self, url: str, clock: Clock | None = None) -> None:
+        self.url = url
+        self.is_foreign = clock is None  # somebody else's engine, or one whose time is everybody's
+        self._clock = clock
+        self._sockets: list[RawSocket] = []
+        self._parties: list[Party] = []
 
     def name(self, stem: str) -> str:
         """A name that no other conversation uses."""
-        ...
-
-    async def worker(self, *, announced: bool = True, **fields: Any) -> Party:
-        """A worker that has been greeted."""
-        ...
-
-    async def wait(self, seconds: float) -> None:
-        """Time passes."""
-        ...
-
-    async def settle(self) -> None:
-        """Long enough for what was sent to be dealt with."""
-        ...
-
-
-_numbers = count(1)
-
-
-class _Names:
-    is_foreign = False
-
-    def name(self, stem: str) -> str:
         return f"c{os.getpid()}x{next(_numbers)}::{stem}"
-
-
-class PureParty(Party):
-    """A worker in the hand."""
-
-    def __init__(self, stage: PureStage) -> None:
-        super().__init__(stage)
-        self._peer = Peer(stage.bench, len(stage.bench.peers) + 1, "127.0.0.1")
-
-    async def say_raw(self, frame: str | bytes) -> None:
-        self._peer.say_raw(frame)
-
-    async def next(self, within: float = 5.0) -> dict[str, Any]:
-        assert self._peer.heard, "nothing was said"
-        return self._peer.heard.pop(0)
-
-    async def leave(self) -> None:
-        self._peer.leave()
-
-    async def ended(self) -> str:
-        assert self._peer.end is not None, "the connection goes on"
-        return self._peer.end
-
-
-class PureStage(_Names):
-    """A core without sockets, and a clock that obeys."""
-
-    def __init__(self) -> None:
-        self.bench = Bench()
-
-    async def worker(self, *, announced: bool = True, **fields: Any) -> Party:
-        return await _greeted(PureParty(self), announced, fields)
-
-    async def wait(self, seconds: float) -> None:
-        self.bench.wait(seconds)
-
-    async def settle(self) -> None:
-        pass
-
-
-class SocketParty(Party):
-    """A worker on a socket."""
-
-    def __init__(self, stage: SocketStage, raw: RawSocket) -> None:
-        super().__init__(stage)
-        self.raw = raw
-
-    async def say_raw(self, frame: str | bytes) -> None:
-        await self.raw.send(
-            TEXT if isinstance(frame, str) else BINARY, frame.encode() if isinstance(frame, str) else frame
-        )
-
-    async def next(self, within: float = 5.0) -> dict[str, Any]:
-        frame = await self.raw.receive(within)
-        assert (frame.opcode, frame.fin, frame.rsv) == (TEXT, True, 0), frame
-        message: dict[str, Any] = json.loads(frame.payload)
-        return message
-
-    async def leave(self) -> None:
-        self.raw.reset()
-        await self.stage.settle()
-
-    async def ended(self) -> str:
-        try:
-            assert await self.raw.receive_close() == (None, "")
-        except Dropped:
-            return "drop"
-        await self.raw.send(CLOSE)
-        await self.raw.receive_end()
-        return "close"
-
-
-class SocketStage(_Names):
-    """An engine at a URL. `move_clock` is there where the engine is ours."""
-
-    def __init__(self, url: str, move_clock: Callable[[float], None] | None = None) -> None:
-        self.url = url
-        self.is_foreign = move_clock is None
-        self._move_clock = move_clock
-        self._sockets: list[RawSocket] = []
 
     async def open(self, target: str, *headers: str, **options: Any) -> RawSocket:
         """Any socket of the engine. Raises Refused, Dropped."""
@@ -221,7 +163,19 @@ class SocketStage(_Names):
         return raw
 
     async def worker(self, *, announced: bool = True, **fields: Any) -> Party:
-        return await _greeted(SocketParty(self, await self.open("/")), announced, fields)
+        """A worker that has been greeted."""
+        party = Party(self, await self.open("/"))
+        greeting = await party.hear("workerregistered", worker_id=..., reattach_token=...)
+        party.id, party.token = greeting["worker_id"], greeting["reattach_token"]
+        self._parties.append(party)
+        if announced:
+            await party.announce(**fields)
+        return party
+
+    def forget(self, party: Party) -> None:
+        """It leaves: nothing is to be heard of it any more."""
+        with suppress(ValueError):
+            self._parties.remove(party)
 
     async def refs(self, **data: Any) -> tuple[Ref, Ref]:
         """A fresh channel: the writer's ref and the reader's."""
@@ -234,14 +188,27 @@ class SocketStage(_Names):
         return await self.open(target_of(ref, direction), **options)
 
     async def wait(self, seconds: float) -> None:
+        """Time passes."""
         await self.settle()
-        if self._move_clock is None:
+        if self._clock is None:
             await asyncio.sleep(seconds)
         else:
-            self._move_clock(seconds)
+            await asyncio.to_thread(self._clock.move, seconds)
+        await self.settle()
 
     async def settle(self) -> None:
-        await asyncio.sleep(0.3 if self.is_foreign else 0.01)
+        """What was sent has been dealt with."""
+        await self._poke()
+        for party in list(self._parties):
+            await party.catch_up()
+        await self._poke()
+        if self.is_foreign:
+            await asyncio.sleep(FOREIGN_SECONDS)
+
+    async def _poke(self) -> None:
+        """A connection and an answer: the engine has looked at all of its sockets, and at its clock."""
+        with suppress(Refused):
+            await self.open("/nope")
 
     async def close(self) -> None:
         """Drop what is left."""
@@ -249,17 +216,3 @@ class SocketStage(_Names):
             raw.reset()
         for _ in range(3):  # transports close a turn of the loop later
             await asyncio.sleep(0)
-
-
-def target_of(ref: Ref, direction: str | None = None) -> str:
-    """Where an end is opened."""
-    key = quote(ref["access_key"], safe="")
-    return f"/ws/channels/{ref['channel_id']}?key={key}&dir={direction or ref['direction']}"
-
-
-async def _greeted(party: Party, announced: bool, fields: dict[str, Any]) -> Party:
-    greeting = await party.hear("workerregistered", worker_id=..., reattach_token=...)
-    party.id, party.token = greeting["worker_id"], greeting["reattach_token"]
-    if announced:
-        await party.announce(**fields)
-    return party

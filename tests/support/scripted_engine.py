@@ -37,12 +37,13 @@ class FunctionError(Exception):
 @dataclass
 class ScriptedEngine:
     """`functions` by id; each gets the data. `calls` is every invokefunction that came, in order, on that
-    many `connections`.
+    many `connections`, whose requests had these `headers`, by names in small letters.
     """
 
     functions: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     calls: list[dict[str, Any]] = field(default_factory=list)
     connections: int = 0
+    headers: list[dict[str, str]] = field(default_factory=list)
     port: int = 0
     waiting: list[dict[str, Any]] = field(default_factory=list)
 
@@ -53,6 +54,7 @@ class ScriptedEngine:
     def converse(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         self.connections += 1
+        self.headers.append({name.lower(): value for name, value in connection.request.headers.raw_items()})
         try:
             if not connection.request.path.startswith("/ws/channels/"):  # an end that nothing is behind
                 connection.send(json.dumps({"type": "workerregistered", "worker_id": "w"}))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from iii_cli.wire.address import EngineAddress
-from iii_cli.wire.ref import ChannelRef
+from tests.support.refs import ref_of, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,8 +63,7 @@ def fail_every_call(connection: Any) -> None:
 @contextmanager
 def hostile_writer(url: str, token: str) -> Iterator[None]:
     """A sealed stream with a message, and an abort instead of an end."""
-    target = EngineAddress.parse(url).channel_target(ChannelRef.from_token(token))
-    with connect(f"{url}{target}", compression=None) as connection:
+    with connect(f"{url}{target_of(ref_of(token))}", compression=None) as connection:
         seal = {"v": 1, "id": "00" * 16}
         connection.send(json.dumps({"iii": seal | {"open": {"mode": "bytes", "digest": "xxh3_128"}}}))
         connection.send(b"abc")
