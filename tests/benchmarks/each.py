@@ -14,10 +14,8 @@ import subprocess
 import sys
 import time
 
-import anyio
-
 from tests.benchmarks.invocations import FUNCTION, IN_FLIGHT, call
-from tests.pipes.program import III
+from tests.support.program import III
 
 
 def each(url: str, calls: int) -> float:
@@ -48,7 +46,7 @@ def main() -> None:
     worker, _ = _start("tests.benchmarks.invocations", "work", "--url", url)
     try:
         for _ in range(options.rounds):
-            bare = options.calls / anyio.run(call, url, options.calls)
+            bare = options.calls / call(url, options.calls)
             ours = options.calls / each(url, options.calls)
             sys.stdout.write(f"{ours:8.0f} calls/s   {bare:8.0f} bare calls/s   ratio {ours / bare:.2f}\n")
     finally:

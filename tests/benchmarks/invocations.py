@@ -19,63 +19,64 @@ from uuid import uuid4
 
 import anyio
 
-from iii_cli.transport.websocket import WebSocket, open_websocket
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.frames import Opcode
+from tests.support.websocket import TEXT, WebSocket, frame
 
 IN_FLIGHT = 64
 FUNCTION = "bench::echo"
 
 
-async def _dial(url: str) -> WebSocket:
-    address = EngineAddress.parse(url)
-    return await open_websocket(Endpoint(address), address.worker_target(), what="engine")
+def _dial(url: str, name: str) -> WebSocket:
+    """A worker of that name."""
+    websocket = WebSocket(url, "/", timeout=None)
+    websocket.hear()
+    function, data = "engine::workers::register", {"name": name, "pid": 1}
+    websocket.say(
+        {"type": "invokefunction", "invocation_id": str(uuid4()), "function_id": function, "data": data}
+    )
+    websocket.hear()
+    return websocket
 
 
 def _message(kind: str, **fields: object) -> bytes:
-    return json.dumps({"type": kind, **fields}).encode()
+    return frame(TEXT, json.dumps({"type": kind, **fields}).encode())
 
 
-async def _announce(websocket: WebSocket, name: str) -> None:
-    await websocket.receive()
-    data = {"name": name, "pid": 1}
-    announce = _message(
-        "invokefunction", invocation_id=str(uuid4()), function_id="engine::workers::register", data=data
-    )
-    await websocket.send(Opcode.TEXT, announce)
-    await websocket.receive()
-
-
-async def work(url: str) -> None:
+def work(url: str) -> None:
     """Be the echo worker until the engine goes away."""
-    websocket = await _dial(url)
-    await _announce(websocket, "bench-worker")
-    await websocket.send(Opcode.TEXT, _message("registerfunction", id=FUNCTION))
+    websocket = _dial(url, "bench-worker")
+    websocket.socket.sendall(_message("registerfunction", id=FUNCTION))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    while True:
-        for _, payload, _ in await websocket.receive():
-            call = json.loads(bytes(payload))
-            answer = _message(
-                "invocationresult",
-                invocation_id=call["invocation_id"],
-                function_id=FUNCTION,
-                result=call["data"],
+    with suppress(EOFError, ConnectionError):
+        while True:
+            answers = (
+                _message(
+                    "invocationresult",
+                    invocation_id=call["invocation_id"],
+                    function_id=FUNCTION,
+                    result=call["data"],
+                )
+                for call in websocket.hear()
             )
-            websocket.post(Opcode.TEXT, answer)
-        await websocket.flush()
+            websocket.socket.sendall(b"".join(answers))
 
 
-async def call(url: str, calls: int) -> float:
+def call(url: str, calls: int) -> float:
     """Make the calls; how long it took in seconds."""
-    websocket = await _dial(url)
-    await _announce(websocket, "bench-caller")
-
-    def post() -> None:
-        fields = {"invocation_id": str(uuid4()), "function_id": FUNCTION, "data": {"n": 1}}
-        websocket.post(Opcode.TEXT, _message("invokefunction", **fields))
-
-    return await _ping_pong(websocket, calls, post)
+    fields = {"function_id": FUNCTION, "data": {"n": 1}}
+    with _dial(url, "bench-caller") as websocket:
+        begun = time.perf_counter()
+        posted = answered = 0
+        while answered < calls:
+            room = min(IN_FLIGHT + answered, calls) - posted
+            websocket.socket.sendall(
+                b"".join(
+                    _message("invokefunction", invocation_id=str(uuid4()), **fields) for _ in range(room)
+                )
+            )
+            posted += room
+            answered += len(websocket.receive())
+        return time.perf_counter() - begun
 
 
 async def echo(url: str, calls: int) -> float:
@@ -92,23 +93,6 @@ async def echo(url: str, calls: int) -> float:
             if answered + IN_FLIGHT <= calls:
                 await connection.send(payload)
         return time.perf_counter() - begun
-
-
-async def _ping_pong(websocket: WebSocket, calls: int, post: object) -> float:
-    assert callable(post)
-    begun = time.perf_counter()
-    for _ in range(IN_FLIGHT):
-        post()
-    await websocket.flush()
-    answered = 0
-    while answered < calls:
-        for _ in await websocket.receive():
-            answered += 1
-            if answered + IN_FLIGHT <= calls:
-                post()
-        await websocket.flush()
-    websocket.socket.close()
-    return time.perf_counter() - begun
 
 
 async def serve_echo() -> None:
@@ -144,7 +128,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if options.role == "work":
-        anyio.run(work, options.url)
+        work(options.url)
     elif options.role == "echo":
         anyio.run(serve_echo)
     else:
@@ -156,7 +140,7 @@ def _round(calls: int) -> None:
     me = ("-m", "tests.benchmarks.invocations")
     engine, url = _start("-m", "iii_cli", "engine", "run", "--port", "0", "--print-url", "--log", "off", "-q")
     worker, _ = _start(*me, "work", "--url", url)
-    ours = calls / anyio.run(call, url, calls)
+    ours = calls / call(url, calls)
     engine.terminate()
     worker.terminate()
     echo_server, echo_url = _start(*me, "echo")

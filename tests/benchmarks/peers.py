@@ -19,10 +19,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.support.refs import target_of, token_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from iii_cli.wire.ref import ChannelRef
+    from tests.support.refs import Ref
 
 __all__ = ("Peer", "peers_in")
 
@@ -34,7 +36,7 @@ class Peer(NamedTuple):
 
     name: str
     version: str
-    command: Callable[[str, str, ChannelRef, bool], list[str]]  # write|read, URL, ref, text lines?
+    command: Callable[[str, str, Ref, bool], list[str]]  # write|read, URL, ref, text lines?
     environ: dict[str, str]
 
 
@@ -47,16 +49,16 @@ def peers_in(folder: Path) -> tuple[list[Peer], list[str]]:
 
 
 def _ours() -> Peer:
-    def command(direction: str, url: str, ref: ChannelRef, lines: bool) -> list[str]:
-        words = [sys.executable, "-m", "iii_cli", "-q", "--url", url, "channel", direction, ref.to_token()]
+    def command(direction: str, url: str, ref: Ref, lines: bool) -> list[str]:
+        words = [sys.executable, "-m", "iii_cli", "-q", "--url", url, "channel", direction, token_of(ref)]
         return [*words, "--lines"] if lines else words
 
     return Peer("iii", version("iii-cli"), command, {})
 
 
-def _sdk_command(*program: str) -> Callable[[str, str, ChannelRef, bool], list[str]]:
-    def command(direction: str, url: str, ref: ChannelRef, lines: bool) -> list[str]:
-        words = [*program, direction, url, ref.channel_id, ref.access_key.reveal()]
+def _sdk_command(*program: str) -> Callable[[str, str, Ref, bool], list[str]]:
+    def command(direction: str, url: str, ref: Ref, lines: bool) -> list[str]:
+        words = [*program, direction, url, ref["channel_id"], ref["access_key"]]
         return [*words, "lines"] if lines else words
 
     return command
@@ -96,8 +98,8 @@ def _websocat(folder: Path) -> Peer | str:
     if program is None:
         return "websocat"
 
-    def command(direction: str, url: str, ref: ChannelRef, lines: bool) -> list[str]:
-        end = f"{url}/ws/channels/{ref.channel_id}?key={ref.access_key.reveal()}&dir={direction}"
+    def command(direction: str, url: str, ref: Ref, lines: bool) -> list[str]:
+        end = f"{url}{target_of(ref, direction)}"
         one_way = "-u" if direction == "write" else "-U"
         kind = ["-t"] if lines else ["-b", "-B", str(1 << 20)]
         return [program, "-q", *kind, one_way, "-", end]

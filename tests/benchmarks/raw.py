@@ -16,32 +16,23 @@ import sys
 import time
 from contextlib import suppress
 
-from iii_cli.wire.frames import Opcode, encode_frame
-from iii_cli.wire.handshake import upgrade_request
+from tests.support.websocket import BINARY, CLOSE, connect, frame
 
 CHUNK = 1 << 20
 
 
-def connect(host: str, port: int, target: str | None) -> socket.socket:
+def dial(host: str, port: int, target: str | None) -> socket.socket:
     """A blocking socket, upgraded where there is a target."""
     if target == "listen":
         with socket.create_server((host, port)) as server:
             return server.accept()[0]
-    connection = _dial(host, port)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if target is not None:
-        connection.sendall(upgrade_request(f"{host}:{port}", target, bytes(16), []))
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += connection.recv(1)
-        assert head.startswith(b"HTTP/1.1 101"), head
-    return connection
-
-
-def _dial(host: str, port: int) -> socket.socket:
+        return connect(host, port, target)
     for _ in range(200):
         with suppress(ConnectionRefusedError):
-            return socket.create_connection((host, port))
+            connection = socket.create_connection((host, port))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
         time.sleep(0.01)
     raise TimeoutError(f"nothing listens at {host}:{port}")
 
@@ -49,11 +40,11 @@ def _dial(host: str, port: int) -> socket.socket:
 def write(connection: socket.socket, size: int, framed: bool) -> None:
     """Send `size` bytes, as frames or bare, and end."""
     chunk = os.urandom(CHUNK)
-    data = b"".join(encode_frame(Opcode.BINARY, chunk, b"mask")) if framed else chunk
+    data = frame(BINARY, chunk, b"mask") if framed else chunk
     for _ in range(size // CHUNK):
         connection.sendall(data)
     if framed:
-        connection.sendall(b"".join(encode_frame(Opcode.CLOSE, b"", b"mask")))
+        connection.sendall(frame(CLOSE))
     connection.shutdown(socket.SHUT_WR)
     while connection.recv(CHUNK):
         pass
@@ -72,7 +63,7 @@ def read(connection: socket.socket, size: int) -> float:
 def main(direction: str, host: str, port: str, size: str, target: str | None = None) -> None:
     if direction == "read" and target == "listen":
         print("ready", flush=True)  # before it waits to be connected to
-    connection = connect(host, int(port), target)
+    connection = dial(host, int(port), target)
     if direction == "write":
         write(connection, int(size), target is not None)
         return

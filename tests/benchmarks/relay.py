@@ -8,10 +8,10 @@ import sys
 from subprocess import PIPE
 from typing import TYPE_CHECKING, NamedTuple
 
-from iii_cli.client.call import create_channel
-from iii_cli.wire.address import Endpoint, EngineAddress
 from tests.benchmarks.processes import reap, start
 from tests.benchmarks.results import Result, at_least, median
+from tests.support.calls import create_channel
+from tests.support.refs import address_of, target_of
 
 if TYPE_CHECKING:
     from tests.benchmarks.bench import Bench
@@ -57,13 +57,13 @@ class _Relayed(NamedTuple):
 
 def _through_engine(engine: Engine, size: int) -> _Relayed:
     """`size` bytes through a channel, in frames of 1 MiB."""
-    address = EngineAddress.parse(engine.url)
-    writer, reader = create_channel(Endpoint(address))
-    place = address.host, str(address.port)
+    host, port = address_of(engine.url)
+    writer, reader = create_channel(engine.url)
+    place = host, str(port)
     before = engine.cpu()
     seconds = _timed(
-        [*place, str(size), address.channel_target(writer)],
-        [*place, str(size), address.channel_target(reader)],
+        [*place, str(size), target_of(writer)],
+        [*place, str(size), target_of(reader)],
     )
     return _Relayed(seconds, engine.cpu() - before)
 

@@ -7,14 +7,13 @@ import time
 from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING
 
-from iii_cli.client.call import create_channel
-from iii_cli.wire.address import Endpoint, EngineAddress
 from tests.benchmarks.processes import reap, start, wait_connected
+from tests.support.calls import create_channel
 
 if TYPE_CHECKING:
-    from iii_cli.wire.ref import ChannelRef
     from tests.benchmarks.peers import Peer
     from tests.benchmarks.processes import Engine
+    from tests.support.refs import Ref
 
 __all__ = ("round_trips",)
 
@@ -24,10 +23,9 @@ WARM_UP = 200
 
 def round_trips(peer: Peer, engine: Engine, count: int) -> list[float]:
     """Seconds of each round trip, sorted."""
-    endpoint = Endpoint(EngineAddress.parse(engine.url))
-    there, back = create_channel(endpoint), create_channel(endpoint)
+    there, back = create_channel(engine.url), create_channel(engine.url)
 
-    def one(direction: str, ref: ChannelRef, stdin: int | None, stdout: int | None) -> Popen[bytes]:
+    def one(direction: str, ref: Ref, stdin: int | None, stdout: int | None) -> Popen[bytes]:
         return start(peer.command(direction, engine.url, ref, True), stdin, stdout, **peer.environ)
 
     last = one("read", back[1], None, PIPE)

@@ -8,24 +8,23 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from iii_cli.client.call import create_channel
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.frames import Opcode, encode_frame, frame_header
 from tests.benchmarks.processes import engine as new_engine
 from tests.benchmarks.processes import start, wait_connected
-from tests.benchmarks.raw import connect
 from tests.benchmarks.results import Result, at_most
 from tests.benchmarks.streams import stream
 from tests.benchmarks.throughput import random_file
+from tests.support.calls import create_channel
+from tests.support.refs import address_of, target_of
+from tests.support.websocket import BINARY, connect, frame, header
 
 if TYPE_CHECKING:
     import socket
     import subprocess
     from pathlib import Path
 
-    from iii_cli.wire.ref import ChannelRef
     from tests.benchmarks.bench import Bench
     from tests.benchmarks.processes import Engine
+    from tests.support.refs import Ref
 
 __all__ = ("channels", "memory", "pairs", "sizes")
 
@@ -138,7 +137,7 @@ def channels(bench: Bench) -> Result:
     count, rows = bench.sizes.channels, []
     with new_engine(None) as fresh:
         before = fresh.memory()
-        refs = [create_channel(Endpoint(EngineAddress.parse(fresh.url))) for _ in range(count)]
+        refs = [create_channel(fresh.url) for _ in range(count)]
         rows.append(["created", _each(fresh, before, count)])
         ends = [(_open(fresh, writer), _open(fresh, reader)) for writer, reader in refs]
         rows.append(["both ends connected", _each(fresh, before, count)])
@@ -153,17 +152,16 @@ def channels(bench: Bench) -> Result:
 
 
 def _send_through(ends: list[tuple[socket.socket, socket.socket]], length: int) -> None:
-    frame = b"".join(encode_frame(Opcode.BINARY, bytes(length), b"mask"))
+    message = frame(BINARY, bytes(length), b"mask")
     for writer, reader in ends:
-        writer.sendall(frame)
-        missing = len(frame_header(Opcode.BINARY, length)) + length
+        writer.sendall(message)
+        missing = len(header(BINARY, length, None)) + length
         while missing:
             missing -= len(reader.recv(missing))
 
 
-def _open(engine: Engine, ref: ChannelRef) -> socket.socket:
-    address = EngineAddress.parse(engine.url)
-    return connect(address.host, address.port, address.channel_target(ref))
+def _open(engine: Engine, ref: Ref) -> socket.socket:
+    return connect(*address_of(engine.url), target_of(ref))
 
 
 def _each(engine: Engine, before: int, count: int) -> str:
@@ -174,7 +172,7 @@ def _waiting_pairs(bench: Bench, count: int) -> tuple[list[subprocess.Popen[byte
     """Readers and writers in turn, all connected; and the pipes into the writers."""
     ours, ends, gates = bench.peers[0], [], []
     for _ in range(count):
-        writer, reader = create_channel(Endpoint(EngineAddress.parse(bench.engine.url)))
+        writer, reader = create_channel(bench.engine.url)
         ends.append(start(ours.command("read", bench.engine.url, reader, False)))
         out, into = os.pipe()
         ends.append(start(ours.command("write", bench.engine.url, writer, False), out))

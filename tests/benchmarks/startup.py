@@ -7,11 +7,11 @@ import time
 from subprocess import PIPE
 from typing import TYPE_CHECKING
 
-from iii_cli.client.call import create_channel
-from iii_cli.wire.address import Endpoint, EngineAddress
 from tests.benchmarks.processes import reap, start
 from tests.benchmarks.results import TIMES, Result, at_most, median
-from tests.pipes.program import III
+from tests.support.calls import create_channel
+from tests.support.program import III
+from tests.support.refs import token_of
 
 if TYPE_CHECKING:
     from tests.benchmarks.bench import Bench
@@ -53,14 +53,14 @@ def starts(bench: Bench) -> Result:
 
 def _commands(bench: Bench) -> list[tuple[str, list[str], bytes]]:
     url = ["--url", bench.engine.url]
-    writer, _ = create_channel(Endpoint(EngineAddress.parse(bench.engine.url)))
+    writer, _ = create_channel(bench.engine.url)
     return [
         (NOTHING, [sys.executable, "-c", "pass"], b""),
         ("iii --version", [III, "--version"], b""),
         ("iii --help", [III, "--help"], b""),
         ("iii channel create", [III, *url, "channel", "create"], b""),
         ("iii trigger", [III, *url, "trigger", "engine::channels::create"], b""),
-        ("iii channel write", [III, *url, "-q", "channel", "write", writer.to_token()], b"x"),
+        ("iii channel write", [III, *url, "-q", "channel", "write", token_of(writer)], b"x"),
     ]
 
 

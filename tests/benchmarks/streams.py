@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from iii_cli.client.call import create_channel
-from iii_cli.wire.address import Endpoint, EngineAddress
 from tests.benchmarks.processes import LIMIT_SECONDS, reap, start, wait_connected
+from tests.support.calls import create_channel
 
 if TYPE_CHECKING:
     from tests.benchmarks.peers import Peer
@@ -40,7 +39,7 @@ def stream(
     peer: Peer, engine: Engine, source: list[str] | str, sink: list[str] | str, *, lines: bool = False
 ) -> Streamed:
     """Run one. `source` and `sink`: a path, or the words of a command in a pipe before or behind."""
-    writer_ref, reader_ref = create_channel(Endpoint(EngineAddress.parse(engine.url)))
+    writer_ref, reader_ref = create_channel(engine.url)
     reading = peer.command("read", engine.url, reader_ref, lines)
     writing = peer.command("write", engine.url, writer_ref, lines)
     around = []
@@ -75,7 +74,7 @@ def stream(
 
 def delivers(peer: Peer, engine: Engine, data: bytes, *, lines: bool = False) -> bool:
     """Does what is written arrive? Shown once, before its speed means anything."""
-    writer_ref, reader_ref = create_channel(Endpoint(EngineAddress.parse(engine.url)))
+    writer_ref, reader_ref = create_channel(engine.url)
     reader = start(peer.command("read", engine.url, reader_ref, lines), None, subprocess.PIPE, **peer.environ)
     wait_connected(reader)
     writer = start(
