@@ -6,14 +6,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import anyio
 import pytest
 
 import iii_cli
-from iii_cli.errors import UsageProblem
-from tests.client.scripted import scripted_engine
+from tests.support.scripted_engine import ScriptedEngine, running_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -37,45 +36,40 @@ def test_the_command_line_does_not_pay_for_it() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-async def test_what_is_given_goes_to_the_engine() -> None:
-    async with scripted_engine() as engine, anyio.create_task_group() as tasks:
-
-        async def use() -> None:
-            options = {"namespace": "orders", "name": "images", "token": "t0k3n", "headers": {"X-Zone": "b"}}
-            async with iii_cli.connect(engine.endpoint.address.url, **options) as worker:  # type: ignore[arg-type]
-                assert "images" in repr(worker)
-
-        tasks.start_soon(use)
-        link = await engine.link()
-        announcement = await link.welcome()
-        await link.pong()
-    assert link.headers["authorization"] == "Bearer t0k3n"
-    assert link.headers["x-zone"] == "b"
-    assert announcement["data"]["namespace"] == "orders"
-    assert announcement["data"]["name"] == "images"
+@pytest.fixture
+def engine() -> Iterator[ScriptedEngine]:
+    for engine in running_engine():
+        engine.functions["engine::workers::register"] = lambda data: {"success": True}
+        yield engine
 
 
-async def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with scripted_engine() as engine, anyio.create_task_group() as tasks:
-        monkeypatch.setenv("III_URL", engine.endpoint.address.url)
-        monkeypatch.setenv("III_TOKEN", "from-env")
+async def test_what_is_given_goes_to_the_engine(engine: ScriptedEngine) -> None:
+    async with iii_cli.connect(
+        engine.url, namespace="orders", name="images", token="t0k3n", headers={"X-Zone": "b"}
+    ) as worker:
+        assert "images" in repr(worker)
+    assert engine.headers[0]["authorization"] == "Bearer t0k3n"
+    assert engine.headers[0]["x-zone"] == "b"
+    announcement = engine.calls[0]["data"]
+    assert (announcement["namespace"], announcement["name"]) == ("orders", "images")
 
-        async def use() -> None:
-            async with iii_cli.connect():
-                pass
 
-        tasks.start_soon(use)
-        link = await engine.link()
-        announcement = await link.welcome()
-        await link.pong()
-    assert link.headers["authorization"] == "Bearer from-env"
-    assert not announcement["data"]["name"].startswith("iii-cli:")
+async def test_settings_come_from_the_environment(
+    engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("III_URL", engine.url)
+    monkeypatch.setenv("III_TOKEN", "from-env")
+    async with iii_cli.connect():
+        pass
+    assert engine.headers[0]["authorization"] == "Bearer from-env"
+    assert not engine.calls[0]["data"]["name"].startswith("iii-cli:")
 
 
 @pytest.mark.parametrize(
     "options", [{"token": "two words"}, {"headers": {"@file": "x"}}, {"url": "http://x"}]
 )
 async def test_what_cannot_be_meant(options: dict[str, object]) -> None:
-    with pytest.raises(UsageProblem):
+    with pytest.raises(iii_cli.Failure) as failed:
         async with iii_cli.connect(**options):  # type: ignore[arg-type]
             pass
+    assert failed.value.status == 2  # what was typed
