@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 __all__ = ("Ended", "transfer")
 

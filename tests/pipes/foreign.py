@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 __all__ = ("Vanish", "end_target", "foreign_stream", "foreign_worker", "seal_frame", "write_frames")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.support.program import Program
 
@@ -37,6 +39,7 @@ def test_of_a_producer_and_of_a_consumer(iii: Program) -> None:
     assert b"\x1b" not in read
 
 
+@pytest.mark.ci
 def test_of_a_command_that_fails(iii: Program) -> None:
     writer, reader = iii.channel()
     with iii.start("channel", "read", reader, "-o", "/dev/null") as reading:
@@ -63,6 +66,7 @@ def test_of_the_ends_of_a_call_and_of_a_service(iii: Program) -> None:
     assert events(served)[0] == {"event": "notice", "message": "serving s::cat"}
 
 
+@pytest.mark.ci
 def test_without_that_it_is_untouched(iii: Program) -> None:
     writer, reader = iii.channel()
     with iii.start("channel", "read", reader, "-o", "/dev/null"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipes.program import III
+from tests.support.program import III
 
 TOOLS = ("unshare", "nsenter", "ip")
 

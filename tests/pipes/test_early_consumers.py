@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.marks import in_ci
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -26,11 +28,11 @@ def pair(iii: Program, writer: str, reader: str, then: str = "") -> tuple[int, i
 
     `then` runs when the reader has ended.
     """
+    iii.refs("x")
     done = iii.shell(
         f"""
-        iii channel create --save x
-        iii channel write @x {writer} 2>writer.err & writer=$!
-        iii channel read @x {reader} 2>reader.err; read=$?
+        iii channel write env:x_w {writer} 2>writer.err & writer=$!
+        iii channel read env:x_r {reader} 2>reader.err; read=$?
         {then}
         wait $writer; echo "$? $read"
         """
@@ -41,7 +43,7 @@ def pair(iii: Program, writer: str, reader: str, then: str = "") -> tuple[int, i
 
 @pytest.mark.parametrize(
     "consumer",
-    [EARLY, "exec <&-; touch gone; sleep 60", "(head -c 5 >/dev/null; touch gone) & exit 0"],
+    [EARLY, *in_ci("exec <&-; touch gone; sleep 60", "(head -c 5 >/dev/null; touch gone) & exit 0")],
     ids=["ends", "closes its stdin and runs on", "leaves a child that ends"],
 )
 def test_an_abort_after_the_consumer_has_left_is_7(iii: Program, consumer: str) -> None:
@@ -50,12 +52,11 @@ def test_an_abort_after_the_consumer_has_left_is_7(iii: Program, consumer: str) 
     assert "aborted by the writer: sh exited 3" in said
 
 
-def test_a_whole_stream_is_verified_and_confirmed(iii: Program) -> None:
-    for size in (10, 20_000, 500_000):
-        wrote, read, _, said = pair(
-            iii, f"--receipt -- seq {size}", "--require-seal -- sh -c 'head -c 5 >/dev/null'"
-        )
-        assert (wrote, read, said) == (0, 0, "")
+@pytest.mark.parametrize("size", [20_000, *in_ci(10, 500_000)])
+def test_a_whole_stream_is_verified_and_confirmed(iii: Program, size: int) -> None:
+    consumer = "--require-seal -- sh -c 'head -c 5 >/dev/null'"
+    wrote, read, _, said = pair(iii, f"--receipt -- seq {size}", consumer)
+    assert (wrote, read, said) == (0, 0, "")
 
 
 def test_a_consumer_that_fails_early_is_11_at_once(iii: Program) -> None:
@@ -63,6 +64,7 @@ def test_a_consumer_that_fails_early_is_11_at_once(iii: Program) -> None:
     assert (wrote, read, said) == (9, 11, "iii: sh exited 3\n")
 
 
+@pytest.mark.ci
 def test_a_consumer_that_closes_its_input_and_fails_later_is_11(iii: Program) -> None:
     consumer = "exec <&-; touch gone; exit 3"
     assert pair(iii, f"-- sh -c '{HELD}; yes'", f"-- sh -c '{consumer}'")[1] == 11
@@ -75,7 +77,6 @@ def test_unsealed_streams_are_read_to_their_end_too(iii: Program) -> None:
     _, read, _, said = pair(iii, f"{unsealed} '{error}'", f"--lines -- sh -c '{EARLY}'")
     assert (read, "the writer says: disk full" in said) == (7, True)
     (iii.home / "gone").unlink()
-    iii.ok("ref", "rm", "x")
     _, read, _, said = pair(iii, f"--no-seal -- sh -c '{HELD}'", f"--require-seal -- sh -c '{EARLY}'")
     assert (read, "a seal is required" in said) == (7, True)
 
@@ -88,7 +89,6 @@ def test_the_rest_is_bounded_by_the_timeout_and_not_by_stalls_while_bytes_come(i
     )
     assert (read, said) == (124, f"{NOTICE}iii: the stream took longer than 2.5 s (--timeout)\n")
     (iii.home / "gone").unlink()
-    iii.ok("ref", "rm", "x")
     slow = f"{held}; for i in 1 2 3 4 5 6; do echo more; sleep 0.3; done"
     wrote, read, _, said = pair(iii, f"-- sh -c '{slow}'", f"--stall-timeout 1s -- sh -c '{EARLY}'")
     assert (wrote, read, said) == (0, 0, NOTICE)
@@ -116,26 +116,22 @@ def test_stop_early_where_it_means_nothing(iii: Program, words: tuple[str, ...],
 
 
 def test_a_pipe_that_is_closed_early_is_141_as_ever(iii: Program) -> None:
+    iii.refs("x")
     done = iii.shell(
         """
-        iii channel create --save x
-        iii channel write @x -- yes 2>/dev/null & iii channel read @x | head -1
+        iii channel write env:x_w -- yes 2>/dev/null & iii channel read env:x_r | head -1
         echo ${PIPESTATUS[0]}
         """
     )
     assert (done.stdout, done.stderr) == (b"y\n141\n", b"")
 
 
-@pytest.mark.parametrize("options", ["", "--stop-early"])
+@pytest.mark.parametrize("options", ["", *in_ci("--stop-early")])
 def test_the_command_of_a_trigger(iii: Program, options: str) -> None:
-    done = iii.shell(
-        f"""
-        iii serve test::held --stdin none -- sh -c '{HELD}' 2>/dev/null & serving=$!
-        iii functions wait test::held
-        iii trigger test::held {options} --progress json --out 'cmd:{EARLY}' 2>err >/dev/null; echo $?
-        kill $serving; wait $serving; exit 0
-        """
-    )
+    with iii.serving("test::held", "--stdin", "none", "--", "sh", "-c", HELD):
+        done = iii.shell(
+            f"iii trigger test::held {options} --progress json --out 'cmd:{EARLY}' 2>err >/dev/null; echo $?"
+        )
     events = [json.loads(line) for line in (iii.home / "err").read_text().splitlines()]
     if options:  # the function may fail, because nobody reads its stream
         text = "stopped early: 5 B read, the rest was neither read nor verified"
@@ -147,17 +143,16 @@ def test_the_command_of_a_trigger(iii: Program, options: str) -> None:
 
 def test_serve_judges_its_input_before_it_seals_its_output(iii: Program) -> None:
     """The filter ends well after five bytes; then its input is aborted."""
-    done = iii.shell(
-        f"""
-        iii serve test::head -- sh -c 'head -c 5; touch gone' & serving=$!
-        iii functions wait test::head
-        iii channel create --save i; iii channel create --save o
-        iii trigger test::head --ref stdin=@i/reader --ref stdout=@o/writer 2>call.err & call=$!
-        iii channel read @o -o out 2>read.err & read=$!
-        iii channel write @i -- sh -c '{HELD}; exit 3' 2>/dev/null
-        wait $call; echo $?; wait $read; echo $?; kill $serving; wait $serving; exit 0
-        """
-    )
+    iii.refs("i", "o")
+    with iii.serving("test::head", "--", "sh", "-c", "head -c 5; touch gone"):
+        done = iii.shell(
+            f"""
+            iii trigger test::head --ref stdin=env:i_r --ref stdout=env:o_w 2>call.err & call=$!
+            iii channel read env:o_r -o out 2>read.err & read=$!
+            iii channel write env:i_w -- sh -c '{HELD}; exit 3' 2>/dev/null
+            wait $call; echo $?; wait $read; echo $?; exit 0
+            """
+        )
     assert done.stdout.split() == [b"1", b"7"], done
     assert not (iii.home / "out").exists()
     body = json.loads((iii.home / "call.err").read_text().removeprefix("Error: "))
@@ -165,14 +160,8 @@ def test_serve_judges_its_input_before_it_seals_its_output(iii: Program) -> None
 
 
 def test_serve_that_stops_early_does_not_look(iii: Program) -> None:
-    done = iii.shell(
-        f"""
-        iii serve test::quick --stop-early -- sh -c 'head -c 5; touch gone' & serving=$!
-        iii functions wait test::quick
-        iii trigger test::quick --in 'cmd:{HELD}; yes' --out out --result result; echo $?
-        kill $serving; wait $serving; exit 0
-        """
-    )
+    with iii.serving("test::quick", "--stop-early", "--", "sh", "-c", "head -c 5; touch gone"):
+        done = iii.shell(f"iii trigger test::quick --in 'cmd:{HELD}; yes' --out out --result result; echo $?")
     assert done.stdout.split() == [b"0"], done
     assert (iii.home / "out").read_bytes() == b"hello"
 

@@ -98,6 +98,7 @@ def test_streams_and_calls_through_tls(iii: Program, secure: str) -> None:
         serving.terminate()
 
 
+@pytest.mark.ci
 @needs_openssl
 def test_a_reader_that_takes_its_time_gets_everything_through_tls(iii: Program) -> None:
     """The engine has to wait for the socket, amid a record."""
@@ -119,6 +120,7 @@ def test_a_reader_that_takes_its_time_gets_everything_through_tls(iii: Program) 
         assert (reading.returncode, writing.wait(20)) == (0, 0)
 
 
+@pytest.mark.ci
 @needs_openssl
 def test_who_does_not_trust_it_and_who_speaks_plain_text_is_no_client(tmp_path: Path, secure: str) -> None:
     iii = Program(tmp_path)
@@ -199,6 +201,7 @@ def test_a_token_is_asked_for_through_tls(
         iii.ok("functions", "ls", "--token-file", str(token))
 
 
+@pytest.mark.ci
 @needs_openssl
 def test_files_that_make_no_certificate(
     tmp_path: Path, authority: Authority, certificate: tuple[Path, Path]

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.program import III
+from tests.support.marks import in_ci
+from tests.support.processes import in_folder
+from tests.support.program import III, wait_until
 
 if TYPE_CHECKING:
     from tests.support.program import Child, Program
@@ -32,18 +34,11 @@ WHEREABOUTS = {
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the process group is found")
 
 
-def wait_until(path: Path) -> None:
-    deadline = time.monotonic() + 10
-    while not path.exists():
-        assert time.monotonic() < deadline, f"no {path.name}"
-        time.sleep(0.005)
-
-
 def start_reading(iii: Program, consumer: str, *options: str) -> tuple[Child, Child]:
     """A writer that goes on, and a reader whose consumer has had its first line."""
-    iii.ok("channel", "create", "--save", "x", "--force")
-    writing = iii.start("channel", "write", "@x/writer", "--", "sh", "-c", "echo one; exec sleep 60")
-    words = (III, "channel", "read", "@x/reader", *options, "--", "sh", "-c", consumer)
+    iii.refs("x")
+    writing = iii.start("channel", "write", "env:x_w", "--", "sh", "-c", "echo one; exec sleep 60")
+    words = (III, "channel", "read", "env:x_r", *options, "--", "sh", "-c", consumer)
     reading = subprocess.Popen(words, env=iii.env, cwd=iii.home, stderr=subprocess.PIPE, process_group=0)
     wait_until(iii.home / "began")
     return writing, reading  # type: ignore[return-value] # both are processes
@@ -55,21 +50,10 @@ def end(*processes: subprocess.Popen[bytes]) -> None:
         process.communicate()
 
 
-def family(iii: Program) -> list[str]:
-    """Processes whose folder is this test's: consumers, and guards that have not ended."""
-    found = []
-    for name in os.listdir("/proc"):
-        try:
-            if os.readlink(f"/proc/{name}/cwd") == str(iii.home):
-                found.append(Path(f"/proc/{name}/comm").read_text().strip())
-        except OSError:
-            continue
-    return found
-
-
 def nothing_is_left(iii: Program) -> None:
+    """Neither consumers nor guards: all of them have this test's folder."""
     deadline = time.monotonic() + 10
-    while (left := family(iii)) and time.monotonic() < deadline:
+    while (left := in_folder(iii.home)) and time.monotonic() < deadline:
         time.sleep(0.005)
     assert left == []
     assert not (iii.home / "took").exists()
@@ -80,7 +64,9 @@ def nothing_is_left(iii: Program) -> None:
     "where",
     [pytest.param(where, marks=[] if where == "alone" else pytest.mark.ci) for where in WHEREABOUTS],
 )
-@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["reader", "its group"])
+@pytest.mark.parametrize(
+    "whom", [os.kill, pytest.param(os.killpg, marks=pytest.mark.ci)], ids=["reader", "its group"]
+)
 def test_a_reader_that_is_killed_takes_its_consumer_along(iii: Program, where: str, whom: type) -> None:
     writing, reading = start_reading(iii, WHEREABOUTS[where])
     whom(reading.pid, signal.SIGKILL)
@@ -119,9 +105,9 @@ def test_other_deadly_signals_abort_and_then_end_us(iii: Program, signum: signal
 
 
 def test_a_writer_says_the_same_of_them(iii: Program) -> None:
-    iii.ok("channel", "create", "--save", "x")
-    with iii.start("channel", "read", "@x/reader", stdout=subprocess.PIPE) as reading:
-        writing = iii.start("channel", "write", "@x/writer", "/dev/zero")
+    iii.refs("x")
+    with iii.start("channel", "read", "env:x_r", stdout=subprocess.PIPE) as reading:
+        writing = iii.start("channel", "write", "env:x_w", "/dev/zero")
         assert reading.stdout is not None
         reading.stdout.read(1 << 20)
         writing.send_signal(signal.SIGQUIT)
@@ -130,11 +116,11 @@ def test_a_writer_says_the_same_of_them(iii: Program) -> None:
         assert (writing.returncode, reading.wait(20)) == (-signal.SIGQUIT, 7)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("signum", [signal.SIGHUP, *in_ci(signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)])
 def test_a_signal_that_was_ignored_before_us_stays_ignored(iii: Program, signum: signal.Signals) -> None:
     """`nohup iii …`, and a job in the background of a script."""
-    iii.ok("channel", "create", "--save", "x")
-    script = f"trap '' {signum.name.removeprefix('SIG')}; exec {III} channel read @x/reader -- sh -c"
+    iii.refs("x")
+    script = f"trap '' {signum.name.removeprefix('SIG')}; exec {III} channel read env:x_r -- sh -c"
     consumer = "grep ^SigIgn /proc/$$/status >ignored; cat"
     with subprocess.Popen(
         ["sh", "-c", f'{script} "{consumer.replace("$", chr(92) + "$")}"'],
@@ -142,7 +128,7 @@ def test_a_signal_that_was_ignored_before_us_stays_ignored(iii: Program, signum:
         cwd=iii.home,
         stdout=subprocess.PIPE,
     ) as reading:
-        writing = iii.start("channel", "write", "@x/writer", stdin=subprocess.PIPE)
+        writing = iii.start("channel", "write", "env:x_w", stdin=subprocess.PIPE)
         assert writing.stdin is not None
         assert reading.stdout is not None
         writing.stdin.write(b"one\n")
@@ -199,32 +185,39 @@ def test_one_call_of_serve_that_fails_leaves_the_others_alone(iii: Program) -> N
     end(serving, *calls["good"], *calls["bad"])
 
 
-def test_a_consumer_can_read_how_the_stream_ended(iii: Program) -> None:
-    consumer = 'cat >got; cat <&"$III_STREAM_STATUS" >status'
-    for writer, options, line in (
-        ("seq 1000", "", {"exit": 0, "verified": True, "bytes": 3893}),
-        ("seq 1000", "--no-seal", {"exit": 0, "verified": False, "bytes": 3893}),
+@pytest.mark.parametrize(
+    ("writer", "options", "line"),
+    [
         ("sh -c 'seq 1000; exit 3'", "", {"exit": 7, "verified": False, "bytes": 3893}),
-    ):
-        done = iii.shell(
-            f"""
-            iii channel create --save x --force
-            iii channel write @x {options} -- {writer} 2>/dev/null & iii channel read @x --deliver-partial \
-                -- sh -c '{consumer}' 2>/dev/null
-            echo $?
-            """
-        )
-        assert json.loads((iii.home / "status").read_text()) == line
-        assert int(done.stdout) == line["exit"]
+        *in_ci(
+            ("seq 1000", "", {"exit": 0, "verified": True, "bytes": 3893}),
+            ("seq 1000", "--no-seal", {"exit": 0, "verified": False, "bytes": 3893}),
+        ),
+    ],
+    ids=["aborted", "sealed", "foreign"],
+)
+def test_a_consumer_can_read_how_the_stream_ended(
+    iii: Program, writer: str, options: str, line: dict[str, object]
+) -> None:
+    consumer = 'cat >got; cat <&"$III_STREAM_STATUS" >status'
+    iii.refs("x")
+    done = iii.shell(
+        f"""
+        iii channel write env:x_w {options} -- {writer} 2>/dev/null &
+        iii channel read env:x_r --deliver-partial -- sh -c '{consumer}' 2>/dev/null; echo $?
+        """
+    )
+    assert json.loads((iii.home / "status").read_text()) == line
+    assert int(done.stdout) == line["exit"]
 
 
 @pytest.mark.ci
 def test_an_early_consumer_can_wait_for_the_verdict(iii: Program) -> None:
     consumer = 'head -c 5 >got; exec <&-; cat <&"$III_STREAM_STATUS" >status'
+    iii.refs("x")
     done = iii.shell(
         f"""
-        iii channel create --save x
-        iii channel write @x -- seq 100000 & iii channel read @x -- sh -c '{consumer}'; echo $?
+        iii channel write env:x_w -- seq 100000 & iii channel read env:x_r -- sh -c '{consumer}'; echo $?
         """
     )
     assert json.loads((iii.home / "status").read_text()) == {"exit": 0, "verified": True, "bytes": 588_895}

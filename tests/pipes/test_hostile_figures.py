@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from websockets.sync.client import connect
 
-from tests.commands.scripted_engine import ScriptedEngine, running_engine
-from tests.pipes.cases import in_ci
 from tests.pipes.foreign import end_target, foreign_stream, foreign_worker, seal_frame
-from tests.pipes.program import Program
+from tests.support.marks import in_ci
+from tests.support.program import Program
+from tests.support.scripted_engine import ScriptedEngine, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import pytest
 from tests.pipes.foreign import Vanish, foreign_worker
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 HINT = "the worker was lost during the call; it may have run"
 SOME = "the worker was lost during 1 of them, which may have run"

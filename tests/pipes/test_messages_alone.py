@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.pipes.foreign import foreign_stream, foreign_worker, write_frames
-from tests.pipes.screen import on_screen
+from tests.support.screen import on_screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 MIB = 1 << 20
 NOT_VERIFIED = "iii: the writer sent no seal: the end could not be verified"

@@ -22,10 +22,10 @@ READ, CALL = "channel read iii:read:a:b", "trigger f"
     ("words", "said"),
     [
         ("channel create --buffer 0", BUFFER),
-        ("channel create --buffer 1025", BUFFER),
-        (f"{CALL} --in - --buffer 1025", BUFFER),
-        ("channel create --wait-engine 0", FOREVER),
         *in_ci(
+            ("channel create --buffer 1025", BUFFER),
+            (f"{CALL} --in - --buffer 1025", BUFFER),
+            ("channel create --wait-engine 0", FOREVER),
             ("channel create --buffer -1", BUFFER),
             (f"{CALL} --in - --buffer 0", BUFFER),
             (f"{READ} --wait-engine 0s", FOREVER),
@@ -38,6 +38,7 @@ def test_numbers_that_no_engine_takes(iii: Program, words: str, said: str) -> No
     assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", f"iii: {said}\n")
 
 
+@pytest.mark.ci
 def test_the_borders_are_good(iii: Program) -> None:
     for buffer in ("1", "1024"):
         iii.ok("channel", "create", "--buffer", buffer)
@@ -62,18 +63,17 @@ def test_nothing_is_no_limit_for_every_time(iii: Program) -> None:
 
 
 def test_a_device_takes_the_stream_and_the_result(iii: Program) -> None:
-    with iii.start("serve", "f::cat", "--", "cat") as serving:
-        iii.ok("functions", "wait", "f::cat")
+    with iii.serving("f::cat", "--", "cat"):
         iii.ok("trigger", "f::cat", "--in", "/dev/null", "--out", "/dev/null", "--result", "/dev/null")
         (iii.home / "there").write_bytes(b"")
         for name in ("there", "new"):
             both = str(iii.home / name)
             done = iii.run("trigger", "f::cat", "--in", "/dev/null", "--out", both, "--result", both)
             assert (done.returncode, done.stderr) == (2, b"iii: two streams cannot write to the same FILE\n")
-        serving.terminate()
 
 
-@pytest.mark.parametrize(("data", "shown"), [("tokens", "tokens\n"), *in_ci(("a line\n", "a line\n"))])
+@pytest.mark.ci
+@pytest.mark.parametrize(("data", "shown"), [("tokens", "tokens\n"), ("a line\n", "a line\n")])
 def test_a_result_begins_on_a_line_of_its_own(iii: Program, data: str, shown: str) -> None:
     with iii.start("serve", "f::say", "--stdin", "none", "--", "printf", "%s", data) as serving:
         iii.ok("functions", "wait", "f::say")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.support.marks import in_ci
 from tests.support.program import III, Child
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ KILL = f"({SEEN}; kill -9 $(cat pid)) &"
 PRELUDE = """
     mkfifo held
     echo 'echo $$ >pid; printf a; exec cat held' >doomed
-    reading() { iii channel read @x 2>reader.err | (head -c 1; touch seen; cat) >out; exit ${PIPESTATUS[0]}; }
-    iii channel create --save x --force
+    reading() {
+        iii channel read env:x_r 2>reader.err | (head -c 1; touch seen; cat) >out
+        exit ${PIPESTATUS[0]}
+    }
     (reading) & reader=$!
 """
 
@@ -73,9 +76,10 @@ CASES = {
 
 def write(iii: Program, producer: str, policy: str, then: str = "") -> tuple[int, int, str]:
     """Exit statuses of writer and reader, and what the writer said."""
+    iii.refs("x")
     done = iii.shell(
         f"""{PRELUDE}
-        {producer} | iii channel write @x --producer {policy} {then} 2>writer.err
+        {producer} | iii channel write env:x_w --producer {policy} {then} 2>writer.err
         writer=${{PIPESTATUS[-1]}}; wait $reader; echo $writer $?
         """
     )
@@ -118,9 +122,11 @@ def test_another_failure_is_told_and_sealed(iii: Program) -> None:
 @pytest.mark.ci
 def test_a_producer_before_a_process_substitution(iii: Program) -> None:
     """`tee` is killed; the shell holds the pipe too, and lives."""
+    iii.refs("x")
     done = iii.shell(
         f"""{PRELUDE}
-        echo 'echo $$ >pid; exec tee >(iii channel write @x 2>writer.err; echo $? >wrote) >/dev/null' >teeing
+        echo 'iii channel write env:x_w 2>writer.err; echo $? >wrote' >writing
+        echo 'echo $$ >pid; exec tee >(. ./writing) >/dev/null' >teeing
         {KILL}
         (printf a; cat held) | bash teeing &
         wait $reader; echo $?; until [ -s wrote ]; do sleep 0.02; done; cat wrote
@@ -131,14 +137,14 @@ def test_a_producer_before_a_process_substitution(iii: Program) -> None:
     assert (iii.home / "writer.err").read_text() == "iii: stream aborted: tee was killed by SIGKILL\n"
 
 
-@pytest.mark.parametrize("reaped", [False, True])
+@pytest.mark.parametrize("reaped", [False, *in_ci(True)])
 def test_a_parent_that_waits_for_us_first(iii: Program, reaped: bool) -> None:
     """Popen of both: the dead producer is a zombie as long as its parent waits for somebody else."""
-    iii.ok("channel", "create", "--save", "x")
+    iii.refs("x")
     with (
-        iii.start("channel", "read", "@x/reader", stdout=subprocess.PIPE) as reader,
+        iii.start("channel", "read", "env:x_r", stdout=subprocess.PIPE) as reader,
         Child(["cat", "/dev/zero"], stdout=subprocess.PIPE) as cat,
-        iii.start("channel", "write", "@x/writer", stdin=cat.stdout) as writer,
+        iii.start("channel", "write", "env:x_w", stdin=cat.stdout) as writer,
     ):
         assert cat.stdout is not None
         assert reader.stdout is not None
@@ -162,17 +168,17 @@ def test_a_parent_that_waits_for_us_first(iii: Program, reaped: bool) -> None:
 )
 def test_a_pipeline_that_is_signalled_process_by_process(iii: Program, verb: str, gap: float) -> None:
     words = {
-        "write": ("channel", "write", "@x/writer"),
-        "tee": ("channel", "tee", "@x/writer"),
-        "trigger": ("trigger", "test::copy", "--ref", "stdout=@x/writer", "--in", "-"),
+        "write": ("channel", "write", "env:x_w"),
+        "tee": ("channel", "tee", "env:x_w"),
+        "trigger": ("trigger", "test::copy", "--ref", "stdout=env:x_w", "--in", "-"),
     }[verb]
-    iii.ok("channel", "create", "--save", "x")
+    iii.refs("x")
     serving = iii.start("serve", "test::copy", "--", "cat") if verb == "trigger" else None
     try:
         if serving is not None:
-            iii.ok("functions", "wait", "test::copy")
+            iii.wait_for("test::copy")
         with (
-            iii.start("channel", "read", "@x/reader", stdout=subprocess.PIPE) as reader,
+            iii.start("channel", "read", "env:x_r", stdout=subprocess.PIPE) as reader,
             Child(["cat", "/dev/zero"], stdout=subprocess.PIPE) as cat,
             iii.start(*words, stdin=cat.stdout) as writer,
         ):
@@ -193,10 +199,10 @@ def test_a_pipeline_that_is_signalled_process_by_process(iii: Program, verb: str
 
 
 def test_the_progress_signal_for_a_whole_job_ends_cat_and_not_us(iii: Program) -> None:
-    iii.ok("channel", "create", "--save", "x")
-    with iii.start("channel", "read", "@x/reader", stdout=subprocess.PIPE) as reader:
+    iii.refs("x")
+    with iii.start("channel", "read", "env:x_r", stdout=subprocess.PIPE) as reader:
         with subprocess.Popen(
-            f"cat /dev/zero | {III} channel write @x/writer",
+            f"cat /dev/zero | {III} channel write env:x_w",
             shell=True,
             env=iii.env,
             stdin=subprocess.DEVNULL,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.cases import in_ci
 from tests.pipes.ended import transfer
+from tests.support.marks import in_ci
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 FEWER = "the input ended after 3 bytes, --size promised 4"
 MORE = "gave more than the 4 bytes that --size promised"

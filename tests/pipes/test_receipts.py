@@ -16,7 +16,7 @@ from tests.pipes.slow_link import slow_link
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 DATA = hashlib.shake_256(b"receipts").digest(400_000)
 

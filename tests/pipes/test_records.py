@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.raw import BINARY, CLOSE, TEXT, Frame, RawSocket
+from tests.support.raw import BINARY, CLOSE, TEXT, Frame, RawSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 LINES = b'{"text":"one"}\n{"base64":"AAE="}\n{"base64":"AgM="}\n{"text":"two"}\n{"text":"three"}\n'
 Frames = list[Frame]

@@ -77,11 +77,11 @@ def wait_for(path: Path) -> None:
 
 
 def test_a_filter_is_a_function(iii: Program) -> None:
+    iii.refs("i", "o")
     with serving(iii, "text::upper", "--", "tr", "a-z", "A-Z") as service:
         done = iii.shell(
-            "iii channel create --save i; iii channel create --save o\n"
-            "iii trigger text::upper --ref stdin=@i/reader --ref stdout=@o/writer > result & call=$!\n"
-            "seq 100000 | sed s/^/line/ | iii channel write @i & iii channel read @o; wait $call"
+            "iii trigger text::upper --ref stdin=env:i_r --ref stdout=env:o_w > result & call=$!\n"
+            "seq 100000 | sed s/^/line/ | iii channel write env:i_w & iii channel read env:o_r; wait $call"
         )
         assert (done.returncode, done.stderr) == (0, b"")
         assert done.stdout == b"".join(b"LINE%d\n" % n for n in range(1, 100001))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.support.program import Program
 
 
 def test_each_reader_gets_the_whole_stream(iii: Program) -> None:
     payload = bytes(range(256)) * 10_000
-    ends = [iii.channel() for _ in range(3)]
+    ends = [iii.channel() for _ in range(2)]
     readings = [iii.start("channel", "read", reader) for _, reader in ends]
     done = iii.run("channel", "tee", *[writer for writer, _ in ends], stdin=payload)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -33,7 +35,7 @@ def test_a_dead_reader_is_named_and_stops_nobody(iii: Program) -> None:
     assert bad.stdout.read(100) == b"x" * 100
     bad.kill()
     bad.communicate()
-    _, err = tee.communicate(b"y" * 50_000_000, timeout=20)
+    _, err = tee.communicate(b"y" * 20_000_000, timeout=20)
     assert tee.returncode == 9
     assert b"@bad: the reader left" in err
     assert b"1 of 2 channels failed" in err
@@ -41,6 +43,7 @@ def test_a_dead_reader_is_named_and_stops_nobody(iii: Program) -> None:
     assert good.returncode == 0
 
 
+@pytest.mark.ci
 def test_a_used_ref_among_good_ones(iii: Program) -> None:
     used, unread = iii.channel()
     assert iii.run("channel", "write", used, stdin=b"").returncode == 0

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipes.cases import in_ci
 from tests.pipes.foreign import foreign_stream, foreign_worker, seal_frame, write_frames
-from tests.pipes.screen import on_screen
+from tests.support.marks import in_ci
+from tests.support.screen import on_screen
 
 if TYPE_CHECKING:
-    from tests.pipes.program import Program
+    from tests.support.program import Program
 
 BAD = "\x1b[31mred\x1b[0m \N{RIGHT-TO-LEFT OVERRIDE}back\x1b]52;c;aGk=\x07"
 GOOD = "red back"

@@ -51,8 +51,9 @@ def customize(program: Program, code: str) -> None:
     program.env["PYTHONPATH"] = str(program.home)
 
 
+@pytest.mark.ci
 @linux
-@pytest.mark.parametrize("signum", [signal.SIGINT, *in_ci(signal.SIGTERM)])
+@pytest.mark.parametrize("signum", STOPPED)
 def test_a_signal_amid_the_start_leaves_no_file(iii: Program, folder: Path, signum: signal.Signals) -> None:
     for gap in GAPS:
         with open_port() as port:
@@ -69,20 +70,19 @@ def test_a_signal_amid_the_start_leaves_no_file(iii: Program, folder: Path, sign
         assert not list(folder.iterdir()), f"the answer came {gap * 1e6:.0f} µs after the signal"
 
 
-@pytest.mark.parametrize("options", [(), ("--keep-partial",)])
-def test_a_signal_while_nothing_answers_leaves_no_file(
-    iii: Program, folder: Path, options: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("options", ["", *in_ci("--keep-partial")])
+def test_a_signal_while_nothing_answers_leaves_no_file(iii: Program, folder: Path, options: str) -> None:
     for signum, status in STOPPED.items():
         with open_port() as port:
             iii.env["III_URL"] = port.url
-            with iii.start("channel", "read", TOKEN, "-o", str(folder / "file"), *options) as reader:
+            with iii.start("channel", "read", TOKEN, "-o", str(folder / "file"), *options.split()) as reader:
                 with port.request():
                     reader.send_signal(signum)
                     assert reader.wait(10) == status
         assert not list(folder.iterdir())
 
 
+@pytest.mark.ci
 def test_a_second_signal_leaves_no_file(iii: Program, folder: Path) -> None:
     """The first one waits for the disk, which may take long."""
     customize(iii, SLOW_DISK)
@@ -102,26 +102,27 @@ def test_a_second_signal_leaves_no_file(iii: Program, folder: Path) -> None:
 
 
 @linux
-def test_not_even_kill_leaves_a_file(engine_url: str, tmp_path: Path, folder: Path) -> None:
+@pytest.mark.parametrize("name", ["new", *in_ci("old")])
+def test_not_even_kill_leaves_a_file(engine_url: str, tmp_path: Path, folder: Path, name: str) -> None:
     if not has_nameless_files(folder):
         pytest.skip("this file system has no files without a name")
     iii = Program(tmp_path, engine_url)
     (folder / "old").write_bytes(b"old")
-    for name in ("new", "old"):
-        writer, reader = iii.channel()
-        with iii.start("channel", "read", reader, "-o", str(folder / name)) as receiver:
-            with iii.start("channel", "write", writer, stdin=-1) as sender:
-                assert sender.stdin is not None
-                sender.stdin.write(bytes(1 << 20))
-                sender.stdin.flush()
-                while not any(size == 1 << 20 for size in sizes_in(folder, receiver)):
-                    assert receiver.poll() is None
-                receiver.kill()
-                receiver.wait()
-                sender.kill()
-        assert [(entry.name, entry.read_bytes()) for entry in folder.iterdir()] == [("old", b"old")]
+    writer, reader = iii.channel()
+    with iii.start("channel", "read", reader, "-o", str(folder / name)) as receiver:
+        with iii.start("channel", "write", writer, stdin=-1) as sender:
+            assert sender.stdin is not None
+            sender.stdin.write(bytes(1 << 20))
+            sender.stdin.flush()
+            while not any(size == 1 << 20 for size in sizes_in(folder, receiver)):
+                assert receiver.poll() is None
+            receiver.kill()
+            receiver.wait()
+            sender.kill()
+    assert [(entry.name, entry.read_bytes()) for entry in folder.iterdir()] == [("old", b"old")]
 
 
+@pytest.mark.ci
 def test_a_part_is_there_from_the_start(iii: Program, folder: Path) -> None:
     path, part = folder / "file", folder / "file.part"
     part.write_bytes(bytes(2 << 20))  # of an earlier attempt

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.pipes.program import Program
+from tests.support.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

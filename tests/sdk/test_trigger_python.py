@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.calls import wait_for_functions
+from tests.support.marks import in_ci
 from tests.support.program import Child, Program, running_engine
 from tests.support.screen import on_screen
 
@@ -31,7 +33,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with Child(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"ready\n"
-            Program(tmp_path_factory.mktemp("home"), url).ok("functions", "wait", "py::digest", "py::dies")
+            wait_for_functions(url, "py::digest", "py::dies")
             yield url
             worker.kill()
 
@@ -50,7 +52,7 @@ def err_of(done: subprocess.CompletedProcess[bytes]) -> str:
     return done.stderr.decode()
 
 
-@pytest.mark.parametrize("size", [0, len(DATA)])
+@pytest.mark.parametrize("size", [len(DATA), *in_ci(0)])
 def test_a_file_goes_in(iii: Program, tmp_path: Path, size: int) -> None:
     (tmp_path / "some").write_bytes(DATA[:size])
     done = iii.run("trigger", "py::digest", "--in", str(tmp_path / "some"))
@@ -58,7 +60,7 @@ def test_a_file_goes_in(iii: Program, tmp_path: Path, size: int) -> None:
     assert json.loads(done.stdout) == digest(DATA[:size])
 
 
-@pytest.mark.parametrize("buffer", [None, "1"])
+@pytest.mark.parametrize("buffer", [None, *in_ci("1")])
 def test_full_duplex(iii: Program, buffer: str | None) -> None:
     options = () if buffer is None else ("--buffer", buffer)
     done = iii.run("trigger", "py::echo", "--in", "-", "--out", "-", *options, stdin=DATA)
@@ -66,6 +68,7 @@ def test_full_duplex(iii: Program, buffer: str | None) -> None:
     assert err_of(done) == json.dumps({"bytes": len(DATA)}, indent=2) + f"\niii: --out stdout: {UNVERIFIED}\n"
 
 
+@pytest.mark.ci
 def test_the_result_has_a_file_of_its_own(iii: Program, tmp_path: Path) -> None:
     out, result = tmp_path / "out.bin", tmp_path / "result.json"
     (tmp_path / "empty").touch()
@@ -111,6 +114,7 @@ def test_an_output_that_is_never_opened_is_6(iii: Program, tmp_path: Path) -> No
     assert out.read_bytes() == b""
 
 
+@pytest.mark.ci
 def test_a_reader_that_has_enough_ends_the_input(iii: Program) -> None:
     done = iii.run("trigger", "py::reads_some", "--in", "/dev/zero")
     assert (done.returncode, err_of(done)) == (0, "")
@@ -142,8 +146,10 @@ def test_a_function_that_does_nothing_ends_in_124(iii: Program, limit: tuple[str
     ("mode", "out"),
     [
         ("--text", "ab cd\n"),
-        ("--lines", "a\nb c\nd\n\n"),
-        ("--jsonl", '{"text":"a"}\n{"text":"b c"}\n{"text":"d\\n"}\n'),
+        *in_ci(
+            ("--lines", "a\nb c\nd\n\n"),
+            ("--jsonl", '{"text":"a"}\n{"text":"b c"}\n{"text":"d\\n"}\n'),
+        ),
     ],
 )
 def test_messages_come_out_as_asked(iii: Program, mode: str, out: str) -> None:
@@ -184,10 +190,14 @@ def test_lines_go_in_as_bare_messages(iii: Program) -> None:
     assert [text[:6] for text in json.loads(sealed.stdout)["texts"]] == ['{"iii"', "one", '{"iii"']
 
 
-def test_a_ref_in_the_result_is_read(iii: Program, tmp_path: Path) -> None:
+def test_a_ref_in_the_result_is_read(iii: Program) -> None:
     done = iii.run("trigger", "py::content", "size=100000", "--read", "content")
     assert (done.returncode, len(done.stdout)) == (0, 100_000)
     assert '"access_key": "***"' in err_of(done)
+
+
+@pytest.mark.ci
+def test_a_ref_in_the_result_that_brings_too_little_or_is_not_there(iii: Program, tmp_path: Path) -> None:
     out = tmp_path / "out"
     short = iii.run("trigger", "py::content", "size=100000", "say=100001", "--read", f"content={out}")
     assert (short.returncode, out.exists()) == (8, False)
