@@ -83,8 +83,8 @@ function __iii_child
     end
 end
 
-set -g __iii_takes '*/--url' '*/--context' '*/-n' '*/--namespace' '*/--color' '*/--connect-timeout' '*/--wait-engine' '*/--token-file' '*/--cacert' '*/--cert' '*/--key' '*/--server-name' '*/--header' 'channel create/--buffer' 'channel create/--only' 'channel create/--save' 'channel write/--digest' 'channel write/--size' 'channel write/--receipt-timeout' 'channel write/--timeout' 'channel write/--stall-timeout' 'channel write/--producer' 'channel write/--progress' 'channel tee/--digest' 'channel tee/--timeout' 'channel tee/--stall-timeout' 'channel tee/--producer' 'channel tee/--progress' 'channel read/-o' 'channel read/--output' 'channel read/--messages' 'channel read/--peer-timeout' 'channel read/--timeout' 'channel read/--stall-timeout' 'channel read/--progress' 'trigger/-s' 'trigger/--string' 'trigger/--json' 'trigger/--ref' 'trigger/--metadata' 'trigger/--format' 'trigger/--in' 'trigger/--out' 'trigger/--read' 'trigger/--result' 'trigger/--messages' 'trigger/--buffer' 'trigger/--linger' 'trigger/--stall-timeout' 'trigger/--progress' 'trigger/--producer' 'trigger/-P' 'trigger/--parallel' 'trigger/--timeout' 'trigger/--timeout-ms' 'trigger/--address' 'trigger/--port' 'serve/--stdin' 'serve/--stdout' 'serve/--max-parallel' 'serve/--timeout' 'serve/--grace' 'serve/--cwd' 'serve/--description' 'serve/--schema' 'serve/--shutdown-timeout' 'serve/--progress' 'functions ls/--prefix' 'functions ls/--worker' 'functions ls/--search' 'functions wait/--timeout' 'workers ls/--search' 'workers ls/--runtime' 'ref show/--end' 'context add/--token' 'engine run/--host' 'engine run/--port' 'engine run/--log' 'engine run/--max-channels' 'engine run/--max-buffer-bytes' 'engine run/--shutdown-timeout' 'engine run/--token-file' 'engine run/--allow-origin' 'engine run/--allow-host' 'engine run/--tls-cert' 'engine run/--tls-key' 'engine exec/--log' 'engine exec/--max-channels' 'engine exec/--max-buffer-bytes' 'bench channel/--size' 'bench channel/-P' 'bench channel/--clients' 'bench channel/--duration' 'bench channel/--message-size' 'bench trigger/--payload' 'bench trigger/-P' 'bench trigger/--parallel' 'bench trigger/--duration' 'bench trigger/--calls' 'bench trigger/--timeout' 'bench rtt/--duration' 'bench rtt/--count' 'bench rtt/--message-size'
-set -g __iii_tails 'channel write' 'channel read' 'serve' 'engine exec'
+set -g __iii_takes '*/--url' '*/--context' '*/-n' '*/--namespace' '*/--color' '*/--connect-timeout' '*/--wait-engine' '*/--token-file' '*/--cacert' '*/--cert' '*/--key' '*/--server-name' '*/--header' 'channel create/--buffer' 'channel create/--only' 'channel create/--save' 'channel write/--digest' 'channel write/--size' 'channel write/--receipt-timeout' 'channel write/--timeout' 'channel write/--stall-timeout' 'channel write/--producer' 'channel write/--progress' 'channel tee/--from' 'channel tee/--digest' 'channel tee/--receipt-timeout' 'channel tee/--timeout' 'channel tee/--stall-timeout' 'channel tee/--producer' 'channel tee/--progress' 'channel read/-o' 'channel read/--output' 'channel read/--messages' 'channel read/--peer-timeout' 'channel read/--timeout' 'channel read/--stall-timeout' 'channel read/--progress' 'trigger/-s' 'trigger/--string' 'trigger/--json' 'trigger/--ref' 'trigger/--metadata' 'trigger/--format' 'trigger/--in' 'trigger/--out' 'trigger/--read' 'trigger/--result' 'trigger/--messages' 'trigger/--buffer' 'trigger/--linger' 'trigger/--stall-timeout' 'trigger/--progress' 'trigger/--producer' 'trigger/-P' 'trigger/--parallel' 'trigger/--timeout' 'trigger/--timeout-ms' 'trigger/--address' 'trigger/--port' 'serve/--stdin' 'serve/--stdout' 'serve/--max-parallel' 'serve/--timeout' 'serve/--grace' 'serve/--cwd' 'serve/--description' 'serve/--schema' 'serve/--shutdown-timeout' 'serve/--progress' 'functions ls/--prefix' 'functions ls/--worker' 'functions ls/--search' 'functions wait/--timeout' 'workers ls/--search' 'workers ls/--runtime' 'ref show/--end' 'context add/--token' 'engine run/--host' 'engine run/--port' 'engine run/--log' 'engine run/--max-channels' 'engine run/--max-buffer-bytes' 'engine run/--shutdown-timeout' 'engine run/--token-file' 'engine run/--allow-origin' 'engine run/--allow-host' 'engine run/--tls-cert' 'engine run/--tls-key' 'engine exec/--log' 'engine exec/--max-channels' 'engine exec/--max-buffer-bytes' 'bench channel/--size' 'bench channel/-P' 'bench channel/--clients' 'bench channel/--duration' 'bench channel/--message-size' 'bench trigger/--payload' 'bench trigger/-P' 'bench trigger/--parallel' 'bench trigger/--duration' 'bench trigger/--calls' 'bench trigger/--timeout' 'bench rtt/--duration' 'bench rtt/--count' 'bench rtt/--message-size'
+set -g __iii_tails 'channel write' 'channel tee' 'channel read' 'serve' 'engine exec'
 
 # The words before the cursor; then $__iii_path is the command that they come to, $__iii_position the number
 # of its arguments so far, $__iii_function the first of these, and $__iii_tail is set behind a `--`.
@@ -218,7 +218,7 @@ complete -c iii -n "__iii_group ''" -f -a completion -d 'Print the completion sc
 complete -c iii -n "__iii_group ''" -f -a help -d 'Explain exit-codes, environment, refs or seals, or a command.'
 complete -c iii -n "__iii_group 'channel'" -f -a create -d 'Make a channel and print the refs of its two ends.'
 complete -c iii -n "__iii_group 'channel'" -f -a write -d 'Write stdin, FILEs or the output of COMMAND into a channel.'
-complete -c iii -n "__iii_group 'channel'" -f -a tee -d 'Write stdin into several channels at once, each a sealed stream of its own.'
+complete -c iii -n "__iii_group 'channel'" -f -a tee -d 'Write stdin, FILE or the output of COMMAND into several channels, each a sealed stream of its own.'
 complete -c iii -n "__iii_group 'channel'" -f -a read -d 'Read a channel to stdout, into FILE or into COMMAND; exit 0 means that every byte arrived.'
 complete -c iii -n "__iii_at 'channel'" -s h -l help -d 'Show this message and exit.'
 complete -c iii -n "__iii_at 'channel create'" -l buffer -x -d 'Messages that the engine holds. [64]'
@@ -234,7 +234,7 @@ complete -c iii -n "__iii_at 'channel write'" -l no-seal -d 'Send the bare bytes
 complete -c iii -n "__iii_at 'channel write'" -l digest -r -f -a 'xxh3_128 sha256' -d 'What the seal promises.'
 complete -c iii -n "__iii_at 'channel write'" -l size -x -d 'Promise exactly that many: other than that aborts the stream.'
 complete -c iii -n "__iii_at 'channel write'" -l receipt -d 'Wait until the reader confirms that it has the data.'
-complete -c iii -n "__iii_at 'channel write'" -l receipt-timeout -x -d 'From our close to the receipt. [60s]'
+complete -c iii -n "__iii_at 'channel write'" -l receipt-timeout -x -d 'Without a word from the reader, after our close. [60s]'
 complete -c iii -n "__iii_at 'channel write'" -l timeout -x -d 'Limit for the whole of it: 500ms, 30s, 5m.'
 complete -c iii -n "__iii_at 'channel write'" -l stall-timeout -x -d 'End when nothing moved for so long.'
 complete -c iii -n "__iii_at 'channel write'" -l exit-code -d 'Pass COMMAND\'s own exit code on.'
@@ -244,11 +244,16 @@ complete -c iii -n "__iii_at 'channel write'" -l progress -r -f -a 'auto always 
 complete -c iii -n "__iii_at 'channel write'" -s h -l help -d 'Show this message and exit.'
 complete -c iii -n "__iii_argument 'channel write' 0" -f -a '(__iii_ask ref)'
 complete -c iii -n "__iii_argument 'channel write' 1+" -F
+complete -c iii -n "__iii_at 'channel tee'" -l from -r -F -d 'Instead of stdin.'
 complete -c iii -n "__iii_at 'channel tee'" -l lines -d 'A line is a text message.'
 complete -c iii -n "__iii_at 'channel tee'" -l digest -r -f -a 'xxh3_128 sha256' -d 'What the seal promises.'
+complete -c iii -n "__iii_at 'channel tee'" -l receipt -d 'Wait until each reader confirms that it has the data.'
+complete -c iii -n "__iii_at 'channel tee'" -l receipt-timeout -x -d 'Without a word from the reader, after our close. [60s]'
 complete -c iii -n "__iii_at 'channel tee'" -l timeout -x -d 'Limit for the whole of it: 500ms, 30s, 5m.'
 complete -c iii -n "__iii_at 'channel tee'" -l stall-timeout -x -d 'End when nothing moved for so long.'
+complete -c iii -n "__iii_at 'channel tee'" -l exit-code -d 'Pass COMMAND\'s own exit code on.'
 complete -c iii -n "__iii_at 'channel tee'" -l producer -r -f -a 'warn strict ignore' -d 'What it means when the program before the pipe fails.'
+complete -c iii -n "__iii_at 'channel tee'" -l pass-token -d 'Let COMMAND inherit the engine\'s token and full URL.'
 complete -c iii -n "__iii_at 'channel tee'" -l progress -r -f -a 'auto always never json' -d 'How it gets on, on stderr.'
 complete -c iii -n "__iii_at 'channel tee'" -s h -l help -d 'Show this message and exit.'
 complete -c iii -n "__iii_argument 'channel tee' 0+" -f -a '(__iii_ask ref)'

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, final
 import anyio
 from anyio import TASK_STATUS_IGNORED
 
+from iii_cli.client.sending import abort_words
 from iii_cli.errors import Failure, gravest, sole_cause
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ class FanOut:
         """Why the others were given up."""
         return [branch.failure for branch in self.branches if branch.failure is not None]
 
-    figures = None  # of no single stream: a fan-out has no receipt
-
     def statistics(self) -> WriterStatistics:
         """Of the branch that got furthest."""
         return max(branch.writer.statistics() for branch in self.branches)
@@ -86,6 +85,10 @@ class FanOut:
         async with anyio.create_task_group() as tasks:
             for branch in self.branches:
                 tasks.start_soon(branch.writer.abort, code, reason)
+
+    async def cause_of(self, failure: Failure) -> Failure:
+        """The branches have asked, each for its own."""
+        return failure
 
     async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """`ChannelWriter.attend` for each. Raises the gravest failure when none is left."""
@@ -122,6 +125,8 @@ class FanOut:
                 raise
             if branch.failure is None:
                 branch.failure = cause
+                await branch.writer.abort(*abort_words(cause))
+                branch.failure = await branch.writer.cause_of(cause)
         except anyio.ClosedResourceError:
             if branch.failure is None:  # given up by its attendant a moment ago, or a mistake of ours
                 raise

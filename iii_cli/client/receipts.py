@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import anyio
+from anyio import TASK_STATUS_IGNORED
 
 from iii_cli.client.writer import ChannelWriter
-from iii_cli.errors import EngineUnreachable, Failure, NotConfirmed
+from iii_cli.errors import EngineUnreachable, Failure, NotConfirmed, PeerLeft, sole_cause
 from iii_cli.wire.frames import Opcode
 from iii_cli.wire.receipt import (
     STDOUT,
@@ -22,12 +23,16 @@ from iii_cli.wire.seal import RECEIPT_TIMEOUT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anyio.abc import TaskStatus
+
     from iii_cli.client.reader import ChannelReader
     from iii_cli.wire.address import Endpoint
     from iii_cli.wire.figures import Figures
     from iii_cli.wire.ref import ChannelRef
+    from iii_cli.wire.seal import Mode
+    from iii_cli.wire.sealing import Sealer
 
-__all__ = ("AwaitedReceipt", "HeldReceipt")
+__all__ = ("AwaitedReceipt", "ConfirmedWriter", "HeldReceipt")
 
 OPEN_SECONDS = 5.0  # a reader's stream does not wait longer for its receipt channel
 DELIVER_SECONDS = 5.0  # one small frame
@@ -57,6 +62,7 @@ class AwaitedReceipt:
         self._timeout = timeout
         self._will_not_confirm = will_not_confirm
         self._word = anyio.Event()
+        self._listening = anyio.Lock(fast_acquire=True)
         self._receipt: Receipt | None = None
         self.confirmed: int | None = None
 
@@ -72,17 +78,9 @@ class AwaitedReceipt:
         Raises NotConfirmed as soon as there can be none any more, ContentDiffers where it is not one of ours,
         and EngineUnreachable where it is not the reader that vanished.
         """
-        while self._receipt is None:
-            events = await self._reader.pull()
-            if not events:
-                if isinstance(await self._reader.failure(), EngineUnreachable):
-                    text = "the engine was lost before the reader confirmed"
-                    raise EngineUnreachable(text, hint=KEPT_UNKNOWN)
-                text = "no confirmation: the reader died, or is not an `iii` reader"
-                raise NotConfirmed(text, hint=KEPT_UNKNOWN)
-            for opcode, payload, _ in events:
-                if opcode == Opcode.TEXT:
-                    self._take(read_receipt(bytes(payload)))
+        async with self._listening:
+            while self._receipt is None:
+                await self._hear()
         if not self._receipt.committed and self._receipt.reason != STDOUT:
             raise self._refusal(self._receipt)
 
@@ -116,6 +114,18 @@ class AwaitedReceipt:
                 return failure
         return failure
 
+    async def _hear(self) -> None:
+        events = await self._reader.pull()
+        if not events:
+            if isinstance(await self._reader.failure(), EngineUnreachable):
+                text = "the engine was lost before the reader confirmed"
+                raise EngineUnreachable(text, hint=KEPT_UNKNOWN)
+            text = "no confirmation: the reader died, or is not an `iii` reader"
+            raise NotConfirmed(text, hint=KEPT_UNKNOWN)
+        for opcode, payload, _ in events:
+            if opcode == Opcode.TEXT:
+                self._take(read_receipt(bytes(payload)))
+
     def _take(self, word: Receipt | ReceiptBeat) -> None:
         self._word.set()
         if isinstance(word, Receipt):
@@ -129,6 +139,39 @@ class AwaitedReceipt:
         return receipt.failure(receipt.figures) or NotConfirmed("the reader did not keep the data")
 
 
+@final
+class ConfirmedWriter(ChannelWriter):
+    """A writer whose stream is finished when the reader has confirmed it. Needs `attend` beside the writing.
+
+    Its methods raise what `AwaitedReceipt.listen` and `wait` raise, too.
+    """
+
+    def __init__(self, endpoint: Endpoint, ref: ChannelRef, sealer: Sealer, receipt: AwaitedReceipt) -> None:
+        super().__init__(endpoint, ref, sealer)
+        self._sealed_by = sealer
+        self.receipt = receipt
+
+    async def open(self, mode: Mode | str | None = None) -> None:
+        await super().open(mode)
+        await self.receipt.open()
+
+    async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.receipt.listen)
+                await super().attend(task_status=task_status)
+        except BaseExceptionGroup as group:
+            raise sole_cause(group) from None
+
+    async def finish(self) -> None:
+        await super().finish()
+        await self.receipt.wait(self._sealed_by.figures)
+
+    async def cause_of(self, failure: Failure) -> Failure:
+        return await self.receipt.reason_or(failure) if isinstance(failure, PeerLeft) else failure
+
+
+@final
 class HeldReceipt:
     """The reader's side: the writer end that the open frame named, held until there is something to say."""
 

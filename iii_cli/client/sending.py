@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from iii_cli.client.limits import Limits, within
-from iii_cli.errors import Failure, Interrupted, LocalProblem, PeerLeft, ProducerFailed, sole_cause
+from iii_cli.errors import Failure, Interrupted, LocalProblem, ProducerFailed, sole_cause
 from iii_cli.wire.frames import FRAME_BYTES_MAX
 from iii_cli.wire.records import LONGEST_JSONL, LineSplitter, jsonl_to_record
 from iii_cli.wire.seal import Mode
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from iii_cli.client.fan_out import FanOut
-    from iii_cli.client.receipts import AwaitedReceipt
     from iii_cli.client.writer import ChannelWriter
 
 __all__ = ("ByteSource", "WriteOrder", "abort_words", "write_stream")
@@ -54,14 +53,13 @@ class WriteOrder:
     limits: Limits = field(default_factory=Limits)
     moved: Callable[[int], None] = lambda count: None
     conclude: Callable[[], Awaitable[None]] | None = None
-    receipt: AwaitedReceipt | None = None
     words: Callable[[BaseException], tuple[int, str]] = field(default_factory=lambda: abort_words)
 
 
 async def write_stream(order: WriteOrder) -> None:
     """Write the sources, in order, as one stream, and end it.
 
-    Returns when the engine has everything (and, with a receipt, when the reader has confirmed it). Whatever
+    Returns when the writer has finished: the engine has everything, or the reader has confirmed it. Whatever
     else happens, cancellation included, aborts the stream and is raised: one Failure where it is ours.
     """
     writer = order.writer
@@ -70,8 +68,8 @@ async def write_stream(order: WriteOrder) -> None:
     except BaseException as error:
         cause = sole_cause(error)
         await writer.abort(*order.words(cause))
-        if order.receipt is not None and isinstance(cause, PeerLeft):
-            cause = await order.receipt.reason_or(cause)
+        if isinstance(cause, Failure):
+            cause = await writer.cause_of(cause)
         if cause is error:
             raise
         raise cause from None
@@ -80,12 +78,8 @@ async def write_stream(order: WriteOrder) -> None:
 async def _write(order: WriteOrder) -> None:
     writer = order.writer
     await writer.open()
-    if order.receipt is not None:
-        await order.receipt.open()
     async with anyio.create_task_group() as tasks:
         await tasks.start(writer.attend)
-        if order.receipt is not None:
-            tasks.start_soon(order.receipt.listen)
         for source in order.sources:
             await _PUMPS[order.mode](source, order)
             if source.short_by > 0:
@@ -95,8 +89,6 @@ async def _write(order: WriteOrder) -> None:
         if order.size is not None and (count := writer.statistics().bytes) < order.size:
             raise LocalProblem(f"the input ended after {count} bytes, --size promised {order.size}")
         await writer.finish()
-        if order.receipt is not None and writer.figures is not None:
-            await order.receipt.wait(writer.figures)
         tasks.cancel_scope.cancel()
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import suppress
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
@@ -64,7 +64,6 @@ class _State(Enum):
     ENDED = auto()  # finished, aborted, or broken
 
 
-@final
 class ChannelWriter(ByteSendStream):
     """Writes one stream into a channel. With a `sealer` the reader can tell a whole stream from a cut one.
 
@@ -277,6 +276,10 @@ class ChannelWriter(ByteSendStream):
             self._attended = False
         if self._fault is not None and self._state is not _State.ENDED:
             raise self._fault
+
+    async def cause_of(self, failure: Failure) -> Failure:
+        """What is known to have led to it: here, nothing more. Never raises, cancelled or not."""
+        return failure
 
     def beat(self) -> None:
         """Say that we are alive, if nothing was sent for BEAT_AFTER seconds. `attend` does it by itself.

@@ -12,12 +12,14 @@ from iii_cli.terminal.text import clean
 from iii_cli.wire.verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from iii_cli.client.draining import ReadOrder
+    from iii_cli.client.fan_out import Branch
+    from iii_cli.client.receipts import AwaitedReceipt
     from iii_cli.client.sending import WriteOrder
-    from iii_cli.client.writer import ChannelWriter
     from iii_cli.config.settings import Settings
+    from iii_cli.wire.figures import Figures
     from iii_cli.wire.verdict import Verdict
 
 __all__ = (
@@ -45,37 +47,35 @@ def progress_of_write(
     mode: ProgressMode,
     settings: Settings,
     order: WriteOrder,
-    writers: Mapping[str, ChannelWriter],
+    branches: Sequence[Branch],
+    receipts: Sequence[AwaitedReceipt],
     total: int | None,
 ) -> Progress:
     """The progress of a stream that is written. It hears of every byte through `order.moved`.
 
-    `writers` by what people call them; a single one is called the engine.
+    Of several `branches` the names are told.
     """
 
     def waiting(seconds: float) -> str:
-        blocked = [name for name, each in writers.items() if each.statistics().unsent_bytes]
-        if blocked and len(writers) == 1:
+        blocked = [each.name for each in branches if each.writer.statistics().unsent_bytes]
+        if blocked and len(branches) == 1:
             return f"the engine accepts nothing for {seconds:.0f} s: no reader yet, or a slow one"
         if blocked:
             return f"{', '.join(blocked)}: nothing taken for {seconds:.0f} s: no reader yet, or a slow one"
-        if any(each.closing for each in writers.values()):
+        if any(each.writer.closing for each in branches):
             return f"all is sent; for {seconds:.0f} s the reader has not taken the rest"
-        if order.receipt is not None and all(each.ended for each in writers.values()):
+        if receipts and all(each.writer.ended for each in branches):
             return f"waiting {seconds:.0f} s for the reader to confirm"
         return f"nothing to send for {seconds:.0f} s: {clean(_source_name(order))} gives nothing"
 
-    receipt = order.receipt
-    confirmed = None if receipt is None else lambda: receipt.confirmed or 0
+    confirmed = (lambda: min(each.confirmed or 0 for each in receipts)) if receipts else None
     meter = Meter(total=total, waiting=waiting, confirmed=confirmed)
     order.moved = meter.moved
     return Progress(mode, meter, color=settings.use_color(True))
 
 
-def conclude_write(progress: Progress, order: WriteOrder, writers: Mapping[str, ChannelWriter]) -> None:
+def conclude_write(progress: Progress, figures: Figures | None, *, confirmed: bool) -> None:
     """The stream was written; whether a reader has it, only a receipt has said."""
-    confirmed = order.receipt is not None
-    figures = next((each.figures for each in writers.values() if each.figures is not None), None)
     progress.conclude(
         digest=None if figures is None else figures.digest,
         verified=confirmed,

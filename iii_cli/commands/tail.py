@@ -57,7 +57,9 @@ class TailCommand(PlainCommand):
                     f"no such option {option}; a COMMAND stands behind `--`", hint=meant
                 ) from None
             raise
-        if at < len(args) and self._takes_files():
+        if at < len(args) and self._open_ended is not None:
+            if "FILE" not in self._open_ended:
+                raise UsageProblem("write COMMAND behind `--`", hint=meant)
             raise LocalProblem(f"no file {args[at]}", hint=f"is it a COMMAND? {meant}")
         return rest
 
@@ -72,14 +74,16 @@ class TailCommand(PlainCommand):
             if not plain:
                 continue
             single -= 1
-            if single < 0 and not self._takes_files():
+            if single < 0 and self._open_ended is None:
                 return at
             if not _MARKS.intersection(word) and shutil.which(word) and not os.path.exists(word):
                 return at
         return len(args)
 
-    def _takes_files(self) -> bool:
-        return any(part.nargs == -1 for part in self.params)
+    @property
+    def _open_ended(self) -> str | None:
+        """What any number of can be given, in the words of the usage line."""
+        return next((part.metavar for part in self.params if part.nargs == -1), None)
 
 
 class NeedsTail(TailCommand):

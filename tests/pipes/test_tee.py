@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.marks import in_ci
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.program import Program
 
 
@@ -55,3 +59,45 @@ def test_a_used_ref_among_good_ones(iii: Program) -> None:
     assert used.encode() not in done.stderr
     assert reading.communicate(timeout=20)[0] == b"all of it"
     assert unread
+
+
+def test_a_command_into_several_channels(iii: Program) -> None:
+    ends = [iii.channel() for _ in range(2)]
+    readings = [iii.start("channel", "read", reader) for _, reader in ends]
+    done = iii.run("channel", "tee", *[writer for writer, _ in ends], "--", "sh", "-c", "seq 1000; exit 3")
+    assert (done.returncode, done.stderr) == (11, b"iii: sh exited 3\n")
+    for reading in readings:
+        reading.communicate(timeout=20)
+        assert reading.returncode == 7
+
+
+@pytest.mark.parametrize("lost", [None, *in_ci("a reader", "a receipt")])
+def test_a_file_and_a_receipt_of_each_reader(iii: Program, tmp_path: Path, lost: str | None) -> None:
+    source = tmp_path / "in"
+    source.write_bytes(bytes(range(256)) * 100)
+    for name in ("one", "two"):
+        iii.ok("channel", "create", "--save", name)
+    one = iii.start("channel", "read", "@one", "-o", str(tmp_path / "one"))
+    outputs = {None: ["-o", str(tmp_path / "two")], "a reader": ["-o", "/dev/full"], "a receipt": []}
+    two = iii.start("channel", "read", "@two", *outputs[lost])
+    done = iii.run("channel", "tee", "@one", "@two", "--receipt", "--from", str(source))
+    one.communicate(timeout=20)
+    two.communicate(timeout=20)
+    assert one.returncode == 0
+    assert (tmp_path / "one").read_bytes() == source.read_bytes()
+    said = done.stderr.decode()
+    assert (done.returncode, "@two: " in said, "1 of 2 channels failed" in said) == (
+        (0, False, False) if lost is None else (9, True, True)
+    )
+    assert "@one: " not in said
+    if lost is None:
+        assert (tmp_path / "two").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.ci
+def test_a_command_that_stands_before_the_dashes(iii: Program) -> None:
+    done = iii.run("channel", "tee", "@one", "@two", "cat", "f")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "iii: write COMMAND behind `--`; iii channel tee … -- cat …\n".encode(),
+    )

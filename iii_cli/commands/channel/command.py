@@ -33,6 +33,11 @@ Producer = Annotated[
         help="What it means when the program before the pipe fails.",
     ),
 ]
+Digest = Annotated[str, typer.Option(metavar="xxh3_128|sha256", help="What the seal promises.")]
+ReceiptTimeout = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Without a word from the reader, after our close. [60s]"),
+]
 Lines = Annotated[bool, typer.Option("--lines", help="A line is a text message.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help='A line is a frame, {"text":…} or {"base64":…}.')]
 
@@ -78,9 +83,7 @@ def write(
     lines: Lines = False,
     jsonl: Jsonl = False,
     no_seal: Annotated[bool, typer.Option("--no-seal", help="Send the bare bytes.")] = False,
-    digest: Annotated[
-        str, typer.Option(metavar="xxh3_128|sha256", help="What the seal promises.")
-    ] = "xxh3_128",
+    digest: Digest = "xxh3_128",
     size: Annotated[
         str | None,
         typer.Option(metavar="BYTES", help="Promise exactly that many: other than that aborts the stream."),
@@ -88,9 +91,7 @@ def write(
     receipt: Annotated[
         bool, typer.Option("--receipt", help="Wait until the reader confirms that it has the data.")
     ] = False,
-    receipt_timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="From our close to the receipt. [60s]")
-    ] = None,
+    receipt_timeout: ReceiptTimeout = None,
     timeout: Timeout = None,
     stall_timeout: Stall = None,
     exit_code: ExitCode = False,
@@ -108,13 +109,13 @@ def write(
       iii channel write @backup --receipt -- pg_dump db
       iii channel write @x < big.csv
     """
-    from iii_cli.commands.channel.write import WriteOptions, write_channel
+    from iii_cli.commands.channel.write import WriteOptions, write_channels
 
     hand_over_token(pass_token, to_command=tail_of(ctx) is not None)
-    write_channel(
+    write_channels(
         ctx,
         WriteOptions(
-            ref=ref,
+            refs=[ref],
             files=files or [],
             command=tail_of(ctx),
             lines=lines,
@@ -133,38 +134,53 @@ def write(
     )
 
 
-@channel_app.command()
+@channel_app.command(cls=TailCommand)
 def tee(
     ctx: typer.Context,
     refs: Annotated[list[str], typer.Argument(metavar="REF...", help="The writers.")],
+    source: Annotated[str | None, typer.Option("--from", metavar="FILE", help="Instead of stdin.")] = None,
     lines: Lines = False,
-    digest: Annotated[
-        str, typer.Option(metavar="xxh3_128|sha256", help="What the seal promises.")
-    ] = "xxh3_128",
+    digest: Digest = "xxh3_128",
+    receipt: Annotated[
+        bool, typer.Option("--receipt", help="Wait until each reader confirms that it has the data.")
+    ] = False,
+    receipt_timeout: ReceiptTimeout = None,
     timeout: Timeout = None,
     stall_timeout: Stall = None,
+    exit_code: ExitCode = False,
     producer: Producer = "warn",
+    pass_token: PassToken = False,
     progress: Progress = "auto",
 ) -> None:
-    """Write stdin into several channels at once, each a sealed stream of its own.
+    """Write stdin, FILE or the output of COMMAND into several channels, each a sealed stream of its own.
 
     A reader that dies stops none of the others; the exit code and a line say which failed.
 
     \b
     Examples:
-      pg_dump db | iii channel tee @here @there
+      iii channel tee @here @there --receipt -- pg_dump db
+      iii channel tee @here @there --from big.csv
       tail -f app.log | iii channel tee --lines @one @two
     """
-    from iii_cli.commands.channel.tee import TeeOptions, tee_channels
+    from iii_cli.commands.channel.write import WriteOptions, write_channels
 
-    tee_channels(
+    hand_over_token(pass_token, to_command=tail_of(ctx) is not None)
+    write_channels(
         ctx,
-        TeeOptions(
-            refs=refs,
+        WriteOptions(
+            refs=list(refs),
+            files=[] if source is None else [source],
+            command=tail_of(ctx),
             lines=lines,
+            jsonl=False,
+            seal=True,
             digest=digest,
+            size=None,
+            receipt=receipt,
+            receipt_timeout=receipt_timeout,
             timeout=timeout,
             stall_timeout=stall_timeout,
+            exit_code=exit_code,
             producer=producer,
             progress=progress,
         ),

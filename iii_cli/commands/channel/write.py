@@ -1,24 +1,27 @@
-"""What `iii channel write` does with its options."""
+"""What `iii channel write` and `tee` do with their options."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
+from iii_cli.client.fan_out import Branch, FanOut
 from iii_cli.client.identity import new_stream_id
 from iii_cli.client.limits import Limits, opened_within
+from iii_cli.client.receipts import AwaitedReceipt, ConfirmedWriter
 from iii_cli.client.sending import WriteOrder, write_stream
 from iii_cli.client.writer import ChannelWriter
-from iii_cli.commands.channel.given_ref import find_ref, opening
+from iii_cli.commands.channel.given_ref import find_ref, mark_used, opening
 from iii_cli.commands.producing import watch_producers
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.spawning import spawn
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.quantities import byte_count, seconds
-from iii_cli.errors import UsageProblem
+from iii_cli.errors import UsageProblem, gravest
 from iii_cli.terminal.children import PIPE, prepare_command
 from iii_cli.terminal.descriptors import is_standard
 from iii_cli.terminal.sources import Source
+from iii_cli.terminal.talk import talk
 from iii_cli.wire.figures import DIGESTS
 from iii_cli.wire.records import asked_mode
 from iii_cli.wire.ref import Direction
@@ -29,11 +32,11 @@ from iii_cli.wire.value import Value
 if TYPE_CHECKING:
     import typer
 
-    from iii_cli.client.receipts import AwaitedReceipt
-    from iii_cli.wire.address import Endpoint
+    from iii_cli.config.refspec import ResolvedRef
+    from iii_cli.config.settings import Settings
     from iii_cli.wire.ref import ChannelRef
 
-__all__ = ("WriteOptions", "limits_of", "write_channel")
+__all__ = ("WriteOptions", "limits_of", "write_channels")
 
 
 RECEIPT_BUFFER = 4  # messages: beats and a receipt, which the writer takes at once
@@ -42,7 +45,7 @@ RECEIPT_BUFFER = 4  # messages: beats and a receipt, which the writer takes at o
 class WriteOptions(Value):
     """The options, as typed."""
 
-    ref: str | None
+    refs: list[str | None]
     files: list[str]
     command: list[str] | None
     lines: bool
@@ -59,10 +62,16 @@ class WriteOptions(Value):
     progress: str
 
 
-def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
-    """Check everything local, then write the stream."""
-    import anyio
+class _End(Value):
+    """A writer end, as it was found. `name` holds no key."""
 
+    name: str
+    given: ResolvedRef
+    settings: Settings
+
+
+def write_channels(ctx: typer.Context, options: WriteOptions) -> None:
+    """Check everything local, then write the stream into every channel that was named."""
     shown = mode_for(options.progress)
     mode = asked_mode(lines=options.lines, jsonl=options.jsonl) or Mode.BYTES
     limits = limits_of(options)
@@ -79,50 +88,87 @@ def write_channel(ctx: typer.Context, options: WriteOptions) -> None:
     from_stdin = options.command is None and (
         not options.files or any(is_standard(file, 0) for file in options.files)
     )
-    given, settings = find_ref(ctx, options.ref, Direction.WRITE, stdin_free=not from_stdin)
+    stdin_free = not from_stdin and len(options.refs) == 1
+    ends = [
+        _End(_shown(text, number), *find_ref(ctx, text, Direction.WRITE, stdin_free=stdin_free))
+        for number, text in enumerate(options.refs, start=1)
+    ]
     if from_stdin and sources[0].is_terminal:
         shown = mode_for(options.progress, shares_terminal=True)
         tell("reading from the terminal; Ctrl-D ends it")
-    endpoint = settings.endpoint
     began = time.monotonic()
-    receipt, receipt_ref = None, None
-    if options.receipt:
-        receipt, receipt_ref = _receipt(endpoint, receipt_timeout, limits.whole)
-    sealer = None
-    if options.seal:
-        hint = size if mode is Mode.BYTES else None
-        sealer = Sealer(
+
+    receipts: list[AwaitedReceipt] = []
+
+    def writer_of(end: _End) -> ChannelWriter:
+        endpoint, ref = end.settings.endpoint, end.given.ref
+        if not options.receipt:
+            return ChannelWriter(endpoint, ref, sealer_of(None) if options.seal else None)
+        receipt, receipt_ref = _receipt(end, receipt_timeout, limits.whole, told_apart=len(ends) > 1)
+        receipts.append(receipt)
+        return ConfirmedWriter(endpoint, ref, sealer_of(receipt_ref), receipt)
+
+    def sealer_of(receipt: ChannelRef | None) -> Sealer:
+        return Sealer(
             new_stream_id(),
             mode=mode,
             digest=options.digest,
-            size=hint,
-            receipt=receipt_ref,
-            receipt_beat=None if receipt_ref is None else RECEIPT_BEAT,
+            size=size if mode is Mode.BYTES else None,
+            receipt=receipt,
+            receipt_beat=None if receipt is None else RECEIPT_BEAT,
         )
-    writers = {"the engine": ChannelWriter(endpoint, given.ref, sealer)}
+
+    branches = [Branch(end.name, writer_of(end)) for end in ends]
+    fan = FanOut(branches) if len(branches) > 1 else None
     order = WriteOrder(
-        writer=writers["the engine"],
+        writer=fan or branches[0].writer,
         sources=sources,
         mode=mode,
         size=promised,
-        limits=limits,
-        receipt=receipt,
         conclude=conclude,
     )
-    progress = progress_of_write(shown, settings, order, writers, size)
+    progress = progress_of_write(shown, ends[0].settings, order, branches, receipts, size)
 
-    async def open_end() -> None:
-        with opening(given):
-            await order.writer.open()
+    async def open_ends() -> None:
+        if fan is None:
+            with opening(ends[0].given):
+                await order.writer.open()
+            return
+        await fan.open()
+        for end, branch in zip(ends, branches, strict=True):
+            if branch.failure is None:
+                mark_used(end.given)
 
     async def write() -> None:
+        import anyio
+
         order.limits = limits.replace(since=anyio.current_time() - (time.monotonic() - began))
-        await opened_within(order.limits, open_end)
-        async with progress:
-            await _write(order, options)
-            conclude_write(progress, order, writers)
+        try:
+            await opened_within(order.limits, open_ends)
+            async with progress:
+                await _write(order, options)
+                figures = next(each.writer.figures for each in branches if each.failure is None)
+                conclude_write(progress, figures, confirmed=options.receipt)
+        finally:
+            if fan is not None:
+                _say_which(fan)
+        if fan is not None and fan.failures:
+            worst = gravest(fan.failures)
+            worst.message = f"{len(fan.failures)} of {len(branches)} channels failed: {worst.message}"
+            raise worst
 
     run(write)
+
+
+def _say_which(fan: FanOut) -> None:
+    for branch in fan.branches:
+        if branch.failure is not None:
+            talk.tell(f"{branch.name}: {branch.failure.message}")  # an error, which -q does not silence
+
+
+def _shown(text: str | None, number: int) -> str:
+    """A name that holds no key."""
+    return text if text and text.startswith(("@", "env:", "file:")) else f"REF {number}"
 
 
 async def _write(order: WriteOrder, options: WriteOptions) -> None:
@@ -144,7 +190,7 @@ async def _write(order: WriteOrder, options: WriteOptions) -> None:
 
 
 def _receipt(
-    endpoint: Endpoint, limit: float | None, whole: float | None
+    end: _End, limit: float | None, whole: float | None, *, told_apart: bool
 ) -> tuple[AwaitedReceipt, ChannelRef]:
     """A second channel: its reader end, and the writer ref that the open frame carries.
 
@@ -155,18 +201,18 @@ def _receipt(
         create_channel,
     )
     from iii_cli.client.reader import ChannelReader
-    from iii_cli.client.receipts import AwaitedReceipt
 
-    limited = whole is not None
+    endpoint, limited = end.settings.endpoint, whole is not None
     writer_ref, reader_ref = create_channel(
         endpoint, RECEIPT_BUFFER, timeout=whole if limited else CALL_SECONDS, whole=limited
     )
+
+    def will_not_confirm() -> None:
+        reader = f"the reader of {end.name}" if told_apart else "the reader"
+        tell(f"note: {reader} cannot confirm this stream (its output is a pipe)")
+
     reader = ChannelReader(endpoint, reader_ref)
-    return AwaitedReceipt(reader, limit, will_not_confirm=_say_no_confirmation), writer_ref
-
-
-def _say_no_confirmation() -> None:
-    tell("note: the reader cannot confirm this stream (its output is a pipe)")
+    return AwaitedReceipt(reader, limit, will_not_confirm=will_not_confirm), writer_ref
 
 
 def _check(options: WriteOptions) -> None:
