@@ -12,13 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from iii_cli.client.reader import ChannelReader
-    from iii_cli.client.session import Call
+    from iii_cli.client.channels import ChannelReader, ChannelWriter
+    from iii_cli.client.connection import Call
     from iii_cli.client.worker import Channel, Worker
-    from iii_cli.client.writer import ChannelWriter
     from iii_cli.errors import Failure, FunctionFailed, StreamTruncated
     from iii_cli.library import connect
-    from iii_cli.wire.ref import ChannelRef
+    from iii_cli.protocol.refs import ChannelRef
 
 __all__ = (
     "Call",
@@ -37,11 +36,11 @@ __all__ = (
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Call": "iii_cli.client.session",
+    "Call": "iii_cli.client.connection",
     "Channel": "iii_cli.client.worker",
-    "ChannelReader": "iii_cli.client.reader",
-    "ChannelRef": "iii_cli.wire.ref",
-    "ChannelWriter": "iii_cli.client.writer",
+    "ChannelReader": "iii_cli.client.channels",
+    "ChannelRef": "iii_cli.protocol.refs",
+    "ChannelWriter": "iii_cli.client.channels",
     "Failure": "iii_cli.errors",
     "FunctionFailed": "iii_cli.errors",
     "StreamTruncated": "iii_cli.errors",

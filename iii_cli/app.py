@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from iii_cli import __version__
 from iii_cli.commands.engine.words import hand_over
 from iii_cli.errors import ExitStatus, Failure, Interrupted, LocalProblem, UsageProblem
-from iii_cli.terminal.descriptors import reserve_descriptors
-from iii_cli.terminal.signals import end_by_signal, ends_by_itself, heard
+from iii_cli.io.descriptors import reserve_descriptors
+from iii_cli.io.signals import end_by_signal, ends_by_itself, heard
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -97,7 +97,7 @@ def _run(arguments: list[str]) -> int:
         answer(arguments[1:])
         return ExitStatus.DONE
     if _wants_events(arguments):
-        from iii_cli.terminal.talk import talk
+        from iii_cli.io.console import talk
 
         talk.configure(as_json=True)  # before anything can be wrong with the rest of the line
     hand_over(arguments)
@@ -148,8 +148,8 @@ def _usage_text(error: Any) -> str:
 
 def _unknown_option(typed: str, context: Any) -> str:
     """The nearest option that the command takes, the global ones among them."""
-    from iii_cli.config.nearest import nearest
-    from iii_cli.terminal.text import clean
+    from iii_cli.config.store import nearest
+    from iii_cli.io.console import clean
 
     takers = (context.command, context.find_root().command)
     known = [name for taker in takers for parameter in taker.params for name in parameter.opts]
@@ -161,7 +161,7 @@ def _report(failure: Failure) -> int:
     """Say what failed. The exit status; below 0: to end by that signal, as Popen has it."""
     if isinstance(failure, Interrupted):
         return -failure.signum if ends_by_itself(failure.signum) else failure.exit_status
-    from iii_cli.terminal.talk import talk
+    from iii_cli.io.console import talk
 
     talk.problem(failure)
     return failure.exit_status
@@ -169,7 +169,7 @@ def _report(failure: Failure) -> int:
 
 def _internal(error: Exception) -> int:
     """A bug of ours: one line, without the message of the exception, which may hold a secret."""
-    from iii_cli.terminal.talk import talk
+    from iii_cli.io.console import talk
 
     if os.environ.get("III_TRACEBACK"):
         import traceback
@@ -225,11 +225,11 @@ def _leave(status: int) -> NoReturn:
     which the system does at once: a tenth of the time of a one-line command.
     """
     code = 128 - status if status < 0 else int(status)
-    if files := sys.modules.get("iii_cli.terminal.outfile"):
+    if files := sys.modules.get("iii_cli.io.sinks"):
         files.discard_unfinished()
-    if trails := sys.modules.get("iii_cli.transport.trail"):
+    if trails := sys.modules.get("iii_cli.net.dialing"):
         trails.close_all()
-    if talked := sys.modules.get("iii_cli.terminal.talk"):
+    if talked := sys.modules.get("iii_cli.io.console"):
         talked.talk.done(code)
     with suppress(BrokenPipeError, LocalProblem):  # which the status says already
         _flush()

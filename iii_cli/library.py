@@ -8,18 +8,17 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from iii_cli import __version__
-from iii_cli.client.link import Identity, unique_name
+from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.worker import CALLS_MAX, Worker, open_worker
-from iii_cli.config.contexts import ContextStore
-from iii_cli.config.credentials import token_of
 from iii_cli.config.settings import GlobalFlags, resolve
+from iii_cli.config.store import ContextStore, token_of
 from iii_cli.errors import UsageProblem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from iii_cli.errors import Failure
-    from iii_cli.wire.address import Endpoint
+    from iii_cli.protocol.refs import Endpoint
 
 __all__ = ("connect",)
 

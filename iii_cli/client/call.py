@@ -1,37 +1,34 @@
-"""One function call on a connection of its own, without an event loop and without announcing a worker.
-
-A caller needs no name: the engine routes its call all the same (protocol.md 1.3), and every round trip that
-is not made is one that a shell loop does not wait for.
-"""
+"""One call on a blocking connection."""
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
-from iii_cli.client.identity import new_uuid
 from iii_cli.errors import EngineUnreachable, FunctionFailed, NotAuthorised, PeerMisbehaved, TimedOut
-from iii_cli.transport.blocking import BlockingWebSocket, open_blocking
-from iii_cli.transport.dialing import ConnectionLost
-from iii_cli.wire.frames import ENGINE_FRAME_MAX, Opcode
-from iii_cli.wire.messages import (
+from iii_cli.net.blocking import BlockingWebSocket, open_blocking
+from iii_cli.net.dialing import ConnectionLost
+from iii_cli.protocol.frames import ENGINE_FRAME_MAX, Opcode
+from iii_cli.protocol.messages import (
     ErrorMessage,
     InvocationResult,
     InvokeFunction,
     Ping,
     Pong,
     encode,
+    failure_of,
+    read_message,
 )
-from iii_cli.wire.ref import ChannelRef, MalformedRef
-from iii_cli.wire.unreadable import failure_of, read_message
+from iii_cli.protocol.refs import ChannelRef, MalformedRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-    from iii_cli.wire.address import Endpoint
-    from iii_cli.wire.messages import Action, Message
+    from iii_cli.protocol.messages import Action, Message
+    from iii_cli.protocol.refs import Endpoint
 
 __all__ = (
     "CALL_SECONDS",
@@ -40,10 +37,27 @@ __all__ = (
     "create_channel",
     "encoded",
     "exchange",
+    "new_stream_id",
+    "new_uuid",
     "ping",
     "read_created",
     "send_void",
 )
+
+
+def new_uuid() -> str:
+    """A random UUID (RFC 9562, version 4), without the price of importing `uuid`."""
+    value = int.from_bytes(os.urandom(16), "big")
+    value = value & ~(0xF << 76) | 4 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def new_stream_id() -> str:
+    """128 random bits in hex, the name of one sealed stream (design.md section 4)."""
+    return os.urandom(16).hex()
+
 
 CALL_SECONDS = 30.0  # every SDK's default, and the engine CLI's
 

@@ -7,20 +7,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from iii_cli.client.call import exchange, ping
-from iii_cli.client.identity import new_uuid
+from iii_cli.client.call import exchange, new_uuid, ping
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, PeerMisbehaved
-from iii_cli.transport.blocking import open_blocking
-from iii_cli.transport.dialing import ConnectionLost
-from iii_cli.wire.figures import is_count
-from iii_cli.wire.messages import InvokeFunction
-from iii_cli.wire.printable import printable
+from iii_cli.net.blocking import open_blocking
+from iii_cli.net.dialing import ConnectionLost
+from iii_cli.protocol.messages import InvokeFunction
+from iii_cli.protocol.seal import is_count, printable
 
 if TYPE_CHECKING:
-    from iii_cli.transport.blocking import BlockingWebSocket, TlsSession
-    from iii_cli.wire.address import Endpoint
+    from iii_cli.net.blocking import BlockingWebSocket, TlsSession
+    from iii_cli.protocol.refs import Endpoint
 
 __all__ = ("EngineFacts", "examine")
+
 
 CONNECT_SECONDS = 2.5
 STEP_SECONDS = 1.0  # for the round trips, and for the answer about its health

@@ -1,35 +1,276 @@
-"""A function whose body is a Unix filter: one run of a COMMAND for each call (design.md section 1).
-
-What matters for the data:
-
-* Input that did not come whole never looks to the command like a normal end: the command is stopped first
-  (a `Starter` promises it), its stdin is closed afterwards, and the call fails.
-* The output of a command that failed is aborted, not ended.
-* The result goes out when the command has ended and the engine has all of its output. So whoever calls with
-  an output reads it while the call runs: the engine holds 64 chunks of it at most (protocol.md 4.2).
-* A command that ends well without reading all of its input has had enough. The rest is read and verified all
-  the same, for at most a minute, before the output is sealed; with `stop_early` nobody looks.
-"""
+"""A Unix filter as a function."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import anyio
 
-from iii_cli.client.answering import BUSY
-from iii_cli.client.filter_run import FilterRun
-from iii_cli.errors import FunctionFailed, sole_cause
-from iii_cli.wire.value import Value
+from iii_cli.client.call import new_stream_id
+from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
+from iii_cli.client.transfer import ReadOrder, WriteOrder, abort_words, read_stream, write_stream
+from iii_cli.client.worker import BUSY, error_body
+from iii_cli.errors import CommandFailed, Failure, FunctionFailed, TimedOut, sole_cause
+from iii_cli.limits import limit
+from iii_cli.protocol.messages import MalformedJson, parse, render
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, Value
+from iii_cli.protocol.seal import Counter, Sealer, printable
+from iii_cli.protocol.verifier import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
-    from iii_cli.client.filter_run import Starter
-    from iii_cli.wire.address import Endpoint
+    from iii_cli.client.transfer import ByteSink, ByteSource
+    from iii_cli.protocol.refs import Endpoint
 
-__all__ = ("Filter", "FilterOptions")
+__all__ = ("Filter", "FilterOptions", "FilterRun", "Running", "Starter")
+
+
+RESULT_BYTES_MAX = 256 << 10  # escaped and repeated as JSON it still fits a Python SDK caller's 1 MiB
+DRAIN_SECONDS = limit("drain", 60.0)  # of input that the command did not want, before the call fails
+OUTPUT_BYTES = 64 << 10  # one read of a pipe
+
+
+class Running(Protocol):
+    """A COMMAND that runs for one call. `stdin` is None where it is not fed."""
+
+    @property
+    def name(self) -> str:
+        """Its first word, for people."""
+
+    @property
+    def stdin(self) -> ByteSink | None: ...
+
+    @property
+    def stdout(self) -> ByteSource: ...
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+
+    @property
+    def stdin_bytes(self) -> int:
+        """How much it, or its pipe, has taken."""
+
+    @property
+    def stderr_tail(self) -> str:
+        """The last lines of what it said."""
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended. Cancelled, it runs on."""
+
+    def failure(self) -> Failure | None:
+        """Why its end was no good one; None for exit code 0."""
+
+
+class Starter(Protocol):
+    """Starts the COMMAND, with or without a stdin to feed.
+
+    Left by an exception it stops the whole group, and closes the command's stdin only after that.
+    """
+
+    def __call__(self, *, feed: bool) -> AbstractAsyncContextManager[Running]: ...
+
+
+@final
+class FilterRun:
+    """Use it in the order of its methods."""
+
+    def __init__(self, endpoint: Endpoint, options: FilterOptions) -> None:
+        self._endpoint = endpoint
+        self._options = options
+        self._began = anyio.current_time()
+        self._reader: ChannelReader | None = None
+        self._writer: ChannelWriter | None = None
+        self._json = b""
+        self._command: Running | None = None
+        self._cause: Failure | None = None
+        self._ended = anyio.Event()
+        self._counter = Counter()
+        self._output = bytearray()
+
+    def take(self, payload: Any) -> None:
+        """Find what the command reads and writes. Raises FunctionFailed `invalid_payload`."""
+        fields = payload if isinstance(payload, dict) else {}
+        if self._options.stdout == "ref":
+            ref = _ref_at(fields, "stdout", Direction.WRITE)
+            self._writer = ChannelWriter(self._endpoint, ref, Sealer(new_stream_id()))
+        if self._options.stdin == "ref":
+            ref = _ref_at(fields, "stdin", Direction.READ)
+            verifier = Verifier(
+                require_seal=self._options.require_seal,
+                allow_empty=self._options.allow_empty,
+                expect="bytes",
+            )
+            self._reader = ChannelReader(self._endpoint, ref, verifier)
+        elif self._options.stdin == "json":
+            if self._writer is not None:  # its ref is a secret, and not for the command
+                payload = {key: value for key, value in fields.items() if key != "stdout"}
+            self._json = render(payload).encode() + b"\n"
+
+    async def open_ends(self) -> None:
+        """Connect at once: an end that waits unopened for too long expires. Raises as their `open`."""
+        async with anyio.create_task_group() as tasks:
+            for end in (self._reader, self._writer):
+                if end is not None:
+                    tasks.start_soon(end.open)
+
+    async def attended(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Wait, with an eye on the output: its reader hears that we live, and may leave."""
+        async with anyio.create_task_group() as tasks:
+            if self._writer is not None:
+                await tasks.start(self._writer.attend)
+            await wait()
+            tasks.cancel_scope.cancel()
+
+    async def command(self, start: Starter) -> None:
+        """Run the command to its end, and hand over all of its output. Raises what went wrong."""
+        async with start(feed=self._options.stdin != "none") as command:
+            self._command = command
+            async with anyio.create_task_group() as limit:
+                limit.start_soon(self._limit, command)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._noted, self._drain, command)
+                    await self._noted(self._feed, command)
+                    self._ended.set()
+                limit.cancel_scope.cancel()
+
+    async def give_up(self, cause: BaseException) -> None:
+        """Leave the input, and let nobody wait for the output. Bounded in time, also where cancelled."""
+        if self._reader is not None:
+            self._reader.leave()
+        writer = self._writer
+        if writer is not None and not writer.ended:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS), suppress(Failure):
+                await writer.open()  # a reader of an end that nobody opens waits for minutes
+            await writer.abort(*self._words(cause))
+
+    def result(self) -> dict[str, Any]:
+        """What the caller of a good run gets."""
+        facts = self._facts()
+        if self._options.stdout == "result":
+            facts |= _as_fields(bytes(self._output))
+        return facts
+
+    def report(self, cause: Exception) -> FunctionFailed:
+        """What the caller of any other run gets: an error body holds strings alone, so the facts are one."""
+        body = error_body(cause)
+        if not isinstance(cause, Failure):
+            return FunctionFailed(body.code, body.message, body.stacktrace)
+        message = body.message
+        if isinstance(cause, TimedOut) and cause.hint:
+            message = f"{message}; {cause.hint}"
+        if isinstance(cause, CommandFailed) and self._command is not None:
+            lines = self._command.stderr_tail.splitlines() or [""]
+            message = f"{message}: {printable(lines[-1])}" if lines[-1] else message
+        return FunctionFailed(body.code, message, render(self._facts()))
+
+    # inside
+
+    def _facts(self) -> dict[str, Any]:
+        command, figures = self._command, self._counter.figures
+        if self._writer is not None and self._writer.figures is not None:
+            figures = self._writer.figures
+        return {
+            "exit_code": command.exit_code if command else None,
+            "stdin_bytes": command.stdin_bytes if command else 0,
+            "stdout_bytes": figures.bytes,
+            "digest": figures.digest,
+            "stderr_tail": command.stderr_tail if command else "",
+            "duration_ms": round(1000 * (anyio.current_time() - self._began)),
+        }
+
+    async def _noted(self, part: Callable[[Running], Awaitable[None]], command: Running) -> None:
+        """Remember the first failure: the other half is cancelled because of it, and says so."""
+        try:
+            await part(command)
+        except BaseException as error:
+            cause = sole_cause(error)
+            if self._cause is None and isinstance(cause, Failure):
+                self._cause = cause
+            raise
+
+    async def _feed(self, command: Running) -> None:
+        async def ended_well() -> None:
+            await command.wait()
+            failure = command.failure()
+            if failure is not None:
+                raise failure
+
+        if self._reader is not None:
+            assert command.stdin is not None
+            order = ReadOrder(
+                self._reader,
+                command.stdin,
+                self._endpoint,
+                beside=ended_well,
+                conclude=ended_well,
+                stop_early=self._options.stop_early,
+                drain_limit=DRAIN_SECONDS,
+            )
+            await read_stream(order)
+            return
+        if command.stdin is not None:
+            with suppress(BrokenPipeError):
+                await command.stdin.write(self._json)
+                command.stdin.judge(0, verified=True, count=len(self._json))
+                await command.stdin.finish()
+        await ended_well()
+
+    async def _drain(self, command: Running) -> None:
+        if self._writer is None:
+            await self._collect(command.stdout)
+        else:
+            order = WriteOrder(self._writer, [command.stdout], conclude=self._ended.wait, words=self._words)
+            await write_stream(order)
+
+    async def _collect(self, source: ByteSource) -> None:
+        buffer = memoryview(bytearray(OUTPUT_BYTES))
+        while count := await source.read_into(buffer):
+            self._counter.chunk(buffer[:count])
+            self._output += buffer[:count]
+            if len(self._output) > RESULT_BYTES_MAX:
+                raise FunctionFailed(
+                    "output_too_large",
+                    f"the output has more than {RESULT_BYTES_MAX} bytes, too many for a result",
+                )
+
+    async def _limit(self, command: Running) -> None:
+        if self._options.timeout is not None:
+            await anyio.sleep(self._options.timeout)
+            self._cause = TimedOut(f"{command.name} took longer than {self._options.timeout:g} s (--timeout)")
+            raise self._cause
+
+    def _words(self, cause: BaseException) -> tuple[int, str]:
+        """For the abort frame."""
+        if not isinstance(cause, Exception):
+            return abort_words(self._cause) if self._cause else (1, "the call was stopped")
+        return abort_words(cause)
+
+
+def _ref_at(fields: dict[str, Any], key: str, direction: Direction) -> ChannelRef:
+    with suppress(MalformedRef):
+        ref = ChannelRef.from_json(fields.get(key))
+        if ref.direction is direction:
+            return ref
+    raise FunctionFailed(
+        "invalid_payload", f"`{key}` in the payload must be the {direction.noun} ref of a channel"
+    )
+
+
+def _as_fields(output: bytes) -> dict[str, Any]:
+    """The output in a result: as text where it is text, and as a value where it is JSON."""
+    try:
+        fields: dict[str, Any] = {"stdout": output.decode()}
+    except UnicodeDecodeError:
+        from base64 import b64encode
+
+        return {"stdout_base64": b64encode(output).decode()}
+    with suppress(MalformedJson):
+        fields["json"] = parse(output)
+    return fields
 
 
 class FilterOptions(Value):

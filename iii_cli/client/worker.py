@@ -1,44 +1,531 @@
-"""A worker: functions of ours that others call, and calls of ours to others, over one connection."""
+"""A worker: it registers functions, answers calls and reconnects."""
 
 from __future__ import annotations
 
+import inspect
+import random
+import re
+import traceback
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 from weakref import WeakSet
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
 
-from iii_cli.client.answering import Answering, unwrapped
-from iii_cli.client.call import CALL_SECONDS, read_created
-from iii_cli.client.connection import Connection, Pace
-from iii_cli.client.identity import new_uuid
-from iii_cli.client.live import open_end, without_ends
-from iii_cli.client.reader import ChannelReader
-from iii_cli.client.session import Functions
-from iii_cli.client.writer import ChannelWriter
-from iii_cli.errors import EngineUnreachable, Failure, TimedOut
-from iii_cli.wire.messages import (
+from iii_cli.client.call import CALL_SECONDS, new_stream_id, new_uuid, read_created
+from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
+from iii_cli.client.connection import DEAD_SECONDS, PING_SECONDS, Call, Calls, Functions, Link, split_caller
+from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, TimedOut
+from iii_cli.protocol.messages import (
+    ErrorBody,
+    InvocationResult,
     InvokeFunction,
     RegisterFunction,
+    RegistrationRejected,
+    UnregisterFunction,
     Void,
     encode,
 )
-from iii_cli.wire.seal import BEAT_AFTER
-from iii_cli.wire.value import Value
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, Value, is_ref
+from iii_cli.protocol.seal import BEAT_AFTER, Sealer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from anyio.abc import TaskStatus
+    from anyio.abc import TaskGroup, TaskStatus
 
-    from iii_cli.client.link import Identity
-    from iii_cli.client.session import Handler
-    from iii_cli.wire.address import Endpoint
-    from iii_cli.wire.messages import Action
-    from iii_cli.wire.ref import ChannelRef
+    from iii_cli.client.connection import Handler, Identity, Registration
+    from iii_cli.protocol.messages import Action, Message
+    from iii_cli.protocol.refs import Endpoint
 
-__all__ = ("CALLS_MAX", "Channel", "Worker", "WorkerStatistics", "open_worker")
+__all__ = (
+    "BUSY",
+    "CALLS_MAX",
+    "Answering",
+    "Channel",
+    "Connection",
+    "Ends",
+    "Pace",
+    "Worker",
+    "WorkerStatistics",
+    "error_body",
+    "open_end",
+    "open_worker",
+    "unwrapped",
+    "without_ends",
+)
+
+
+def open_end(endpoint: Endpoint, ref: ChannelRef, *, seal: bool = True) -> ChannelReader | ChannelWriter:
+    """The live end that `ref` names. It connects at its first use."""
+    if ref.direction is Direction.READ:
+        return ChannelReader(endpoint, ref)
+    return ChannelWriter(endpoint, ref, Sealer(new_stream_id()) if seal else None)
+
+
+def without_ends(value: Any, handed_on: Callable[[Any], None] = lambda end: None) -> Any:
+    """`value` with every live end and ref as the plain object that goes over the wire.
+
+    `handed_on` hears of each live end: from now on somebody else uses it.
+    """
+    if isinstance(value, ChannelRef):
+        return value.to_json()
+    if isinstance(value, (ChannelReader, ChannelWriter)):
+        handed_on(value)
+        return value.ref.to_json()
+    if isinstance(value, dict):
+        return {key: without_ends(item, handed_on) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_ends(item, handed_on) for item in value]
+    return value
+
+
+class Ends:
+    """The ends that came with one call."""
+
+    def __init__(self, open_one: Callable[[ChannelRef], ChannelReader | ChannelWriter]) -> None:
+        self._open_one = open_one
+        self._readers: list[ChannelReader] = []
+        self._writers: list[ChannelWriter] = []
+
+    def enliven(self, value: Any) -> Any:
+        """`value` with every ref, at any depth, as a ChannelReader or ChannelWriter."""
+        if is_ref(value):
+            try:
+                return self._open(ChannelRef.from_json(value))
+            except MalformedRef:
+                return value
+        if isinstance(value, dict):
+            return {key: self.enliven(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.enliven(item) for item in value]
+        return value
+
+    def hand_on(self, end: Any) -> None:
+        """The handler passed this end on: it is no longer ours to close."""
+        if end in self._readers:
+            self._readers.remove(end)
+        if end in self._writers:
+            self._writers.remove(end)
+
+    async def close(self, reason: str) -> None:
+        """Let go of what the handler left open. A writer that was not finished is aborted with `reason`.
+
+        Also one that was never used: a reader somewhere would wait for it until the engine's sweep. Bounded
+        in time, also where it is cancelled.
+        """
+        for reader in self._readers:
+            reader.leave()
+        for writer in self._writers:
+            if not writer.ended:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS), suppress(Failure):
+                    await writer.open()
+                await writer.abort(1, reason)
+
+    def _open(self, ref: ChannelRef) -> ChannelReader | ChannelWriter:
+        end = self._open_one(ref)
+        if isinstance(end, ChannelReader):
+            self._readers.append(end)
+        else:
+            self._writers.append(end)
+        return end
+
+
+BUSY = "too_many_calls"
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class _Running(NamedTuple):
+    call: Call
+    ends: Ends
+
+
+_current: ContextVar[_Running | None] = ContextVar("iii_current_call", default=None)
+
+
+@final
+class Answering:
+    """Runs the handlers of one worker."""
+
+    def __init__(
+        self,
+        functions: Functions,
+        open_one: Callable[[ChannelRef], ChannelReader | ChannelWriter],
+        *,
+        limit: int,
+    ) -> None:
+        self._functions = functions
+        self._open_one = open_one
+        self._limit = limit
+        self._scopes: set[anyio.CancelScope] = set()
+        self._fewer = anyio.Event()
+        self.running = 0  # accepted, and not yet done with its clean-up
+        self.answered = 0
+        self.refused = 0
+
+    @property
+    def current(self) -> Call | None:
+        """The call that the running handler answers; None outside of handlers."""
+        running = _current.get()
+        return running.call if running else None
+
+    def hand_on(self, end: Any) -> None:
+        """The running handler passed a live end on."""
+        running = _current.get()
+        if running is not None:
+            running.ends.hand_on(end)
+
+    def stop(self) -> None:
+        """Cancel every handler: its caller is gone, or has been told so."""
+        for scope in self._scopes:
+            scope.cancel()
+
+    def accept(self) -> bool:
+        """May one more be answered? Then `answer` has to be run."""
+        if self.running >= self._limit:
+            return False
+        self.running += 1
+        return True
+
+    async def answer(self, link: Link, message: InvokeFunction) -> None:
+        """Run the handler and send what came of it. Nothing that a handler raises gets out of here."""
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                reply = await self._outcome(message)
+                self.answered += 1
+                if reply is not None:
+                    await _send_reply(link, reply)
+            except EngineUnreachable:
+                return  # nobody is there to hear it
+            finally:
+                self._scopes.discard(scope)
+                self.running -= 1
+                self._fewer.set()
+
+    async def idle(self) -> None:
+        """Wait until no call is being answered."""
+        while self.running:
+            self._fewer = anyio.Event()
+            await self._fewer.wait()
+
+    async def refuse(self, link: Link, message: InvokeFunction) -> None:
+        """Say that there are too many. Raises EngineUnreachable."""
+        self.refused += 1
+        if message.invocation_id is not None:
+            body = ErrorBody(BUSY, f"this worker answers {self._limit} calls at once; try again later")
+            await link.send(InvocationResult(message.invocation_id, message.function_id, error=body))
+
+    async def _outcome(self, message: InvokeFunction) -> InvocationResult | None:
+        result: Any = None
+        error: ErrorBody | None = None
+        registration = self._functions.get(message.function_id)
+        if registration is None:
+            error = ErrorBody("function_not_found", "Function not found")
+        else:
+            try:
+                result = await self._run(registration, message)
+            except Exception as problem:
+                error = error_body(problem)
+        if message.invocation_id is None:
+            return None
+        return InvocationResult(message.invocation_id, message.function_id, result, error)
+
+    async def _run(self, registration: Registration, message: InvokeFunction) -> Any:
+        data, caller = split_caller(message.data)
+        call = Call(
+            function_id=message.function_id,
+            invocation_id=message.invocation_id,
+            caller_worker_id=caller,
+            metadata=message.metadata,
+            traceparent=message.traceparent,
+            baggage=message.baggage,
+        )
+        ends = Ends(self._open_one)
+        reset = _current.set(_Running(call, ends))
+        left = "the function failed"
+        try:
+            payload = ends.enliven(data) if registration.live else data
+            result = (
+                registration.handler(payload, call)
+                if registration.wants_call
+                else registration.handler(payload)
+            )
+            if inspect.isawaitable(result):
+                result = await result
+            result = without_ends(result, ends.hand_on)
+            left = "" if registration.keep_ends else "the function ended without finishing its stream"
+        finally:
+            _current.reset(reset)
+            if left:
+                await ends.close(left)
+        return result
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """The one exception in a group of one, however deep; otherwise the error itself."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+async def _send_reply(link: Link, reply: InvocationResult) -> None:
+    try:
+        await link.send(reply)
+    except (FunctionFailed, TypeError, ValueError) as problem:
+        error = error_body(problem)
+        if not isinstance(problem, FunctionFailed):
+            error = ErrorBody("invocation_failed", f"the result is not JSON: {problem}")
+        await link.send(InvocationResult(reply.invocation_id, reply.function_id, error=error))
+
+
+def error_body(problem: BaseException) -> ErrorBody:
+    """What the caller hears of an exception.
+
+    A FunctionFailed as it is; another Failure by its class, `StreamTruncated` as `stream_truncated`; what
+    else carries a `code` that is a string under that; the rest as `invocation_failed`, with its traceback.
+    """
+    problem = unwrapped(problem)
+    if isinstance(problem, (anyio.BrokenResourceError, anyio.ClosedResourceError)) and problem.__cause__:
+        problem = problem.__cause__
+    if isinstance(problem, FunctionFailed):
+        return ErrorBody(problem.code, problem.remote_message, problem.stacktrace)
+    if isinstance(problem, Failure):
+        return ErrorBody(_WORD.sub("_", type(problem).__name__).lower(), problem.message)
+    code = getattr(problem, "code", None)
+    return ErrorBody(
+        code if isinstance(code, str) and code else "invocation_failed",
+        str(problem) or type(problem).__name__,
+        "".join(traceback.format_exception(problem)),
+    )
+
+
+class Pace(Value):
+    """How a connection is watched and won back, in seconds (protocol.md 1.5)."""
+
+    ping_every: float = PING_SECONDS
+    dead_after: float = DEAD_SECONDS
+    retry_first: float = 1.0
+    retry_max: float = 30.0
+    jitter: float = 0.3  # a fraction: many workers must not come back at the same moment
+
+    def pause(self, attempt: int) -> float:
+        """How long to wait before the next attempt; the first is number 0."""
+        pause = min(self.retry_first * 2.0 ** min(attempt, 30), self.retry_max)
+        return pause * random.uniform(1 - self.jitter, 1 + self.jitter)
+
+
+@final
+class Connection:
+    """Links to one engine, one after the other. `functions` is what they announce."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        identity: Identity,
+        functions: Functions,
+        answering: Answering,
+        *,
+        reconnect: bool,
+        on_lost: Callable[[Failure], None] | None,
+        on_back: Callable[[], None] | None,
+        pace: Pace,
+    ) -> None:
+        self.link: Link | None = None
+        self.calls = Calls()
+        self.made = 0  # how often a connection was made
+        self.failure: Failure | None = None  # what ended it for good
+        self._endpoint = endpoint
+        self._identity = identity
+        self._functions = functions
+        self._answering = answering
+        self._reconnect = reconnect
+        self._on_lost = on_lost or (lambda failure: None)
+        self._on_back = on_back or (lambda: None)
+        self._pace = pace
+        self._announced: set[str] = set()  # ids of the functions that the present link knows
+        self._registering = anyio.Lock(fast_acquire=True)
+        self._fresh = anyio.Event()  # a function was added
+        self._changed = anyio.Event()  # connected, failed for good, or a function was refused
+
+    def announce_soon(self) -> None:
+        """A function was added."""
+        self._fresh.set()
+
+    async def withdraw(self, function_id: str) -> None:
+        """A function was removed. Raises EngineUnreachable."""
+        if function_id in self._announced and self.link is not None:
+            self._announced.discard(function_id)
+            await self.link.send(UnregisterFunction(function_id))
+
+    async def ready(self) -> Link:
+        """The present link, or the next one, once it knows every function so far.
+
+        Raises EngineUnreachable where it is lost meanwhile, and what ended the connection for good.
+        """
+        while self.link is None:
+            if self.failure is not None:
+                raise self.failure
+            await self._changed.wait()
+        link = self.link
+        await self._register(link)
+        return link
+
+    async def announce_again(self) -> None:
+        """Give the functions that were refused another chance, and wait for the engine's word on all of them.
+
+        Raises as `ready`.
+        """
+        for registration in self._functions:
+            if registration.taken is not None:
+                registration.taken = None
+                self._announced.discard(registration.message.id)
+        link = await self.ready()
+        await link.barrier()
+
+    async def trouble(self) -> Failure:
+        """Wait until a function is refused, or the connection has failed for good."""
+        while True:
+            changed = self._changed
+            failure = self.failure or self._functions.first_rejection()
+            if failure is not None:
+                return failure
+            await changed.wait()
+
+    async def exchange(self, link: Link, request: InvokeFunction) -> Any:
+        """Send a call and wait for its answer; without an invocation id there is none.
+
+        Raises FunctionFailed, EngineUnreachable.
+        """
+        if request.invocation_id is None:
+            await link.send(request)
+            return None
+        self.calls.begin(request.invocation_id)
+        try:
+            await link.send(request)
+            return await self.calls.outcome(request.invocation_id)
+        finally:
+            self.calls.end(request.invocation_id)
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Connect and stay connected until cancelled. `started` once announced.
+
+        Raises what made the first connection fail.
+        """
+        link = await self._open(self._endpoint, None)
+        async with anyio.create_task_group() as handlers:
+            try:
+                task_status.started()
+                while True:
+                    lost = await self._live(link, handlers)
+                    if not self._reconnect:
+                        self._fail(lost)
+                        return
+                    self._on_lost(lost)
+                    link = await self._again(link, lost)
+            finally:
+                handlers.cancel_scope.cancel()
+
+    async def _open(self, endpoint: Endpoint, previous: Link | None) -> Link:
+        pace = self._pace
+        link = await Link.open(
+            endpoint,
+            self._identity,
+            previous=previous,
+            ping_every=pace.ping_every,
+            dead_after=pace.dead_after,
+        )
+        self.made += 1
+        return link
+
+    async def _again(self, previous: Link, lost: Failure) -> Link:
+        """Win the connection back, however long it takes. A refusal may be over soon: the engine's auth
+        function is a worker that has to come back, too.
+        """
+        attempt = 0
+        while True:
+            await anyio.sleep(self._pace.pause(attempt))
+            attempt += 1
+            try:
+                return await self._open(self._endpoint.replace(wait_engine=None), previous)
+            except Failure as failure:
+                if type(failure) is not type(lost):
+                    lost = failure
+                    self._on_lost(failure)
+
+    async def _live(self, link: Link, handlers: TaskGroup) -> Failure:
+        """Serve one link until it is lost, and say how."""
+        self.link, self._announced = link, set()
+        self._functions.forget_rejections()
+        self._note_change()
+        lost: Failure = EngineUnreachable("the connection was closed")
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(link.attend)
+                tasks.start_soon(partial(self._keep_registered, link, back=self.made > 1))
+                try:
+                    while True:
+                        for message in await link.receive():
+                            await self._dispatch(link, message, handlers)
+                except Failure as failure:
+                    lost = failure
+                tasks.cancel_scope.cancel()
+        finally:
+            self.link = None
+            self.calls.fail_all(lost)
+            self._answering.stop()
+            link.close()
+        return lost
+
+    async def _dispatch(self, link: Link, message: Message, handlers: TaskGroup) -> None:
+        match message:
+            case InvocationResult():
+                self.calls.settle(message)
+            case InvokeFunction():
+                if self._answering.accept():
+                    handlers.start_soon(self._answering.answer, link, message)
+                else:
+                    with anyio.move_on_after(self._pace.dead_after):
+                        await self._answering.refuse(link, message)
+            case RegistrationRejected() if message.function_id is not None:
+                self._functions.rejected(message)
+                self._note_change()
+            case _:
+                return
+
+    async def _keep_registered(self, link: Link, *, back: bool) -> None:
+        """Announce what is there and what is added; say that we are `back` when the engine has all of it."""
+        with suppress(EngineUnreachable):  # `receive` sees the same, and says so
+            if back:
+                await self._register(link)
+                await link.barrier()
+                self._on_back()
+            while True:
+                fresh = self._fresh = anyio.Event()
+                await self._register(link)
+                await fresh.wait()
+
+    async def _register(self, link: Link) -> None:
+        """Announce the functions that the link does not know yet."""
+        async with self._registering:
+            if self.link is not link:
+                return
+            for registration in self._functions:
+                if registration.message.id not in self._announced:
+                    self._announced.add(registration.message.id)
+                    await link.send(registration.message)
+
+    def _fail(self, failure: Failure) -> None:
+        self.failure = failure
+        self._note_change()
+
+    def _note_change(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
 
 CHANNEL_BUFFER = 16  # messages; times our largest frame, 1 MiB, the 16 MiB of design.md section 4
 CALLS_MAX = 256  # answered at once; what comes beyond is refused, so that a flood cannot exhaust memory

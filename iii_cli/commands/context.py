@@ -8,14 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from iii_cli.commands.running import flags_of, tell
-from iii_cli.config.contexts import Context, ContextStore, checked_token_source
-from iii_cli.config.credentials import read_secret_stdin, token_of
 from iii_cli.config.settings import GlobalFlags
+from iii_cli.config.store import Context, ContextStore, checked_token_source, read_secret_stdin, token_of
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.terminal.report import print_json, print_table
-from iii_cli.terminal.talk import talk
-from iii_cli.wire.address import EngineAddress, MalformedAddress, TlsFiles
-from iii_cli.wire.secret import Secret
+from iii_cli.io.console import print_json, print_table, talk
+from iii_cli.protocol.refs import EngineAddress, MalformedAddress, Secret, TlsFiles
 
 __all__ = ("context_app",)
 

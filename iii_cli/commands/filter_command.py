@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, final
 
 import anyio  # noqa: TID253 - loaded only when `serve` runs
 
-from iii_cli.terminal.children import DEVNULL, PIPE, prepare_command, spawn
-from iii_cli.terminal.complaints import Complaints
-from iii_cli.terminal.consumer import ConsumerSink
+from iii_cli.io.process import DEVNULL, PIPE, Complaints, ConsumerSink, prepare_command, spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from iii_cli.errors import Failure
-    from iii_cli.terminal.children import Child
-    from iii_cli.terminal.sources import Source
+    from iii_cli.io.process import Child
+    from iii_cli.io.sources import Source
 
 __all__ = ("FilterCommand", "RunningChild")
 

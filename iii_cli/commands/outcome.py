@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.errors import LocalProblem
-from iii_cli.terminal.text import clean, escape_json
+from iii_cli.io.console import clean, escape_json
 
 if TYPE_CHECKING:
     from typing import TextIO

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from iii_cli.terminal.text import clean, width_of
+from iii_cli.io.console import clean, width_of
 
 __all__ = ("parameter_lines", "parameters_of")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.producers import ProducerPolicy, Producers
-from iii_cli.terminal.talk import talk
+from iii_cli.io.console import talk
+from iii_cli.io.producers import ProducerPolicy, Producers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from iii_cli.terminal.sources import Source
+    from iii_cli.io.sources import Source
 
 __all__ = ("watch_producers",)
 

@@ -10,16 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from iii_cli.commands.running import flags_of, tell
-from iii_cli.config.contexts import ContextStore
-from iii_cli.config.quantities import format_duration
 from iii_cli.config.refspec import resolve_ref
-from iii_cli.config.saved_refs import BOTH_ENDS, SavedRef, SavedRefs, absolute
-from iii_cli.config.settings import GlobalFlags, engine_of
+from iii_cli.config.settings import GlobalFlags, engine_of, format_duration
+from iii_cli.config.store import BOTH_ENDS, ContextStore, SavedRef, SavedRefs, absolute
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.report import print_json, print_table
-from iii_cli.terminal.talk import talk
-from iii_cli.wire.address import EngineAddress
-from iii_cli.wire.ref import Direction
+from iii_cli.io.console import print_json, print_table, talk
+from iii_cli.protocol.refs import Direction, EngineAddress
 
 __all__ = ("ref_app",)
 

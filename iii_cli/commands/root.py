@@ -10,8 +10,8 @@ import typer
 
 from iii_cli.commands.tree import LazyGroup, Leaf, build
 from iii_cli.config.settings import GlobalFlags, color_choice
-from iii_cli.terminal.talk import talk
-from iii_cli.transport.trail import listen
+from iii_cli.io.console import talk
+from iii_cli.net.dialing import listen
 
 __all__ = ("TREE", "app")
 

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
 from iii_cli.errors import Interrupted, sole_cause
-from iii_cli.terminal.inheritance import withhold
-from iii_cli.terminal.signals import heard
-from iii_cli.terminal.talk import talk
+from iii_cli.io.console import talk
+from iii_cli.io.signals import heard, withhold
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     import typer
 
-    from iii_cli.wire.address import TlsFiles
+    from iii_cli.protocol.refs import TlsFiles
 
 __all__ = ("flags_of", "run", "settings_of", "stop_at_once", "tell")
 
@@ -37,7 +36,7 @@ def settings_of(
 
     `engine_url` and `engine_tls` are what a saved ref remembers. Raises UsageProblem and LocalProblem.
     """
-    from iii_cli.config.contexts import ContextStore
+    from iii_cli.config.store import ContextStore
 
     settings = resolve(
         flags_of(ctx), os.environ, ContextStore(), engine_url=engine_url, engine_tls=engine_tls
@@ -64,7 +63,7 @@ def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:
     with _signals_held() as let_go:
         import anyio
 
-        from iii_cli.transport.readiness import new_loop
+        from iii_cli.net.sockets import new_loop
 
         try:
             return anyio.run(_until_signalled, body, args, let_go, backend_options={"loop_factory": new_loop})
@@ -127,8 +126,8 @@ async def _until_signalled(
 
 def stop_at_once(signum: int) -> NoReturn:
     """End without any clean-up, but leave no COMMAND, not even one that ignores SIGTERM, and no file."""
-    from iii_cli.terminal.children import kill_children
-    from iii_cli.terminal.outfile import discard_unfinished
+    from iii_cli.io.process import kill_children
+    from iii_cli.io.sinks import discard_unfinished
 
     kill_children()
     discard_unfinished()

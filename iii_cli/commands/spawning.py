@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import anyio  # noqa: TID253 - loaded only when a COMMAND runs
 
 from iii_cli.errors import sole_cause
-from iii_cli.terminal import children
-from iii_cli.terminal.complaints import Complaints
-from iii_cli.terminal.talk import talk
+from iii_cli.io import process as children
+from iii_cli.io.console import talk
+from iii_cli.io.process import Complaints
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from iii_cli.terminal.children import Child
+    from iii_cli.io.process import Child
 
 __all__ = ("spawn", "tell_line")
 

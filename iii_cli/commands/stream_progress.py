@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iii_cli.config.quantities import format_bytes
-from iii_cli.terminal.meter import Meter
-from iii_cli.terminal.progress import Progress, ProgressMode, progress_mode
-from iii_cli.terminal.talk import talk
-from iii_cli.terminal.text import clean
-from iii_cli.wire.verdict import Outcome
+from iii_cli.config.settings import format_bytes
+from iii_cli.io.console import clean, talk
+from iii_cli.io.progress import Meter, Progress, ProgressMode, progress_mode
+from iii_cli.protocol.verifier import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iii_cli.client.draining import ReadOrder
-    from iii_cli.client.fan_out import Branch
-    from iii_cli.client.receipts import AwaitedReceipt
-    from iii_cli.client.sending import WriteOrder
+    from iii_cli.client.channels import AwaitedReceipt
+    from iii_cli.client.transfer import Branch, ReadOrder, WriteOrder
     from iii_cli.config.settings import Settings
-    from iii_cli.wire.figures import Figures
-    from iii_cli.wire.verdict import Verdict
+    from iii_cli.protocol.seal import Figures
+    from iii_cli.protocol.verifier import Verdict
 
 __all__ = (
     "conclude_read",

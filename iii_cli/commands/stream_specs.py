@@ -6,14 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.descriptors import is_standard
-from iii_cli.wire.paths import MalformedPath, parse_path, show, split_key
-from iii_cli.wire.value import Value
+from iii_cli.io.descriptors import is_standard
+from iii_cli.protocol.payload import MalformedPath, parse_path, show, split_key
+from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from iii_cli.wire.paths import KeyPath
+    from iii_cli.protocol.payload import KeyPath
 
 __all__ = ("COMMAND", "StreamSpec", "check_keys", "command_word", "key_of", "parse_spec")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.client.call import call
-from iii_cli.config.nearest import nearest
+from iii_cli.config.store import nearest
 from iii_cli.errors import Failure, PeerMisbehaved
 
 if TYPE_CHECKING:

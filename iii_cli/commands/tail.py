@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.terminal.inheritance import pass_token_on
+from iii_cli.io.signals import pass_token_on
 
 __all__ = ("NeedsTail", "PassToken", "PlainCommand", "TailCommand", "hand_over_token", "tail_of")
 

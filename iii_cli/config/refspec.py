@@ -14,20 +14,18 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from iii_cli.config.credentials import read_secret_file, read_secret_stdin
-from iii_cli.config.nearest import nearest
+from iii_cli.config.store import nearest, read_secret_file, read_secret_stdin
 from iii_cli.errors import LocalProblem, RefSpent, UnknownTarget, UsageProblem
-from iii_cli.wire.address import TlsFiles
-from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
-from iii_cli.wire.strict_json import MalformedJson, parse
-from iii_cli.wire.value import Value
+from iii_cli.protocol.messages import MalformedJson, parse
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, TlsFiles, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from iii_cli.config.saved_refs import SavedRef, SavedRefs
+    from iii_cli.config.store import SavedRef, SavedRefs
 
 __all__ = ("DEFAULT_VARIABLE", "ResolvedRef", "resolve_ref")
+
 
 DEFAULT_VARIABLE = {Direction.WRITE: "III_WRITER", Direction.READ: "III_READER"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)

@@ -1,39 +1,100 @@
-"""Which engine, as whom, in which colours: the order in which settings win (design.md section 3).
-
-Flags > `--context NAME` (all its fields) > III_* > III_CONTEXT > the context in use > defaults.
-
-* `--context NAME` stands in for the environment: III_URL, III_NAMESPACE and III_TOKEN are not mixed into it,
-  because a token of one engine must not reach another.
-* The context in use counts only where nothing else says which engine; III_URL and `--url` leave it aside,
-  and it is then not even looked up.
-* What a context holds to prove who we are goes only to that context's URL.
-"""
+"""Settings: flags, variables, contexts, and how quantities are written."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from iii_cli.config.credentials import read_headers, read_token_file, token_of
-from iii_cli.config.quantities import seconds
+from iii_cli.config.store import read_headers, read_token_file, token_of
 from iii_cli.errors import UsageProblem
-from iii_cli.wire.address import DEFAULT_URL, Endpoint, EngineAddress, MalformedAddress, TlsFiles
-from iii_cli.wire.value import Value
+from iii_cli.protocol.refs import DEFAULT_URL, Endpoint, EngineAddress, MalformedAddress, TlsFiles, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from iii_cli.config.contexts import Context
-    from iii_cli.wire.secret import Secret
+    from iii_cli.config.store import Context
+    from iii_cli.protocol.refs import Secret
 
 __all__ = (
     "ColorChoice",
     "ContextLookup",
     "GlobalFlags",
     "Settings",
+    "byte_count",
     "color_choice",
     "engine_of",
+    "format_bytes",
+    "format_duration",
     "resolve",
+    "seconds",
 )
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+_BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SPAN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|)")
+_COUNT = re.compile(r"([0-9]{1,15})(?:([KMGT])(?:iB)?|B|)", re.IGNORECASE)
+_SPAN_MAX = 10 * 365 * 86_400.0  # ten years: far beyond any use, far below what timers overflow at
+_COUNT_MAX = 1 << 63  # what a file offset can hold
+
+
+def seconds(text: str, source: str = "") -> float | None:
+    """Read a time limit: `500ms`, `30s`, `5m`, `1h`; a bare number is seconds; 0 is no limit, hence None.
+
+    `source` is the option that it was given to. Raises UsageProblem.
+    """
+    match = _SPAN.fullmatch(text.strip())
+    span = float(match[1]) * _SECONDS[match[2]] if match else -1.0
+    if not 0.0 <= span <= _SPAN_MAX:
+        raise UsageProblem(_refusal("a time span", text, source), hint="write it like 500ms, 30s, 5m or 1h")
+    return span or None
+
+
+def byte_count(text: str, source: str = "") -> int:
+    """Read a size in bytes: `64`, `64K`, `1M`, `2GiB`. K, M, G and T are powers of 1024.
+
+    `source` is the option that it was given to. Raises UsageProblem.
+    """
+    match = _COUNT.fullmatch(text.strip())
+    count = int(match[1]) * _BINARY[(match[2] or "").upper()] if match else -1
+    if not 0 <= count < _COUNT_MAX:
+        raise UsageProblem(
+            _refusal("a size in bytes", text, source), hint="write it like 4096, 64K, 1M or 2G"
+        )
+    return count
+
+
+def format_bytes(count: float) -> str:
+    """`0 B`, `1023 B`, `1.5 KiB`, `640 MiB`: three digits that count, in powers of 1024."""
+    if count < 1023.5:
+        return f"{count:.0f} B"
+    value = float(count)
+    unit = "B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):  # noqa: B007 - the last one reached is the one to show
+        value /= 1024
+        if value < 999.5:
+            break
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f} {unit}"
+
+
+def format_duration(span: float) -> str:
+    """`12 ms`, `4.2 s`, `3 min 05 s`, `2 h 07 min`: what a person needs of a time span in seconds."""
+    if span < 0.9995:
+        return f"{span * 1000:.0f} ms"
+    if span < 59.95:
+        return f"{span:.1f} s"
+    whole = round(span)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    minutes = round(span / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _refusal(noun: str, text: str, source: str) -> str:
+    shown = text if len(text) <= 40 else text[:37] + "..."
+    return (f"{source}: " if source else "") + f"not {noun}: {shown!r}"
+
 
 ColorChoice = Literal["auto", "always", "never"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from iii_cli.wire.messages import ErrorBody
+from iii_cli.protocol.messages import ErrorBody
 
 if TYPE_CHECKING:
     from iii_cli.engine.invocation import Invocation

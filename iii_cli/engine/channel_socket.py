@@ -14,16 +14,16 @@ from anyio.lowlevel import checkpoint
 from iii_cli.engine.bell import Bell
 from iii_cli.engine.channels import HowEnded
 from iii_cli.errors import PeerMisbehaved
-from iii_cli.transport.dialing import ConnectionLost
-from iii_cli.wire.frames import Opcode
-from iii_cli.wire.ref import Direction
+from iii_cli.net.dialing import ConnectionLost
+from iii_cli.protocol.frames import Opcode
+from iii_cli.protocol.refs import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from iii_cli.engine.channels import Channel, ChannelTable, End
-    from iii_cli.transport.websocket import WebSocket
-    from iii_cli.wire.frames import Event
+    from iii_cli.net.websocket import WebSocket
+    from iii_cli.protocol.frames import Event
 
 __all__ = ("serve_channel_end",)
 

@@ -15,16 +15,15 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from iii_cli.engine.tombstones import Tombstones
-from iii_cli.wire.frames import Opcode
-from iii_cli.wire.ref import ChannelRef, Direction
-from iii_cli.wire.secret import Secret
+from iii_cli.protocol.frames import Opcode
+from iii_cli.protocol.refs import ChannelRef, Direction, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from iii_cli.engine.settings import Settings
     from iii_cli.engine.spans import Span, SpanStore, TraceContext
-    from iii_cli.wire.frames import Event
+    from iii_cli.protocol.frames import Event
 
 __all__ = ("BUFFER_SIZE", "Channel", "ChannelTable", "End", "HowEnded", "TooManyChannels")
 

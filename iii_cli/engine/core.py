@@ -15,7 +15,7 @@ from iii_cli.engine.settings import Settings
 from iii_cli.engine.state import EngineState, Notice, keep_quiet
 from iii_cli.engine.telemetry import take_telemetry
 from iii_cli.engine.triggers import FUNCTIONS_AVAILABLE, TriggerTable
-from iii_cli.wire.messages import (
+from iii_cli.protocol.messages import (
     InvocationResult,
     InvokeFunction,
     MalformedMessage,
@@ -24,8 +24,8 @@ from iii_cli.wire.messages import (
     Reattach,
     TriggerRegistrationResult,
     decode,
+    render,
 )
-from iii_cli.wire.strict_json import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from iii_cli.engine.channels import ChannelTable
     from iii_cli.engine.delivery import Delivery
     from iii_cli.engine.worker import Worker
-    from iii_cli.wire.messages import Message
+    from iii_cli.protocol.messages import Message
 
 __all__ = ("Core",)
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote
 
-from iii_cli.wire.handshake import BadRequest
-from iii_cli.wire.ref import Direction
+from iii_cli.protocol.handshake import BadRequest
+from iii_cli.protocol.refs import Direction
 
 if TYPE_CHECKING:
     from iii_cli.engine.channels import ChannelTable
     from iii_cli.engine.guard import Guard
-    from iii_cli.wire.handshake import Request
+    from iii_cli.protocol.handshake import Request
 
 __all__ = ("ForChannel", "ForTelemetry", "ForWorker", "Purpose", "purpose_of")
 

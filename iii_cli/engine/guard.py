@@ -19,12 +19,12 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from iii_cli.wire.handshake import BadRequest
-from iii_cli.wire.value import Value
+from iii_cli.protocol.handshake import BadRequest
+from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
-    from iii_cli.wire.handshake import Request
-    from iii_cli.wire.secret import Secret
+    from iii_cli.protocol.handshake import Request
+    from iii_cli.protocol.refs import Secret
 
 __all__ = ("Guard", "MalformedOrigin", "host_name", "is_loopback", "origin_of")
 

@@ -10,8 +10,8 @@ import anyio
 
 from iii_cli.engine.guard import is_loopback
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.transport.dialing import keep_alive, word_for
-from iii_cli.transport.readiness import each_time_readable
+from iii_cli.net.dialing import keep_alive, word_for
+from iii_cli.net.sockets import each_time_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

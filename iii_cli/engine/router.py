@@ -15,7 +15,7 @@ from iii_cli.engine.call import LATER, Call, Refusal
 from iii_cli.engine.invocation import Invocation
 from iii_cli.engine.spans import parse_traceparent
 from iii_cli.engine.worker import DEFAULT_NAMESPACE, Worker
-from iii_cli.wire.messages import Enqueue, ErrorBody, InvocationResult, InvokeFunction
+from iii_cli.protocol.messages import Enqueue, ErrorBody, InvocationResult, InvokeFunction
 
 if TYPE_CHECKING:
     from iii_cli.engine.registry import Function

@@ -22,13 +22,11 @@ from iii_cli.engine.tidy import Tidy, reuse_memory
 from iii_cli.engine.unfinished import Share, Unfinished
 from iii_cli.engine.worker_socket import Switchboard, serve_telemetry
 from iii_cli.errors import PeerMisbehaved
-from iii_cli.transport.dialing import ConnectionLost
-from iii_cli.transport.sockets import Socket
-from iii_cli.transport.websocket import WebSocket, receive_head
-from iii_cli.wire.frame_decoder import FrameDecoder
-from iii_cli.wire.frames import ENGINE_FRAME_MAX, ENGINE_MESSAGE_MAX
-from iii_cli.wire.handshake import BadRequest, accept_response, parse_request, plain_response
-from iii_cli.wire.masking import prepare
+from iii_cli.net.dialing import ConnectionLost
+from iii_cli.net.sockets import Socket
+from iii_cli.net.websocket import WebSocket, receive_head
+from iii_cli.protocol.frames import ENGINE_FRAME_MAX, ENGINE_MESSAGE_MAX, FrameDecoder, prepare
+from iii_cli.protocol.handshake import BadRequest, accept_response, parse_request, plain_response
 
 if TYPE_CHECKING:
     import socket

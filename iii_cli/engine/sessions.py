@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from iii_cli.engine.registry import Function
 from iii_cli.engine.triggers import WORKERS_AVAILABLE, Binding, TriggerType
 from iii_cli.engine.worker import DEFAULT_NAMESPACE, Worker
-from iii_cli.wire.messages import (
+from iii_cli.protocol.messages import (
     ErrorBody,
     RegisterFunction,
     RegisterService,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from iii_cli.engine.state import EngineState
     from iii_cli.engine.triggers import TriggerTable
     from iii_cli.engine.worker import Announcement
-    from iii_cli.wire.messages import Reattach
+    from iii_cli.protocol.messages import Reattach
 
 __all__ = ("Registration", "Sessions")
 

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from iii_cli.wire.strict_json import render
+from iii_cli.protocol.messages import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,14 +9,14 @@ from iii_cli.engine.delivery import Close, Delivery, Drop, Send
 from iii_cli.engine.logs import LogStore
 from iii_cli.engine.registry import Registry
 from iii_cli.engine.spans import SpanStore
-from iii_cli.wire.messages import encode_as_engine
+from iii_cli.protocol.messages import encode_as_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from iii_cli.engine.settings import Settings
     from iii_cli.engine.worker import Worker
-    from iii_cli.wire.messages import Message
+    from iii_cli.protocol.messages import Message
 
 __all__ = ("EngineState", "Notice", "keep_quiet")
 

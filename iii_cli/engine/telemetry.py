@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from iii_cli.engine.logs import LogRecord
 from iii_cli.engine.spans import Span
-from iii_cli.wire.strict_json import MalformedJson, parse, render
+from iii_cli.protocol.messages import MalformedJson, parse, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 from iii_cli.errors import LocalProblem
-from iii_cli.transport.dialing import word_for
+from iii_cli.net.dialing import word_for
 
 __all__ = ("server_context",)
 

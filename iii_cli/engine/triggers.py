@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.engine.worker import DEFAULT_NAMESPACE, Worker
-from iii_cli.wire.messages import (
+from iii_cli.protocol.messages import (
     InvokeFunction,
     RegisterTrigger,
     UnregisterTrigger,
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from iii_cli.engine.invocation import Invocation
     from iii_cli.engine.state import EngineState
-    from iii_cli.wire.messages import TriggerRegistrationResult
+    from iii_cli.protocol.messages import TriggerRegistrationResult
 
 __all__ = ("FUNCTIONS_AVAILABLE", "WORKERS_AVAILABLE", "Binding", "TriggerTable", "TriggerType")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import final
 
 from iii_cli.errors import PeerMisbehaved
-from iii_cli.wire.frames import FRAME_BYTES_MAX
+from iii_cli.protocol.frames import FRAME_BYTES_MAX
 
 __all__ = ("Share", "Unfinished")
 

@@ -9,8 +9,8 @@ import anyio
 
 from iii_cli.engine.delivery import Close, Drop, Send
 from iii_cli.errors import PeerMisbehaved
-from iii_cli.transport.dialing import ConnectionLost
-from iii_cli.wire.frames import Opcode
+from iii_cli.net.dialing import ConnectionLost
+from iii_cli.protocol.frames import Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from iii_cli.engine.core import Core
     from iii_cli.engine.delivery import Delivery
-    from iii_cli.transport.websocket import WebSocket
+    from iii_cli.net.websocket import WebSocket
 
 __all__ = ("Switchboard", "serve_telemetry")
 

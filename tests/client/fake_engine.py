@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from iii_cli.transport.sockets import Socket
-from iii_cli.transport.websocket import WebSocket, receive_head
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.frame_decoder import FrameDecoder
-from iii_cli.wire.frames import Opcode
-from iii_cli.wire.handshake import accept_response, parse_request, plain_response
-from iii_cli.wire.ref import ChannelRef, Direction
-from iii_cli.wire.secret import Secret
+from iii_cli.net.sockets import Socket
+from iii_cli.net.websocket import WebSocket, receive_head
+from iii_cli.protocol.frames import FrameDecoder, Opcode
+from iii_cli.protocol.handshake import accept_response, parse_request, plain_response
+from iii_cli.protocol.refs import ChannelRef, Direction, Endpoint, EngineAddress, Secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from iii_cli.wire.handshake import Request
+    from iii_cli.protocol.handshake import Request
 
 __all__ = ("REF", "FakeEngine", "Script", "close_without_code", "collect", "echo_close", "fake_engine")
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import SocketAttribute
 
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.frame_decoder import FrameDecoder
-from iii_cli.wire.frames import Opcode, encode_frame
-from iii_cli.wire.handshake import accept_response, parse_request
+from iii_cli.protocol.frames import FrameDecoder, Opcode, encode_frame
+from iii_cli.protocol.handshake import accept_response, parse_request
+from iii_cli.protocol.refs import Endpoint, EngineAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

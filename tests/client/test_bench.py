@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from iii_cli.client.bench_channel import ChannelBench, ChannelPlan
-from iii_cli.client.bench_rtt import WAYS, RttBench, RttPlan
-from iii_cli.client.bench_trigger import TriggerBench, TriggerPlan
-from iii_cli.client.caller import open_caller
+from iii_cli.client.benchmark import (
+    WAYS,
+    ChannelBench,
+    ChannelPlan,
+    RttBench,
+    RttPlan,
+    TriggerBench,
+    TriggerPlan,
+)
+from iii_cli.client.connection import open_caller
 from iii_cli.engine.server import serve_engine
 from iii_cli.errors import EngineUnreachable, FunctionNotFound, sole_cause
-from iii_cli.wire.address import Endpoint, EngineAddress
+from iii_cli.protocol.refs import Endpoint, EngineAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

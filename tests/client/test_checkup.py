@@ -9,7 +9,7 @@ import pytest
 
 from iii_cli.client.checkup import EngineFacts, examine
 from iii_cli.errors import EngineUnreachable, NotAuthorised
-from iii_cli.wire.address import Endpoint, EngineAddress
+from iii_cli.protocol.refs import Endpoint, EngineAddress
 from tests.support.listening import REFUSALS, gatekeeper
 from tests.support.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import anyio
 import pytest
 
-from iii_cli.client.each import WINDOW, EachOrder, EachTotals, call_each
+from iii_cli.client.batch import WINDOW, EachOrder, EachTotals, call_each
 from iii_cli.errors import EngineUnreachable, LocalProblem, UsageProblem, sole_cause
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.records import LONGEST_MESSAGE
-from iii_cli.wire.strict_json import MalformedJson, parse
+from iii_cli.protocol.messages import MalformedJson, parse
+from iii_cli.protocol.records import LONGEST_MESSAGE
+from iii_cli.protocol.refs import Endpoint, EngineAddress
 from tests.support.scripted_engine import (
     Drop,
     FunctionError,
@@ -25,7 +25,7 @@ from tests.support.scripted_engine import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iii_cli.wire.frames import Buffer
+    from iii_cli.protocol.frames import Buffer
 
 
 @pytest.fixture(scope="module")

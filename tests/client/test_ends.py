@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from iii_cli.client.reader import ChannelReader
-from iii_cli.client.writer import ChannelWriter
+from iii_cli.client.channels import ChannelReader, ChannelWriter
 from iii_cli.errors import (
     EngineUnreachable,
     NothingArrived,
@@ -18,14 +17,14 @@ from iii_cli.errors import (
     StreamTruncated,
     UnknownTarget,
 )
-from iii_cli.wire.frames import Opcode
-from iii_cli.wire.sealing import Sealer
-from iii_cli.wire.verdict import Outcome
+from iii_cli.protocol.frames import Opcode
+from iii_cli.protocol.seal import Sealer
+from iii_cli.protocol.verifier import Outcome
 from tests.client.fake_engine import REF, close_without_code, collect, echo_close, fake_engine
 
 if TYPE_CHECKING:
-    from iii_cli.transport.websocket import WebSocket
-    from iii_cli.wire.address import Endpoint
+    from iii_cli.net.websocket import WebSocket
+    from iii_cli.protocol.refs import Endpoint
 
 STREAM = "0" * 32
 

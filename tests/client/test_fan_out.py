@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from iii_cli.client.fan_out import Branch, FanOut
-from iii_cli.client.sending import WriteOrder, write_stream
-from iii_cli.client.writer import ChannelWriter
+from iii_cli.client.channels import ChannelWriter
+from iii_cli.client.transfer import Branch, FanOut, WriteOrder, write_stream
 from iii_cli.errors import PeerLeft, RefSpent
-from iii_cli.wire.frames import Opcode
-from iii_cli.wire.sealing import Sealer
+from iii_cli.protocol.frames import Opcode
+from iii_cli.protocol.seal import Sealer
 from tests.client.fake_engine import REF, FakeEngine, close_without_code, collect, fake_engine
 
 if TYPE_CHECKING:
-    from iii_cli.transport.websocket import WebSocket
+    from iii_cli.net.websocket import WebSocket
 
 
 class Letters:

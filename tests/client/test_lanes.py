@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from iii_cli.client.caller import Caller
-from iii_cli.client.draining import ReadOrder
-from iii_cli.client.identity import new_stream_id
-from iii_cli.client.lanes import Demand, InLane, OutLane, Supply, frame_bytes
-from iii_cli.client.reader import ChannelReader
-from iii_cli.client.writer import ChannelWriter
+from iii_cli.client.call import new_stream_id
+from iii_cli.client.channels import ChannelReader, ChannelWriter
+from iii_cli.client.connection import Caller
+from iii_cli.client.streams import Demand, InLane, OutLane, Supply, frame_bytes
+from iii_cli.client.transfer import ReadOrder
 from iii_cli.engine.server import serve_engine
 from iii_cli.errors import ContentDiffers, StreamAborted, UnknownTarget, sole_cause
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.seal import Mode
-from iii_cli.wire.sealing import Sealer
+from iii_cli.protocol.refs import Endpoint, EngineAddress
+from iii_cli.protocol.seal import Mode, Sealer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from iii_cli.wire.frames import Buffer
+    from iii_cli.protocol.frames import Buffer
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iii_cli.client.percentiles import Spread, percentile, spread_of
+from iii_cli.client.benchmark import Spread, percentile, spread_of
 
 
 @pytest.mark.parametrize(

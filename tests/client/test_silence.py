@@ -9,12 +9,12 @@ import pytest
 import trio.testing
 
 from iii_cli.errors import StreamTruncated
-from iii_cli.wire.frames import Opcode
+from iii_cli.protocol.frames import Opcode
 from tests.client.fake_engine import fake_engine
 from tests.client.test_ends import read_all, sealed, sealer
 
 if TYPE_CHECKING:
-    from iii_cli.transport.websocket import WebSocket
+    from iii_cli.net.websocket import WebSocket
 
 HOUR = 3600
 

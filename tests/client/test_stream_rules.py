@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from iii_cli.client.probe import EndState
-from iii_cli.client.stream_rules import Found, Way, after_probe, is_own, named, outcome, standing
+from iii_cli.client.channels import EndState
+from iii_cli.client.streams import Found, Way, after_probe, is_own, named, outcome, standing
 from iii_cli.errors import (
     CommandFailed,
     ContentDiffers,

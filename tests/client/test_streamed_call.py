@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from iii_cli.client.probe import EndState
-from iii_cli.client.stream_rules import Way
-from iii_cli.client.streamed_call import StreamedCall, run_streamed_call
+from iii_cli.client.channels import EndState
+from iii_cli.client.streams import StreamedCall, Way, run_streamed_call
 from iii_cli.errors import (
     ContentDiffers,
     Failure,
@@ -23,11 +22,9 @@ from iii_cli.errors import (
     UnknownTarget,
     sole_cause,
 )
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.figures import Counter
-from iii_cli.wire.ref import ChannelRef, Direction
-from iii_cli.wire.secret import Secret
-from iii_cli.wire.verdict import Outcome, Verdict
+from iii_cli.protocol.refs import ChannelRef, Direction, Endpoint, EngineAddress, Secret
+from iii_cli.protocol.seal import Counter
+from iii_cli.protocol.verifier import Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from iii_cli.client.connection import Pace
-from iii_cli.client.link import Identity
-from iii_cli.client.reader import ChannelReader
-from iii_cli.client.worker import Worker, open_worker
-from iii_cli.client.writer import ChannelWriter
+from iii_cli.client.channels import ChannelReader, ChannelWriter
+from iii_cli.client.connection import Identity
+from iii_cli.client.worker import Pace, Worker, open_worker
 from iii_cli.errors import (
     EngineUnreachable,
     FunctionFailed,
@@ -21,14 +19,14 @@ from iii_cli.errors import (
     NotAuthorised,
     TimedOut,
 )
-from iii_cli.wire.frames import Opcode
-from iii_cli.wire.messages import Void
+from iii_cli.protocol.frames import Opcode
+from iii_cli.protocol.messages import Void
 from tests.client.scripted import WORKER_ID, ScriptedEngine, ScriptedLink, scripted_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from iii_cli.client.session import Call
+    from iii_cli.client.connection import Call
 
 QUICK = Pace(ping_every=0.02, dead_after=0.1, retry_first=0.001, retry_max=0.01)
 REF = {"channel_id": "c", "access_key": "k", "direction": "read"}

@@ -10,11 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from iii_cli.commands.context import context_app
-from iii_cli.config.contexts import ContextStore
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
+from iii_cli.config.store import ContextStore
 from iii_cli.errors import Failure, LocalProblem, UsageProblem
-from iii_cli.wire.address import TlsFiles
-from iii_cli.wire.secret import Secret
+from iii_cli.protocol.refs import Secret, TlsFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,13 +14,12 @@ from iii_cli.commands.doctor.document import document
 from iii_cli.commands.doctor.findings import findings
 from iii_cli.config.settings import Settings
 from iii_cli.errors import EngineUnreachable, NotAuthorised
-from iii_cli.terminal.system_limits import SystemLimits
-from iii_cli.transport.blocking import TlsSession
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.secret import Secret
+from iii_cli.io.descriptors import SystemLimits
+from iii_cli.net.blocking import TlsSession
+from iii_cli.protocol.refs import Endpoint, EngineAddress, Secret
 
 if TYPE_CHECKING:
-    from iii_cli.terminal.checklist import Finding
+    from iii_cli.io.console import Finding
 
 
 def facts(url: str = "ws://localhost:1", **engine: Any) -> Facts:

@@ -13,20 +13,20 @@ import anyio
 import pytest
 from xxhash import xxh3_128_hexdigest
 
+from iii_cli.client.channels import ChannelWriter
+from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.filter import Filter, FilterOptions
-from iii_cli.client.link import Identity, unique_name
 from iii_cli.client.worker import Channel, Worker, open_worker
-from iii_cli.client.writer import ChannelWriter
 from iii_cli.commands.filter_command import FilterCommand
 from iii_cli.engine.server import serve_engine
 from iii_cli.errors import CommandNotFound, FunctionFailed, StreamAborted, StreamTruncated
-from iii_cli.wire.address import Endpoint, EngineAddress
+from iii_cli.protocol.refs import Endpoint, EngineAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from iii_cli.client.filter_run import Starter
+    from iii_cli.client.filter import Starter
 
 FUNCTION = "text::f"
 

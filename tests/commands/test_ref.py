@@ -10,13 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from iii_cli.commands.ref import ref_app
-from iii_cli.config.contexts import Context, ContextStore
-from iii_cli.config.saved_refs import SavedRef, SavedRefs
 from iii_cli.config.settings import GlobalFlags
+from iii_cli.config.store import Context, ContextStore, SavedRef, SavedRefs
 from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem
-from iii_cli.wire.address import EngineAddress
-from iii_cli.wire.ref import ChannelRef, Direction
-from iii_cli.wire.secret import Secret
+from iii_cli.protocol.refs import ChannelRef, Direction, EngineAddress, Secret
 
 if TYPE_CHECKING:
     from pathlib import Path

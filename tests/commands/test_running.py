@@ -11,7 +11,7 @@ import sys
 BODY = """
 from iii_cli.commands.running import run
 async def body():
-    from iii_cli.terminal.children import spawn
+    from iii_cli.io.process import spawn
     async with spawn(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]) as child:
         await child.wait()
 run(body)

@@ -15,7 +15,7 @@ from iii_cli.errors import UsageProblem
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from iii_cli.wire.paths import KeyPath
+    from iii_cli.protocol.payload import KeyPath
 
 KEY = "SECRETKEY"
 

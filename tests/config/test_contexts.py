@@ -11,11 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iii_cli.config.contexts import Context, ContextStore, checked_token_source
-from iii_cli.config.folder import PrivateFolder
+from iii_cli.config.store import Context, ContextStore, PrivateFolder, checked_token_source
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.wire.address import EngineAddress, TlsFiles
-from iii_cli.wire.secret import Secret
+from iii_cli.protocol.refs import EngineAddress, Secret, TlsFiles
 from tests.config.processes import run_together
 
 if TYPE_CHECKING:

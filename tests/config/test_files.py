@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.config.contexts import Context, ContextStore
-from iii_cli.config.files import look_at_contexts, look_at_refs
+from iii_cli.config.store import Context, ContextStore, look_at_contexts, look_at_refs
 from iii_cli.errors import LocalProblem
-from iii_cli.wire.address import EngineAddress
+from iii_cli.protocol.refs import EngineAddress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +70,6 @@ def test_a_file_in_the_place_of_the_folder_cannot_be_written_into(home: Path) ->
 
 
 def test_without_a_home_there_is_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iii_cli.config.files.user_folder", lambda *parts: None)
-    monkeypatch.setattr("iii_cli.config.contexts.user_folder", lambda *parts: None)
+    monkeypatch.setattr("iii_cli.config.store.user_folder", lambda *parts: None)
+    monkeypatch.setattr("iii_cli.config.store.user_folder", lambda *parts: None)
     assert look_at_contexts().path is None

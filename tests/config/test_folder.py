@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.config import folder as folder_module
-from iii_cli.config.folder import PrivateFolder, checked_name, user_folder
+from iii_cli.config import store as folder_module
+from iii_cli.config.store import PrivateFolder, checked_name, user_folder
 from iii_cli.errors import LocalProblem, UsageProblem
 from tests.config.processes import run_together
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iii_cli.config.quantities import byte_count, format_bytes, format_duration, seconds
+from iii_cli.config.settings import byte_count, format_bytes, format_duration, seconds
 from iii_cli.errors import UsageProblem
 
 

@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iii_cli.config.folder import PrivateFolder
 from iii_cli.config.refspec import ResolvedRef, resolve_ref
-from iii_cli.config.saved_refs import EXPIRY, SavedRef, SavedRefs
+from iii_cli.config.store import EXPIRY, PrivateFolder, SavedRef, SavedRefs
 from iii_cli.errors import LocalProblem, RefSpent, UnknownTarget, UsageProblem
-from iii_cli.wire.ref import ChannelRef, Direction
-from iii_cli.wire.secret import Secret
+from iii_cli.protocol.refs import ChannelRef, Direction, Secret
 
 if TYPE_CHECKING:
     from pathlib import Path

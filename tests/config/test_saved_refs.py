@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iii_cli.config.folder import PrivateFolder
-from iii_cli.config.saved_refs import EXPIRY, KEPT, SavedRef, SavedRefs
+from iii_cli.config.store import EXPIRY, KEPT, PrivateFolder, SavedRef, SavedRefs
 from iii_cli.errors import LocalProblem, UnknownTarget, UsageProblem
-from iii_cli.wire.ref import Direction
-from iii_cli.wire.secret import Secret
+from iii_cli.protocol.refs import Direction, Secret
 from tests.config.processes import run_together
 
 if TYPE_CHECKING:

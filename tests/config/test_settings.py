@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.config.contexts import Context
 from iii_cli.config.settings import GlobalFlags, Settings, color_choice, resolve
+from iii_cli.config.store import Context
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.wire.address import EngineAddress, TlsFiles
+from iii_cli.protocol.refs import EngineAddress, TlsFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ import pytest
 from iii_cli.engine.channels import Channel, ChannelTable, HowEnded, TooManyChannels
 from iii_cli.engine.settings import SECOND, Settings
 from iii_cli.engine.spans import SpanStore, TraceContext
-from iii_cli.wire.ref import Direction
+from iii_cli.protocol.refs import Direction
 from tests.engine.bench import Bench, uuid
 
 if TYPE_CHECKING:
-    from iii_cli.wire.frames import Event
+    from iii_cli.protocol.frames import Event
 
 READ, WRITE = Direction.READ, Direction.WRITE
 

@@ -11,8 +11,8 @@ from iii_cli.engine.front import ForChannel, ForTelemetry, ForWorker, Purpose, p
 from iii_cli.engine.guard import Guard
 from iii_cli.engine.settings import Settings
 from iii_cli.engine.spans import SpanStore
-from iii_cli.wire.handshake import BadRequest, parse_request
-from iii_cli.wire.ref import Direction
+from iii_cli.protocol.handshake import BadRequest, parse_request
+from iii_cli.protocol.refs import Direction
 from tests.engine.bench import uuid
 
 UPGRADE = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from iii_cli.engine.guard import Guard, MalformedOrigin, host_name, is_loopback, origin_of
-from iii_cli.wire.handshake import BadRequest, Request
-from iii_cli.wire.secret import Secret
+from iii_cli.protocol.handshake import BadRequest, Request
+from iii_cli.protocol.refs import Secret
 
 TOKEN = "0123456789abcdef0123"
 

@@ -15,7 +15,7 @@ from iii_cli.engine.guard import Guard
 from iii_cli.engine.server import EngineServer
 from iii_cli.engine.settings import Settings
 from iii_cli.errors import UsageProblem
-from iii_cli.wire.secret import Secret
+from iii_cli.protocol.refs import Secret
 from tests.support.raw import TEXT, Dropped, RawSocket, Refused
 
 if TYPE_CHECKING:

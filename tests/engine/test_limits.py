@@ -14,7 +14,7 @@ import pytest
 from iii_cli.engine import listening
 from iii_cli.engine.server import EngineServer
 from iii_cli.engine.settings import Settings
-from iii_cli.wire.frames import ENGINE_FRAME_MAX
+from iii_cli.protocol.frames import ENGINE_FRAME_MAX
 from tests.engine.bench import Bench
 from tests.support.raw import BINARY, CONT, PING, PONG, TEXT, Dropped, RawSocket
 

@@ -12,11 +12,10 @@ import pytest
 
 from iii_cli.engine.server import EngineServer, serve_engine
 from iii_cli.errors import LocalProblem
-from iii_cli.transport.dialing import ConnectionLost
-from iii_cli.transport.websocket import WebSocket, open_websocket
-from iii_cli.wire.address import Endpoint, EngineAddress
-from iii_cli.wire.frames import Opcode
-from iii_cli.wire.ref import ChannelRef
+from iii_cli.net.dialing import ConnectionLost
+from iii_cli.net.websocket import WebSocket, open_websocket
+from iii_cli.protocol.frames import Opcode
+from iii_cli.protocol.refs import ChannelRef, Endpoint, EngineAddress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -22,7 +22,7 @@ EXAMPLE
 wait $!
 cmp out big.csv
 
-#== pg_dump db | iii channel tee @here @there
+#== iii channel tee @here @there --receipt -- pg_dump db
 for name in here there; do
   iii channel create --save $name
   iii channel read @$name -o $name &
@@ -30,6 +30,17 @@ done
 EXAMPLE
 wait
 pg_dump db | cmp - here
+cmp here there
+
+#== iii channel tee @here @there --from big.csv
+cp links.csv big.csv
+for name in here there; do
+  iii channel create --save $name
+  iii channel read @$name -o $name &
+done
+EXAMPLE
+wait
+cmp big.csv here
 cmp here there
 
 #== tail -f app.log | iii channel tee --lines @one @two

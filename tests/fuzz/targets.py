@@ -7,28 +7,22 @@ import sys
 from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iii_cli.config.contexts import ContextStore
-from iii_cli.config.folder import PrivateFolder
-from iii_cli.config.quantities import byte_count, seconds
 from iii_cli.config.refspec import resolve_ref
-from iii_cli.config.saved_refs import SavedRefs
+from iii_cli.config.settings import byte_count, seconds
+from iii_cli.config.store import ContextStore, PrivateFolder, SavedRefs
 from iii_cli.engine.core import Core
 from iii_cli.engine.guard import Guard, MalformedOrigin, host_name, origin_of
 from iii_cli.errors import Failure, PeerMisbehaved
-from iii_cli.wire.address import EngineAddress, MalformedAddress
-from iii_cli.wire.frame_decoder import FrameDecoder
-from iii_cli.wire.frames import parse_close
-from iii_cli.wire.handshake import BadRequest, parse_request, parse_response
-from iii_cli.wire.messages import decode as decode_message
-from iii_cli.wire.messages import encode as encode_message
-from iii_cli.wire.paths import MalformedPath, parse_path
-from iii_cli.wire.payload import build_payload
-from iii_cli.wire.records import LineSplitter, jsonl_to_record
-from iii_cli.wire.ref import ChannelRef, MalformedRef
-from iii_cli.wire.seal import MalformedSeal
-from iii_cli.wire.seal import decode as decode_seal
-from iii_cli.wire.secret import Secret
-from iii_cli.wire.verifying import Verifier
+from iii_cli.protocol.frames import FrameDecoder, parse_close
+from iii_cli.protocol.handshake import BadRequest, parse_request, parse_response
+from iii_cli.protocol.messages import decode as decode_message
+from iii_cli.protocol.messages import encode as encode_message
+from iii_cli.protocol.payload import MalformedPath, build_payload, parse_path
+from iii_cli.protocol.records import LineSplitter, jsonl_to_record
+from iii_cli.protocol.refs import ChannelRef, EngineAddress, MalformedAddress, MalformedRef, Secret
+from iii_cli.protocol.seal import MalformedSeal
+from iii_cli.protocol.seal import decode as decode_seal
+from iii_cli.protocol.verifier import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable

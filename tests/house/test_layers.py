@@ -1,4 +1,4 @@
-"""Who may use whom: app -> commands -> client | engine | terminal | config -> transport -> wire -> errors."""
+"""Who may use whom: app -> commands -> client | engine | io | config -> net -> protocol -> errors."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from tests.house.sources import imports_of, modules
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "limits"}),
-    frozenset({"wire"}),
-    frozenset({"transport"}),
-    frozenset({"client", "engine", "terminal", "config"}),
+    frozenset({"protocol"}),
+    frozenset({"net"}),
+    frozenset({"client", "engine", "io", "config"}),
     frozenset({"commands", "library"}),
     frozenset({"app"}),
     frozenset({"__main__"}),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
-# wire is values in, values out: nothing that waits, tells the time, draws lots or touches the system.
+# The protocol is values in, values out: nothing that waits, tells the time, draws lots or touches the system.
 IMPURE = {"anyio", "asyncio", "io", "os", "pathlib", "random", "secrets", "select", "selectors", "shutil"} | {
     *("signal", "socket", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "uuid")
 }
@@ -42,9 +42,9 @@ def test_every_module_uses_only_what_is_below_it() -> None:
     assert wrong == []
 
 
-def test_wire_is_pure() -> None:
-    wire = [module for module in modules() if room_of(module) == "wire"]
-    impure = [(m, name, line) for m in wire for name, line in imports_of(m) if name.split(".")[0] in IMPURE]
+def test_the_protocol_is_pure() -> None:
+    pure = [module for module in modules() if room_of(module) == "protocol"]
+    impure = [(m, name, line) for m in pure for name, line in imports_of(m) if name.split(".")[0] in IMPURE]
     assert impure == []
 
 
@@ -53,6 +53,6 @@ def test_every_room_has_its_layer() -> None:
 
 
 def test_the_rule_can_say_no() -> None:
-    assert may_use("commands", "wire")
-    assert not may_use("config", "terminal")
-    assert not may_use("wire", "transport")
+    assert may_use("commands", "protocol")
+    assert not may_use("config", "io")
+    assert not may_use("protocol", "net")

@@ -5,23 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import iii_cli
-from iii_cli.client.bench_channel import ChannelBench, ChannelPlan
-from iii_cli.client.bench_rtt import WAYS, RttBench, RttPlan
-from iii_cli.client.bench_trigger import CALLS_MAX, TriggerBench, TriggerPlan
+from iii_cli.client.benchmark import (
+    CALLS_MAX,
+    WAYS,
+    ChannelBench,
+    ChannelPlan,
+    RttBench,
+    RttPlan,
+    TriggerBench,
+    TriggerPlan,
+)
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.suggesting import meant_function
-from iii_cli.config.nearest import did_you_mean
-from iii_cli.config.quantities import byte_count, format_bytes, format_duration, seconds
+from iii_cli.config.settings import byte_count, format_bytes, format_duration, seconds
+from iii_cli.config.store import did_you_mean
 from iii_cli.errors import Failure, FunctionNotFound, Interrupted, LocalProblem, UsageProblem
-from iii_cli.terminal.report import print_json, print_table
-from iii_cli.terminal.system_limits import allow_open_files
-from iii_cli.wire.frames import FRAME_BYTES_MAX
-from iii_cli.wire.strict_json import MalformedJson, parse
+from iii_cli.io.console import print_json, print_table
+from iii_cli.io.descriptors import allow_open_files
+from iii_cli.protocol.frames import FRAME_BYTES_MAX
+from iii_cli.protocol.messages import MalformedJson, parse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from iii_cli.client.percentiles import Spread
+    from iii_cli.client.benchmark import Spread
     from iii_cli.config.settings import Settings
 
 __all__ = ("bench_channel", "bench_rtt", "bench_trigger")

@@ -7,13 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from iii_cli.client.call import create_channel
-from iii_cli.config.saved_refs import SavedRef, SavedRefs, absolute
+from iii_cli.config.store import SavedRef, SavedRefs, absolute
 from iii_cli.errors import UsageProblem
-from iii_cli.wire.value import Value
+from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
-    from iii_cli.wire.ref import ChannelRef
+    from iii_cli.protocol.refs import ChannelRef
 
 __all__ = ("CreateOrder", "create_channel_ends")
 

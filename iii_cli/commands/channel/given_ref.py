@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from iii_cli.commands.running import settings_of, tell
 from iii_cli.config.refspec import DEFAULT_VARIABLE, resolve_ref
-from iii_cli.config.saved_refs import SavedRefs
+from iii_cli.config.store import SavedRefs
 from iii_cli.errors import EngineUnreachable, UsageProblem
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from iii_cli.config.refspec import ResolvedRef
     from iii_cli.config.settings import Settings
-    from iii_cli.wire.ref import Direction
+    from iii_cli.protocol.refs import Direction
 
 __all__ = ("find_ref", "forget", "mark_used", "opening")
 

@@ -7,8 +7,8 @@ import stat
 from typing import IO, TYPE_CHECKING
 
 from iii_cli.errors import LocalProblem
-from iii_cli.terminal.talk import talk
-from iii_cli.wire.records import message_notice
+from iii_cli.io.console import talk
+from iii_cli.protocol.records import message_notice
 
 if TYPE_CHECKING:
     from types import TracebackType

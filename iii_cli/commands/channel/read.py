@@ -5,33 +5,29 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from iii_cli.client.draining import ReadOrder, read_stream
-from iii_cli.client.limits import Limits, opened_within
-from iii_cli.client.reader import ChannelReader
+from iii_cli.client.channels import ChannelReader
+from iii_cli.client.transfer import Limits, ReadOrder, opened_within, read_stream
 from iii_cli.commands.channel.given_ref import find_ref, opening
 from iii_cli.commands.channel.message_door import NO_FILES, MessageDoor
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.spawning import spawn
 from iii_cli.commands.stream_progress import conclude_read, mode_for, progress_of_read, say_early
-from iii_cli.config.quantities import seconds
+from iii_cli.config.settings import seconds
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.children import PIPE, prepare_command
-from iii_cli.terminal.consumer import ConsumerSink
-from iii_cli.terminal.output import open_output, share_a_file
-from iii_cli.terminal.report import stdout_is_terminal
-from iii_cli.wire.records import asked_mode
-from iii_cli.wire.ref import Direction
-from iii_cli.wire.seal import BEAT_AFTER, PEER_TIMEOUT, Mode
-from iii_cli.wire.value import Value
-from iii_cli.wire.verdict import Outcome
-from iii_cli.wire.verifying import Verifier
+from iii_cli.io.console import stdout_is_terminal
+from iii_cli.io.process import PIPE, ConsumerSink, prepare_command
+from iii_cli.io.sinks import open_output, share_a_file
+from iii_cli.protocol.records import asked_mode
+from iii_cli.protocol.refs import Direction, Value
+from iii_cli.protocol.seal import BEAT_AFTER, PEER_TIMEOUT, Mode
+from iii_cli.protocol.verifier import Outcome, Verifier
 
 if TYPE_CHECKING:
     import typer
 
     from iii_cli.config.refspec import ResolvedRef
-    from iii_cli.terminal.sinks import Sink
-    from iii_cli.wire.verdict import Verdict
+    from iii_cli.io.sinks import Sink
+    from iii_cli.protocol.verifier import Verdict
 
 __all__ = ("ReadOptions", "read_channel")
 

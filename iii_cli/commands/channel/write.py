@@ -5,36 +5,30 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from iii_cli.client.fan_out import Branch, FanOut
-from iii_cli.client.identity import new_stream_id
-from iii_cli.client.limits import Limits, opened_within
-from iii_cli.client.receipts import AwaitedReceipt, ConfirmedWriter
-from iii_cli.client.sending import WriteOrder, write_stream
-from iii_cli.client.writer import ChannelWriter
+from iii_cli.client.call import new_stream_id
+from iii_cli.client.channels import AwaitedReceipt, ChannelWriter, ConfirmedWriter
+from iii_cli.client.transfer import Branch, FanOut, Limits, WriteOrder, opened_within, write_stream
 from iii_cli.commands.channel.given_ref import find_ref, mark_used, opening
 from iii_cli.commands.producing import watch_producers
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.spawning import spawn
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
-from iii_cli.config.quantities import byte_count, seconds
+from iii_cli.config.settings import byte_count, seconds
 from iii_cli.errors import UsageProblem, gravest
-from iii_cli.terminal.children import PIPE, prepare_command
-from iii_cli.terminal.descriptors import is_standard
-from iii_cli.terminal.sources import Source
-from iii_cli.terminal.talk import talk
-from iii_cli.wire.figures import DIGESTS
-from iii_cli.wire.records import asked_mode
-from iii_cli.wire.ref import Direction
-from iii_cli.wire.seal import RECEIPT_BEAT, RECEIPT_TIMEOUT, Mode
-from iii_cli.wire.sealing import Sealer
-from iii_cli.wire.value import Value
+from iii_cli.io.console import talk
+from iii_cli.io.descriptors import is_standard
+from iii_cli.io.process import PIPE, prepare_command
+from iii_cli.io.sources import Source
+from iii_cli.protocol.records import asked_mode
+from iii_cli.protocol.refs import Direction, Value
+from iii_cli.protocol.seal import DIGESTS, RECEIPT_BEAT, RECEIPT_TIMEOUT, Mode, Sealer
 
 if TYPE_CHECKING:
     import typer
 
     from iii_cli.config.refspec import ResolvedRef
     from iii_cli.config.settings import Settings
-    from iii_cli.wire.ref import ChannelRef
+    from iii_cli.protocol.refs import ChannelRef
 
 __all__ = ("WriteOptions", "limits_of", "write_channels")
 
@@ -200,7 +194,7 @@ def _receipt(
         CALL_SECONDS,
         create_channel,
     )
-    from iii_cli.client.reader import ChannelReader
+    from iii_cli.client.channels import ChannelReader
 
     endpoint, limited = end.settings.endpoint, whole is not None
     writer_ref, reader_ref = create_channel(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from iii_cli.config.quantities import format_bytes
+from iii_cli.config.settings import format_bytes
 from iii_cli.errors import ContentDiffers, Failure, LocalProblem
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from iii_cli.client.call import CALL_SECONDS
 from iii_cli.commands.discovery.asking import info_of, rows_in_namespace
 from iii_cli.commands.parameters import parameter_lines
 from iii_cli.commands.suggesting import meant_function
-from iii_cli.terminal.report import emit, print_json, print_table
-from iii_cli.terminal.text import clean
-from iii_cli.wire.skeleton import skeleton
+from iii_cli.io.console import clean, emit, print_json, print_table
+from iii_cli.protocol.payload import skeleton
 
 if TYPE_CHECKING:
     from iii_cli.config.settings import Settings

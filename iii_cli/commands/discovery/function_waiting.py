@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from iii_cli.client.call import BlockingCaller
 from iii_cli.commands.suggesting import meant_function, rows_of
-from iii_cli.config.quantities import seconds
+from iii_cli.config.settings import seconds
 from iii_cli.errors import EngineUnreachable, Failure, TimedOut
-from iii_cli.terminal.talk import talk
-from iii_cli.terminal.text import clean, ellipsis
+from iii_cli.io.console import clean, ellipsis, talk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +59,7 @@ def _hint(settings: Settings, missing: list[str]) -> str | None:
 
 def _draw(what: str, waited: float) -> None:
     """On a person's terminal only: a silent command looks like one that hangs."""
-    from iii_cli.terminal.progress import MARGIN, ProgressMode, progress_mode
+    from iii_cli.io.progress import MARGIN, ProgressMode, progress_mode
 
     if progress_mode("auto") is ProgressMode.BAR:
         talk.draw(ellipsis(f"waiting {waited:.0f} s for {clean(what)}", talk.stderr.columns - MARGIN))

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from iii_cli.client.call import call
 from iii_cli.commands.suggesting import rows_of
-from iii_cli.config.quantities import format_duration
+from iii_cli.config.settings import format_duration
 from iii_cli.errors import UnknownTarget, UsageProblem
-from iii_cli.terminal.report import emit, print_json
-from iii_cli.terminal.text import clean, width_of
-from iii_cli.wire.figures import is_count
+from iii_cli.io.console import clean, emit, print_json, width_of
+from iii_cli.protocol.seal import is_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

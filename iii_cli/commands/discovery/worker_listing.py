@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from iii_cli.commands.discovery.asking import info_of, rows_in_namespace
 from iii_cli.commands.discovery.function_listing import function_table
 from iii_cli.commands.suggesting import meant_name, rows_of
-from iii_cli.config.quantities import format_duration
+from iii_cli.config.settings import format_duration
 from iii_cli.errors import PeerMisbehaved
-from iii_cli.terminal.report import emit, print_json, print_table
-from iii_cli.terminal.text import clean
-from iii_cli.wire.figures import is_count
+from iii_cli.io.console import clean, emit, print_json, print_table
+from iii_cli.protocol.seal import is_count
 
 if TYPE_CHECKING:
     from iii_cli.config.settings import Settings

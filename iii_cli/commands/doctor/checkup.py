@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.client.checkup import EngineFacts, examine
 from iii_cli.commands.engine.words import is_ours, programs_on_path
-from iii_cli.config.contexts import ContextStore
-from iii_cli.config.files import FolderState, look_at_contexts, look_at_refs
+from iii_cli.commands.shell.installed import InstalledCompletion, installed_completion
 from iii_cli.config.settings import resolve
+from iii_cli.config.store import ContextStore, FolderState, look_at_contexts, look_at_refs
 from iii_cli.errors import EngineUnreachable, Failure, LocalProblem, gravest
-from iii_cli.terminal.checklist import Finding, print_checklist
-from iii_cli.terminal.installed_completion import InstalledCompletion, installed_completion
-from iii_cli.terminal.report import print_json
-from iii_cli.terminal.system_limits import SystemLimits, system_limits
-from iii_cli.terminal.text import mask_refs
-from iii_cli.wire.address import secrets_in
+from iii_cli.io.console import Finding, mask_refs, print_checklist, print_json
+from iii_cli.io.descriptors import SystemLimits, system_limits
+from iii_cli.protocol.refs import secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iii_cli.commands.doctor.checkup import Facts
-    from iii_cli.config.files import FolderState
-    from iii_cli.terminal.checklist import Finding
+    from iii_cli.config.store import FolderState
+    from iii_cli.io.console import Finding
 
 __all__ = ("document",)
 

@@ -12,17 +12,17 @@ import time
 from typing import TYPE_CHECKING
 
 import iii_cli
-from iii_cli.config.quantities import format_bytes, format_duration
+from iii_cli.config.settings import format_bytes, format_duration
 from iii_cli.errors import Failure, NotAuthorised
-from iii_cli.terminal.checklist import Finding
-from iii_cli.terminal.descriptors import PIPE_BYTES
+from iii_cli.io.console import Finding
+from iii_cli.io.descriptors import PIPE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iii_cli.commands.doctor.checkup import Facts
-    from iii_cli.config.files import FolderState
     from iii_cli.config.settings import Settings
+    from iii_cli.config.store import FolderState
 
 __all__ = ("findings",)
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.errors import UsageProblem
-from iii_cli.terminal.talk import talk
-from iii_cli.terminal.text import clean, escape_json
+from iii_cli.io.console import clean, escape_json, talk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

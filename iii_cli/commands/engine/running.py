@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 from iii_cli.commands.engine.log import notice_for
 from iii_cli.commands.running import run, tell
-from iii_cli.config.quantities import byte_count, seconds
+from iii_cli.config.settings import byte_count, seconds
 from iii_cli.engine.server import SHUTDOWN_TIMEOUT, serve_engine
 from iii_cli.engine.settings import Settings
 from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
-from iii_cli.terminal.children import prepare_command, spawn
-from iii_cli.terminal.signals import heard
-from iii_cli.terminal.system_limits import allow_open_files
-from iii_cli.wire.value import Value
+from iii_cli.io.descriptors import allow_open_files
+from iii_cli.io.process import prepare_command, spawn
+from iii_cli.io.signals import heard
+from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
 
     from iii_cli.engine.guard import Guard
-    from iii_cli.terminal.children import Child
+    from iii_cli.io.process import Child
 
 __all__ = ("RunOptions", "engine_settings", "exec_with_engine", "run_engine")
 

@@ -11,9 +11,9 @@ import typer
 
 from iii_cli.commands.running import run, settings_of
 from iii_cli.commands.tail import NeedsTail, PassToken, hand_over_token, tail_of
-from iii_cli.config.quantities import seconds
+from iii_cli.config.settings import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.terminal.talk import talk
+from iii_cli.io.console import talk
 
 __all__ = ("serve_app",)
 
@@ -128,7 +128,7 @@ _TARGETS: tuple[Literal["ref", "result"], ...] = ("ref", "result")
 def _show(command: str, line: str) -> None:
     """What COMMAND says on its stderr. It may repeat what a stranger sent."""
     from iii_cli.commands.spawning import tell_line
-    from iii_cli.terminal.text import clean
+    from iii_cli.io.console import clean
 
     if talk.as_json:
         tell_line(command, line)

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any, final
 import anyio  # noqa: TID253 - loaded only when `serve` runs
 
 from iii_cli import __version__
-from iii_cli.client.answering import BUSY
+from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.filter import Filter
-from iii_cli.client.link import Identity, unique_name
-from iii_cli.client.worker import Worker, open_worker
+from iii_cli.client.worker import BUSY, Worker, open_worker
 from iii_cli.commands.running import stop_at_once
-from iii_cli.config.quantities import format_bytes, format_duration
+from iii_cli.config.settings import format_bytes, format_duration
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
-from iii_cli.terminal.orphans import bury_orphans, is_first_process
-from iii_cli.terminal.signals import ends_by_itself, heard
-from iii_cli.terminal.talk import talk
-from iii_cli.wire.value import Value
+from iii_cli.io.console import talk
+from iii_cli.io.process import bury_orphans, is_first_process
+from iii_cli.io.signals import ends_by_itself, heard
+from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,8 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from iii_cli.config.quantities import seconds
-from iii_cli.config.settings import GlobalFlags
+from iii_cli.config.settings import GlobalFlags, seconds
 from iii_cli.errors import Failure
 
 if TYPE_CHECKING:
@@ -76,8 +75,8 @@ def _patience() -> float | None:
 
 
 def _settings(words: list[str]) -> Settings:
-    from iii_cli.config.contexts import ContextStore
     from iii_cli.config.settings import resolve
+    from iii_cli.config.store import ContextStore
 
     given: dict[str, Any] = {}
     for at, word in enumerate(words):
@@ -118,19 +117,19 @@ def _keys(words: list[str], prefix: str, function: str) -> list[str]:
 
 
 def _contexts(words: list[str], prefix: str, function: str) -> list[str]:
-    from iii_cli.config.contexts import ContextStore
+    from iii_cli.config.store import ContextStore
 
     return list(ContextStore().names())
 
 
 def _saved(words: list[str], prefix: str, function: str) -> list[str]:
-    from iii_cli.config.saved_refs import SavedRefs
+    from iii_cli.config.store import SavedRefs
 
     return [saved.name for saved in SavedRefs().ls()[0]]
 
 
 def _refs(words: list[str], prefix: str, function: str) -> list[str]:
-    from iii_cli.config.saved_refs import SavedRefs
+    from iii_cli.config.store import SavedRefs
 
     store = SavedRefs()
     now = store.now()

@@ -30,7 +30,7 @@ def completion_command(
     """
     from iii_cli.commands.generate import SHELLS
     from iii_cli.commands.shell.reference import commands
-    from iii_cli.terminal.report import emit
+    from iii_cli.io.console import emit
 
     if shell not in SHELLS:
         raise UsageProblem(f"no script for {shell!r}", hint="there is one for bash, zsh and fish")

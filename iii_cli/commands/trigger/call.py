@@ -11,8 +11,8 @@ from iii_cli.commands.outcome import print_document
 from iii_cli.commands.trigger.order import check_each, prepare
 from iii_cli.commands.trigger.trace import say_trace
 from iii_cli.errors import ContentDiffers, ExitStatus, Failure, FunctionFailed, Interrupted, UsageProblem
-from iii_cli.wire.messages import InvokeFunction, Void
-from iii_cli.wire.payload import masked, redacted
+from iii_cli.protocol.messages import InvokeFunction, Void
+from iii_cli.protocol.payload import masked, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,7 +153,7 @@ def _meant(invocation: Invocation, failure: FunctionFailed) -> str | None:
         namespace, *more = elsewhere.rstrip(".").split(", ")
         return f"try `-n {quote(namespace)}`" + (", or another of those" if more else "")
     from iii_cli.commands.suggesting import meant_function
-    from iii_cli.config.nearest import did_you_mean
+    from iii_cli.config.store import did_you_mean
 
     return did_you_mean(meant_function(invocation.settings, invocation.function_id))
 

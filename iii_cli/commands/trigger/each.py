@@ -6,21 +6,20 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, final
 
-from iii_cli.client.each import EachOrder, EachTotals, call_each
+from iii_cli.client.batch import EachOrder, EachTotals, call_each
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.suggesting import meant_function
-from iii_cli.config.nearest import did_you_mean
+from iii_cli.config.store import did_you_mean
 from iii_cli.errors import Failure, NotConfirmed, UsageProblem
-from iii_cli.terminal.progress import FIRST_SECONDS, MARGIN, TICK_SECONDS, ProgressMode, progress_mode
-from iii_cli.terminal.sinks import StdoutSink
-from iii_cli.terminal.sources import Source
-from iii_cli.terminal.talk import talk
-from iii_cli.terminal.text import ellipsis, escape_json
-from iii_cli.wire.payload import parse_document
+from iii_cli.io.console import ellipsis, escape_json, talk
+from iii_cli.io.progress import FIRST_SECONDS, MARGIN, TICK_SECONDS, ProgressMode, progress_mode
+from iii_cli.io.sinks import StdoutSink
+from iii_cli.io.sources import Source
+from iii_cli.protocol.payload import parse_document
 
 if TYPE_CHECKING:
     from iii_cli.commands.trigger.order import Invocation, TriggerOptions
-    from iii_cli.wire.frames import Buffer
+    from iii_cli.protocol.frames import Buffer
 
 __all__ = ("call_for_each",)
 

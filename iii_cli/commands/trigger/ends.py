@@ -5,22 +5,20 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, final
 
-from iii_cli.client.lanes import Demand, Supply
+from iii_cli.client.streams import Demand, Supply
 from iii_cli.commands.producing import watch_producers
 from iii_cli.commands.spawning import spawn
 from iii_cli.commands.stream_specs import command_word
-from iii_cli.terminal.children import DEVNULL, PIPE, prepare_command
-from iii_cli.terminal.consumer import ConsumerSink
-from iii_cli.terminal.executable import shell_command
-from iii_cli.terminal.output import open_output
-from iii_cli.terminal.sources import Source
+from iii_cli.io.process import DEVNULL, PIPE, ConsumerSink, prepare_command, shell_command
+from iii_cli.io.sinks import open_output
+from iii_cli.io.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from iii_cli.commands.stream_specs import StreamSpec
-    from iii_cli.terminal.children import Child
-    from iii_cli.terminal.sinks import Sink
+    from iii_cli.io.process import Child
+    from iii_cli.io.sinks import Sink
 
 __all__ = ("SourceEnd", "TargetEnd")
 

@@ -9,8 +9,7 @@ from iii_cli.commands.parameters import parameter_lines, parameters_of
 from iii_cli.commands.running import tell
 from iii_cli.commands.trigger.order import target_settings
 from iii_cli.errors import EngineUnreachable
-from iii_cli.terminal.report import emit
-from iii_cli.terminal.text import clean
+from iii_cli.io.console import clean, emit
 
 if TYPE_CHECKING:
     import typer

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from iii_cli.client.draining import ReadOrder
-from iii_cli.client.identity import new_stream_id
-from iii_cli.client.lanes import InLane, OutLane, frame_bytes
-from iii_cli.client.reader import ChannelReader
-from iii_cli.client.writer import ChannelWriter
+from iii_cli.client.call import new_stream_id
+from iii_cli.client.channels import ChannelReader, ChannelWriter
+from iii_cli.client.streams import InLane, OutLane, frame_bytes
+from iii_cli.client.transfer import ReadOrder
 from iii_cli.commands.stream_progress import say_early
 from iii_cli.errors import UsageProblem
-from iii_cli.wire.records import asked_mode
-from iii_cli.wire.seal import Mode
-from iii_cli.wire.sealing import Sealer
-from iii_cli.wire.verifying import Verifier
+from iii_cli.protocol.records import asked_mode
+from iii_cli.protocol.seal import Mode, Sealer
+from iii_cli.protocol.verifier import Verifier
 
 if TYPE_CHECKING:
-    from iii_cli.client.caller import Caller
-    from iii_cli.client.draining import ByteSink
+    from iii_cli.client.connection import Caller
+    from iii_cli.client.transfer import ByteSink
     from iii_cli.commands.channel.message_door import MessageDoor
     from iii_cli.commands.stream_specs import StreamSpec
     from iii_cli.commands.trigger.ends import SourceEnd, TargetEnd
     from iii_cli.commands.trigger.order import StreamOptions
-    from iii_cli.wire.address import Endpoint
-    from iii_cli.wire.ref import ChannelRef
+    from iii_cli.protocol.refs import ChannelRef, Endpoint
 
 __all__ = ("LaneMaker",)
 

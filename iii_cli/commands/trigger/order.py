@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from iii_cli.commands.running import flags_of, settings_of, tell
 from iii_cli.commands.stream_specs import key_of, parse_spec
 from iii_cli.commands.trigger.trace import traceparent_of
-from iii_cli.config.quantities import seconds
+from iii_cli.config.settings import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.limits import limit
-from iii_cli.wire.paths import MalformedPath, place, split_key
-from iii_cli.wire.payload import build_payload, parse_document
-from iii_cli.wire.value import Value, fields_of
+from iii_cli.protocol.payload import MalformedPath, build_payload, parse_document, place, split_key
+from iii_cli.protocol.refs import Value, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from iii_cli.config.refspec import ResolvedRef
     from iii_cli.config.settings import Settings
-    from iii_cli.wire.paths import KeyPath
+    from iii_cli.protocol.payload import KeyPath
 
 __all__ = (
     "Invocation",
@@ -255,7 +254,7 @@ def _read_stdin() -> bytes:
 
 def _find_ref(text: str) -> tuple[KeyPath, ResolvedRef]:
     from iii_cli.config.refspec import resolve_ref
-    from iii_cli.config.saved_refs import SavedRefs
+    from iii_cli.config.store import SavedRefs
 
     parts = split_key(text)
     if parts is None:

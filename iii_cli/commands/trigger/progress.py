@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iii_cli.client.lanes import InLane, OutLane
-from iii_cli.terminal.meter import Meter
+from iii_cli.client.streams import InLane, OutLane
+from iii_cli.io.progress import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iii_cli.client.lanes import Lane
+    from iii_cli.client.streams import Lane
 
 __all__ = ("meter_of",)
 

@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.commands.outcome import rendered
 from iii_cli.errors import ContentDiffers, Failure
-from iii_cli.terminal.output import open_output
-from iii_cli.terminal.sinks import DescriptorSink, StdoutSink
-from iii_cli.terminal.talk import talk
-from iii_cli.wire.figures import is_count
-from iii_cli.wire.paths import MalformedPath, find, show
-from iii_cli.wire.payload import masked
-from iii_cli.wire.ref import ChannelRef, Direction, MalformedRef
+from iii_cli.io.console import talk
+from iii_cli.io.sinks import DescriptorSink, StdoutSink, open_output
+from iii_cli.protocol.payload import MalformedPath, find, masked, show
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef
+from iii_cli.protocol.seal import is_count
 
 if TYPE_CHECKING:
-    from iii_cli.terminal.sinks import Sink
-    from iii_cli.wire.figures import is_count
-from iii_cli.wire.paths import KeyPath
+    from iii_cli.io.sinks import Sink
+    from iii_cli.protocol.seal import is_count
+from iii_cli.protocol.payload import KeyPath
 
 __all__ = ("ResultDoor", "ref_in_result")
 

@@ -8,8 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from iii_cli.client.calling import call_with_lanes
-from iii_cli.client.streamed_call import LINGER_SECONDS, STALL_SECONDS, StreamedCall
+from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, StreamedCall, call_with_lanes
 from iii_cli.commands.channel.message_door import MessageDoor
 from iii_cli.commands.running import run, tell
 from iii_cli.commands.stream_specs import StreamSpec, check_keys, key_of, parse_spec
@@ -19,21 +18,20 @@ from iii_cli.commands.trigger.lanes import LaneMaker
 from iii_cli.commands.trigger.order import embed
 from iii_cli.commands.trigger.progress import meter_of
 from iii_cli.commands.trigger.result import ResultDoor, ref_in_result
-from iii_cli.config.quantities import seconds
+from iii_cli.config.settings import seconds
 from iii_cli.errors import FunctionFailed, UsageProblem
-from iii_cli.terminal.output import share_a_file
-from iii_cli.terminal.progress import Progress, progress_mode
-from iii_cli.wire.paths import split_key
-from iii_cli.wire.payload import redacted
-from iii_cli.wire.ref import Direction
+from iii_cli.io.progress import Progress, progress_mode
+from iii_cli.io.sinks import share_a_file
+from iii_cli.protocol.payload import redacted, split_key
+from iii_cli.protocol.refs import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iii_cli.client.caller import Caller
-    from iii_cli.client.lanes import Lane
+    from iii_cli.client.connection import Caller
+    from iii_cli.client.streams import Lane
     from iii_cli.commands.trigger.order import Invocation, TriggerOptions
-    from iii_cli.wire.paths import KeyPath
+    from iii_cli.protocol.payload import KeyPath
 
 __all__ = ("call_with_streams", "stream_payload")
 

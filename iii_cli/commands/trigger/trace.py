@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from iii_cli.terminal.talk import talk
+from iii_cli.io.console import talk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from iii_cli.engine.builtins.inputs import Builtin, Given, Kind, may
 from iii_cli.engine.call import Call, Refusal
 from iii_cli.engine.channels import TooManyChannels
-from iii_cli.wire.ref import Direction
+from iii_cli.protocol.refs import Direction
 
 if TYPE_CHECKING:
     from iii_cli.engine.state import EngineState

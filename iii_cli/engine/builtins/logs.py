@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from iii_cli.engine.builtins.inputs import Builtin, Given, Kind, may, must
 from iii_cli.engine.logs import SEVERITIES, LogRecord
-from iii_cli.wire.strict_json import render
+from iii_cli.protocol.messages import render
 
 if TYPE_CHECKING:
     from iii_cli.engine.call import Call

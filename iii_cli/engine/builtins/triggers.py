@@ -9,7 +9,7 @@ from iii_cli.engine.builtins.inputs import Builtin, Given, Kind, may, must
 from iii_cli.engine.call import LATER, Call, Refusal
 from iii_cli.engine.triggers import Binding, TriggerType
 from iii_cli.engine.worker import DEFAULT_NAMESPACE
-from iii_cli.wire.strict_json import render
+from iii_cli.protocol.messages import render
 
 if TYPE_CHECKING:
     from iii_cli.engine.state import EngineState

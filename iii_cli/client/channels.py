@@ -1,0 +1,985 @@
+"""The ends of a channel, as anyio's byte streams."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple, final
+
+import anyio
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import ByteReceiveStream, ByteSendStream
+
+from iii_cli.errors import (
+    ContentDiffers,
+    EngineUnreachable,
+    Failure,
+    NotConfirmed,
+    PeerLeft,
+    PeerMisbehaved,
+    RefSpent,
+    UnknownTarget,
+    sole_cause,
+)
+from iii_cli.limits import limit
+from iii_cli.net.sockets import ConnectionLost, Silence
+from iii_cli.net.websocket import open_websocket
+from iii_cli.protocol.frames import (
+    ENGINE_MESSAGE_MAX,
+    FRAME_BYTES_MAX,
+    Opcode,
+    close_payload,
+    parse_close,
+    text_runs,
+)
+from iii_cli.protocol.refs import Direction
+from iii_cli.protocol.seal import (
+    BEAT_AFTER,
+    PEER_TIMEOUT,
+    RECEIPT_TIMEOUT,
+    STDOUT,
+    Mode,
+    Receipt,
+    ReceiptBeat,
+    read_receipt,
+    receipt_beat_frame,
+    receipt_frame,
+)
+from iii_cli.protocol.verifier import Outcome, Verifier
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from types import TracebackType
+
+    from anyio.abc import TaskStatus
+
+    from iii_cli.net.websocket import WebSocket
+    from iii_cli.protocol.frames import Buffer, Event
+    from iii_cli.protocol.refs import ChannelRef, Endpoint
+    from iii_cli.protocol.seal import Figures, Open, Sealer
+    from iii_cli.protocol.verifier import Verdict
+
+__all__ = (
+    "ABORT_SECONDS",
+    "PROBE_SECONDS",
+    "AwaitedReceipt",
+    "ChannelReader",
+    "ChannelWriter",
+    "ConfirmedWriter",
+    "EndState",
+    "HeldReceipt",
+    "ReaderStatistics",
+    "WriterStatistics",
+    "probe",
+)
+
+
+PROBE_SECONDS = 3.0  # an engine that is there answers in milliseconds
+
+
+class EndState(Enum):
+    """What one more opening of an end found."""
+
+    TAKEN = auto()  # it is or was in use: 101, then a Close without a code
+    UNTAKEN = auto()  # nobody ever opened it; the probe has, and used it up
+    GONE = auto()  # the engine does not know the channel: swept, or the engine was restarted
+    UNREACHABLE = auto()  # no engine there
+    UNCLEAR = auto()  # something else, such as a gateway's refusal
+
+
+async def probe(endpoint: Endpoint, ref: ChannelRef) -> EndState:
+    """Open the end that `ref` names once more and say what it was. Bounded in time, never raises a Failure.
+
+    It disturbs nothing that is in use; an end that nobody had taken is used up.
+    """
+    quick = endpoint.replace(wait_engine=None, connect_timeout=PROBE_SECONDS)
+    try:
+        ws = await open_websocket(quick, endpoint.address.channel_target(ref), what="channel")
+    except UnknownTarget:
+        return EndState.GONE
+    except EngineUnreachable:
+        return EndState.UNREACHABLE
+    except Failure:
+        return EndState.UNCLEAR
+    try:
+        with anyio.move_on_after(PROBE_SECONDS):
+            goodbye = close_payload(1000, os.urandom(8).hex())
+            if ref.direction is Direction.WRITE:
+                await ws.send(Opcode.CLOSE, goodbye)
+            opcode, payload, _ = (await ws.receive())[0]
+            taken = opcode == Opcode.CLOSE and parse_close(payload)[0] is None
+            return EndState.TAKEN if taken else EndState.UNTAKEN
+    except (ConnectionLost, Failure):
+        return EndState.UNCLEAR
+    finally:
+        ws.socket.close()
+    return EndState.UNTAKEN  # an open end on which nothing happens
+
+
+class ReaderStatistics(NamedTuple):
+    """What has come out of the channel."""
+
+    bytes: int  # payload of binary frames
+    messages: int  # text messages that are data
+
+
+@final
+class ChannelReader(ByteReceiveStream):
+    """Reads one stream from a channel, verifies its seal on the way, and knows how it ended.
+
+    It connects at the first use, or at `open()`, and sends nothing, ever. It holds one receive buffer of at
+    most a little over 1 MiB, and whole text messages.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        ref: ChannelRef,
+        verifier: Verifier | None = None,
+        *,
+        peer_timeout: float | None = PEER_TIMEOUT,
+        on_message: Callable[[str], None] | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._ref = ref.facing(Direction.READ)
+        self._verifier = verifier or Verifier()
+        self._peer_timeout = peer_timeout
+        self._ws: WebSocket | None = None
+        self._opening = anyio.Lock(fast_acquire=True)
+        self._verdict: Verdict | None = None
+        self._left_by_us = False
+        self._clean_close = False
+        self._rest = b""
+        self._whole: bytearray | None = None  # in mode `records`: of a message whose rest is still to come
+        self._heard_at = 0.0  # when the last frame of a sealed stream came
+        self.on_message = on_message
+        self.on_open: Callable[[Open], Awaitable[None]] | None = None  # hears of the seal before any data
+
+    def __repr__(self) -> str:
+        state = self._verdict.outcome.name.lower() if self._verdict else "open" if self._ws else "new"
+        return f"<ChannelReader {state}, {self._verifier.byte_count} bytes>"
+
+    @property
+    def ref(self) -> ChannelRef:
+        """The ref of this end, a secret."""
+        return self._ref
+
+    @property
+    def opened(self) -> Open | None:
+        """The seal's open frame, once it has come: mode, digest, size, receipt."""
+        return self._verifier.opened
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How the stream ended; None while it has not."""
+        return self._verdict
+
+    @property
+    def writer_alive(self) -> bool:
+        """Has it sealed its stream, and is its last word so young that a beat cannot be missing?"""
+        return self.opened is not None and time.monotonic() - self._heard_at < 2 * BEAT_AFTER
+
+    @property
+    def figures(self) -> Figures:
+        """What has arrived so far."""
+        return self._verifier.figures
+
+    def statistics(self) -> ReaderStatistics:
+        """Counted since the start."""
+        return ReaderStatistics(self._verifier.byte_count, self._verifier.message_count)
+
+    async def open(self) -> None:
+        """Connect. Idempotent. Cancelled on the way, the end may count as taken.
+
+        Raises EngineUnreachable, NotAuthorised, UnknownTarget (404); ClosedResourceError after `leave`.
+        """
+        if self._left_by_us:
+            raise anyio.ClosedResourceError
+        async with self._opening:
+            if self._ws is None:
+                target = self._endpoint.address.channel_target(self._ref)
+                self._ws = await open_websocket(self._endpoint, target, what="channel", pieces=True)
+
+    async def pull(self) -> list[Event]:
+        """What came next: text messages whole, binary payload in pieces that are valid until the next call.
+
+        An empty list is the end; `verdict` then says which. The seal's own frames are not among them.
+        Cancelling loses nothing. Raises as `open`.
+        """
+        ws = self._ws
+        if ws is None or self._left_by_us:
+            await self.open()
+            ws = self._ws
+            assert ws is not None
+        while self._verdict is None:
+            try:
+                events = await ws.receive()
+            except Silence:
+                self._end(ws, close_frame=False, silent_for=self._peer_timeout)
+                break
+            except (ConnectionLost, PeerMisbehaved):
+                self._end(ws, close_frame=False)
+                break
+            data = self._judge(ws, events)
+            if self._verifier.opened is not None:
+                ws.socket.patience = self._peer_timeout
+                self._heard_at = time.monotonic()
+            if self.on_open is not None and self._verifier.opened is not None:
+                on_open, self.on_open = self.on_open, None
+                await on_open(self._verifier.opened)
+            if data:
+                return data
+        return []
+
+    async def failure(self) -> Failure | None:
+        """Why the stream is not good, None where it is. May probe the engine once; cancelling loses nothing.
+
+        Raises RuntimeError before the end.
+        """
+        verdict = self._verdict
+        if verdict is None:
+            raise RuntimeError("the stream has not ended")
+        failure = verdict.failure()
+        if failure is None or not self._worth_a_probe(verdict):
+            return failure
+        state = await probe(self._endpoint, self._ref)
+        where = self._endpoint.address.url
+        if verdict.outcome is Outcome.EMPTY:
+            if state is EndState.GONE:
+                return UnknownTarget(
+                    f"the channel expired at {where}: no writer came within 5 minutes of its creation"
+                )
+            return failure
+        if state in (EndState.UNREACHABLE, EndState.GONE):
+            return EngineUnreachable(f"the engine at {where} was lost after {verdict.figures.bytes} bytes")
+        return failure
+
+    # anyio's byte stream
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """The next bytes, at most `max_bytes`. Text messages go to `on_message`. Cancelling loses nothing.
+
+        Raises EndOfStream after a verified end, or a foreign writer's clean one; BrokenResourceError for
+        every other end, whose cause says what happened: a truncated stream is never an EndOfStream.
+        """
+        if self._left_by_us:
+            raise anyio.ClosedResourceError
+        try:
+            while not self._rest:
+                events = await self.pull()
+                if not events:
+                    await self._raise_end()
+                self._rest = self._split(events)
+        except Failure as failure:
+            raise anyio.BrokenResourceError(str(failure)) from failure
+        chunk, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
+        return chunk
+
+    async def aclose(self) -> None:
+        """Drop the connection at once, cancelled or not: the engine never answers a reader's Close.
+
+        What was not read is lost, and the writer is not told (protocol.md 4.3). Never raises.
+        """
+        self.leave()
+        await anyio.lowlevel.checkpoint()
+
+    def leave(self) -> None:
+        """`aclose` without waiting. A writer notices when the engine next fails to send."""
+        self._left_by_us = True
+        if self._ws is not None:
+            self._ws.socket.close()
+
+    # inside
+
+    def _judge(self, ws: WebSocket, events: list[Event]) -> list[Event]:
+        """Give every event to the verifier, keep what is data, and stop at the end."""
+        verifier = self._verifier
+        data: list[Event] = []
+        for are_texts, run in text_runs(events):
+            if are_texts:
+                texts = [bytes(payload) for _, payload, _ in run]
+                kept = verifier.text_batch(texts)
+                data += run if kept is texts else [(Opcode.TEXT, text, True) for text in kept]
+                if self._whole is None and verifier.opened and verifier.opened.mode is Mode.RECORDS:
+                    self._whole = bytearray()
+                continue
+            for event in run:
+                opcode, payload, is_last = event
+                if opcode == Opcode.BINARY:
+                    if self._whole is not None:
+                        whole = self._completed(self._whole, payload, is_last)
+                        if whole is None:
+                            continue
+                        payload, event = whole, (opcode, whole, True)
+                    before = verifier.finished
+                    verifier.chunk(payload)
+                    if not before:
+                        data.append(event)
+                elif opcode == Opcode.CLOSE:
+                    self._end(ws, close_frame=parse_close(payload)[0] in (None, 1000))
+                    return data
+        if verifier.finished:
+            self._end(ws, close_frame=False)
+        return data
+
+    def _completed(self, whole: bytearray, piece: Buffer, is_last: bool) -> Buffer | None:
+        """The whole message that ends with this piece; None while there is more to come."""
+        if is_last and not whole:
+            return piece
+        whole += piece
+        if len(whole) > ENGINE_MESSAGE_MAX:
+            raise ContentDiffers(f"a binary message longer than {ENGINE_MESSAGE_MAX} bytes")
+        if not is_last:
+            return None
+        self._whole = bytearray()
+        return whole
+
+    def _end(self, ws: WebSocket, *, close_frame: bool, silent_for: float | None = None) -> None:
+        if self._verdict is None:
+            self._verdict = self._verifier.end(close_frame=close_frame, silent_for=silent_for)
+        self._clean_close = close_frame
+        ws.socket.close()
+
+    def _worth_a_probe(self, verdict: Verdict) -> bool:
+        """Where the engine itself may be gone, and where "nothing" may mean "expired"."""
+        lost = verdict.outcome in (Outcome.LOST, Outcome.TRUNCATED) and not self._clean_close
+        return lost or verdict.outcome is Outcome.EMPTY
+
+    def _split(self, events: list[Event]) -> bytes:
+        chunks: list[Buffer] = []
+        for opcode, payload, _ in events:
+            if opcode == Opcode.BINARY:
+                chunks.append(payload)
+            elif self.on_message is not None:
+                self.on_message(bytes(payload).decode())
+        return b"".join(chunks)
+
+    async def _raise_end(self) -> None:
+        failure = await self.failure()
+        if failure is not None:
+            raise failure
+        raise anyio.EndOfStream
+
+
+FRAME_BYTES_MIN = 64 << 10  # what every SDK sends; smaller frames cost more than they tell
+FRAME_SECONDS = limit(
+    "frame", 5.0
+)  # a reader waits a minute for a byte, and the engine forwards whole frames only
+UNSENT_BYTES = (
+    128 << 10
+)  # in the system's buffer, beyond what is on its way: a beat or an abort waits behind it
+LOOK_SECONDS = limit("look", 10.0)  # between looks at what the system knows of the connection
+DEAD_SECONDS = limit("dead", 60.0)  # without an answer to what was sent again and again
+ABORT_SECONDS = 2.0  # how long an abort is tried against a reader that does not read (design.md section 4)
+
+
+class WriterStatistics(NamedTuple):
+    """What a writer has handed to the engine."""
+
+    bytes: int  # payload of binary frames
+    frames: int  # binary frames
+    messages: int  # text messages that are data
+    unsent_bytes: int  # frames on their way into the socket
+
+
+class _State(Enum):
+    NEW = auto()
+    OPEN = auto()
+    CLOSING = auto()  # our Close is sent, its echo is awaited
+    ENDED = auto()  # finished, aborted, or broken
+
+
+class ChannelWriter(ByteSendStream):
+    """Writes one stream into a channel. With a `sealer` the reader can tell a whole stream from a cut one.
+
+    It connects at the first use, or at `open()`. Leaving `async with` finishes the stream; leaving it by an
+    exception aborts it. Run `attend()` beside the writing where the source may be silent for long.
+    """
+
+    def __init__(self, endpoint: Endpoint, ref: ChannelRef, sealer: Sealer | None) -> None:
+        self._endpoint = endpoint
+        self._ref = ref.facing(Direction.WRITE)
+        self._sealer = sealer
+        self._state = _State.NEW
+        self._ws: WebSocket | None = None
+        self._opening = anyio.Lock(fast_acquire=True)
+        self._goodbye = b""
+        self._over = anyio.Event()  # the engine's side has ended; `_fault` says how
+        self._fault: Failure | None = None
+        self._attended = False
+        self._last_frame = 0.0
+        self._frame_bytes = FRAME_BYTES_MIN
+        self._looked_at = self._unanswered = 0.0
+        self._bytes = self._frames = self._messages = 0
+
+    def __repr__(self) -> str:
+        return f"<ChannelWriter {self._state.name.lower()}, {self._bytes} bytes>"
+
+    @property
+    def ref(self) -> ChannelRef:
+        """The ref of this end, a secret."""
+        return self._ref
+
+    @property
+    def ended(self) -> bool:
+        """Was the stream finished or aborted?"""
+        return self._state is _State.ENDED
+
+    @property
+    def closing(self) -> bool:
+        """Is everything sent, and the engine's echo of our Close awaited?"""
+        return self._state is _State.CLOSING
+
+    @property
+    def sealed(self) -> bool:
+        """Does the stream carry a seal?"""
+        return self._sealer is not None
+
+    @property
+    def figures(self) -> Figures | None:
+        """What the seal promises so far; None without a seal."""
+        return None if self._sealer is None else self._sealer.figures
+
+    def statistics(self) -> WriterStatistics:
+        """Counted since the start."""
+        unsent = self._ws.unsent_bytes if self._ws else 0
+        return WriterStatistics(self._bytes, self._frames, self._messages, unsent)
+
+    async def open(self, mode: Mode | str | None = None) -> None:
+        """Connect, and send the seal's open frame. Idempotent.
+
+        `mode` is what a reader without a mode flag follows: `bytes` unless the writer was made for another.
+        A stream whose text messages are its data, such as tokens, is `text`; `lines` where each is a line.
+
+        Cancelled on the way, the end may count as taken. Raises EngineUnreachable, NotAuthorised,
+        UnknownTarget (404); ClosedResourceError after the end; ValueError for an unknown mode. That the end
+        was already taken shows only later, as RefSpent.
+        """
+        if self._state is _State.ENDED:
+            raise anyio.ClosedResourceError
+        async with self._opening:
+            if self._ws is not None:
+                return
+            if mode is not None and self._sealer is not None:
+                self._sealer.declare(mode)
+            target = self._endpoint.address.channel_target(self._ref)
+            self._ws = await open_websocket(self._endpoint, target, what="channel")
+            self._ws.socket.limit_unsent(UNSENT_BYTES)
+            self._state = _State.OPEN
+            if self._sealer is not None:
+                self._ws.post(Opcode.TEXT, self._sealer.open_frame())
+        await self._flush(self._ws)
+
+    async def push(self, data: Buffer) -> None:
+        """Send `data` in binary frames of at most 1 MiB, less on a slow link; `data` may be changed then.
+
+        Returns when the socket took it all, so a slow reader slows the caller. Cancelled, it may have sent a
+        part: a stream that goes on after that is whole only if the caller knows what it gave.
+        Raises RefSpent, PeerLeft, UnknownTarget, EngineUnreachable.
+        """
+        ws = await self._ready()
+        view = memoryview(data)
+        while view:
+            chunk, view = view[: self._frame_bytes], view[self._frame_bytes :]
+            if ws.unsent_bytes:
+                await self._flush(ws)
+            if self._sealer is not None:
+                self._sealer.chunk(chunk)
+            ws.post(Opcode.BINARY, chunk)
+            self._bytes += len(chunk)
+            self._frames += 1
+            began = time.monotonic()
+            await self._flush(ws)
+            self._size_frames(ws, len(chunk), time.monotonic() - began)
+
+    async def push_whole(self, data: bytes) -> None:
+        """Send `data` as one binary frame, for readers to whom frame borders mean something.
+
+        Raises as `push`. Cancelled before all of it went out, the rest goes out before the next thing sent.
+
+        Frames of more than 1 MiB end a Python SDK reader, those of more than 16 MiB the connection.
+        """
+        ws = await self._ready()
+        if ws.unsent_bytes:
+            await self._flush(ws)
+        if self._sealer is not None:
+            self._sealer.chunk(data)
+        ws.post(Opcode.BINARY, data)
+        self._bytes += len(data)
+        self._frames += 1
+        await self._flush(ws)
+
+    async def push_message(self, text: Buffer) -> None:
+        """Send one text message, UTF-8. The engine takes at most 16 MiB. Raises as `push`."""
+        ws = await self._ready()
+        if ws.unsent_bytes:
+            await self._flush(ws)
+        if self._sealer is not None:
+            self._sealer.message(bytes(text))
+        ws.post(Opcode.TEXT, text)
+        self._messages += 1
+        await self._flush(ws)
+
+    async def push_messages(self, texts: Sequence[bytes]) -> None:
+        """Send many short text messages, with as few system calls as they need. Raises as `push`."""
+        if not texts:
+            return
+        ws = await self._ready()
+        if ws.unsent_bytes:
+            await self._flush(ws)
+        if self._sealer is not None:
+            self._sealer.message_batch(texts)
+        if len(texts) == 1:
+            ws.post(Opcode.TEXT, texts[0])
+        else:
+            ws.post_many(Opcode.TEXT, texts)
+        self._messages += len(texts)
+        await self._flush(ws)
+
+    async def finish(self) -> None:
+        """End the stream: the seal's close frame, a Close, and the wait for the engine's echo of it.
+
+        When this returns, every byte and the seal were handed to the engine; whether a reader has them, only
+        a receipt can say. The wait is as long as the reader is slow. An empty stream is opened and closed
+        too. Raises as `push`; cancelling leaves the stream unfinished: `abort` it.
+        """
+        ws = await self._ready()
+        self._state = _State.CLOSING
+        if self._sealer is not None:
+            ws.post(Opcode.TEXT, self._sealer.close_frame())
+        self._goodbye = close_payload(1000, f"end {os.urandom(8).hex()}")
+        ws.post(Opcode.CLOSE, self._goodbye)
+        await self._flush(ws)
+        if self._attended:
+            await self._over.wait()
+        else:
+            await self._watch(ws)
+        self._let_go()
+        if self._fault is not None:
+            raise self._fault
+
+    async def abort(self, code: int, reason: str) -> None:
+        """End the stream as failed, and never wait longer than 2 s, cancelled or not.
+
+        The reader of a sealed stream hears `reason`; if it does not read, the connection is dropped, which it
+        sees as a truncated stream. `code` is our exit status. Does nothing to a stream that has ended, and
+        never raises.
+        """
+        ws = self._ws
+        if ws is None or self._state is _State.ENDED:
+            self._state = _State.ENDED
+            return
+        closing = self._state is _State.CLOSING
+        self._state = _State.ENDED
+        with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS):
+            try:
+                if self._sealer is not None and not closing:
+                    ws.post(Opcode.TEXT, self._sealer.abort_frame(code, reason))
+                    ws.post(Opcode.CLOSE, close_payload(1000, "aborted"))
+                if not closing:
+                    await ws.flush()
+            except ConnectionLost:
+                pass
+        ws.socket.close()
+        self._over.set()
+
+    async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Run beside the writing: notice at once that the other side ended, beat while the source is silent.
+
+        Returns when the stream has ended by `finish` or `abort`. Raises what ended it otherwise, as `push`.
+        """
+        ws = await self._ready()
+        self._attended = True
+        task_status.started()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._beat)
+                tasks.start_soon(self._watch_network)
+                await self._watch(ws)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._attended = False
+        if self._fault is not None and self._state is not _State.ENDED:
+            raise self._fault
+
+    async def cause_of(self, failure: Failure) -> Failure:
+        """What is known to have led to it: here, nothing more. Never raises, cancelled or not."""
+        return failure
+
+    def beat(self) -> None:
+        """Say that we are alive, if nothing was sent for BEAT_AFTER seconds. `attend` does it by itself.
+
+        Never waits and never raises: a connection that is lost shows in the next `push`.
+        """
+        ws, sealer = self._ws, self._sealer
+        if ws is None or sealer is None or self._state is not _State.OPEN:
+            return
+        now = anyio.current_time()
+        if sealer.next_beat(self._last_frame) <= now:
+            self._last_frame = now
+            if not ws.unsent_bytes:  # else frames are on their way
+                self._post_now(ws, sealer.beat_frame())
+
+    def push_message_now(self, text: bytes) -> None:
+        """Send one text message of an unsealed stream, or nothing where earlier ones are not yet sent.
+
+        Never waits and never raises: a connection that is lost shows in the next `push`.
+        """
+        if self._ws is not None and self._state is _State.OPEN and not self._ws.unsent_bytes:
+            self._post_now(self._ws, text)
+
+    def _post_now(self, ws: WebSocket, text: bytes) -> None:
+        ws.post(Opcode.TEXT, text)
+        with suppress(ConnectionLost):
+            ws.flush_now()
+
+    def look(self) -> None:
+        """Give up where the engine's system acknowledges nothing any more. `attend` does it by itself.
+
+        That takes the same state in two looks, LOOK_SECONDS apart. Not TCP_USER_TIMEOUT, which counts a live
+        peer's closed window too; and not the silence alone, as probes of such a window come up to two minutes
+        apart. Never waits and never raises: `push` does.
+        """
+        now = anyio.current_time()
+        if self._ws is None or self._over.is_set() or now - self._looked_at < LOOK_SECONDS:
+            return
+        silent, before = self._ws.socket.unanswered_for(), self._unanswered
+        self._looked_at, self._unanswered = now, silent
+        if before and silent >= DEAD_SECONDS:
+            where = self._endpoint.address.url
+            text = f"the network is dead: {where} has acknowledged nothing for {silent:.0f} s"
+            self._settle(EngineUnreachable(text))
+
+    # anyio's byte stream
+
+    async def send(self, item: bytes) -> None:
+        """`push` with anyio's errors: BrokenResourceError, whose cause says what happened.
+
+        Cancelled, it may have sent a part.
+        """
+        try:
+            await self.push(item)
+        except Failure as failure:
+            raise anyio.BrokenResourceError(str(failure)) from failure
+
+    async def send_message(self, text: str) -> None:
+        """`push_message` with anyio's errors. Cancelled, it may have sent the message, never a part of it."""
+        try:
+            await self.push_message(text.encode())
+        except Failure as failure:
+            raise anyio.BrokenResourceError(str(failure)) from failure
+
+    async def aclose(self) -> None:
+        """`finish` with anyio's errors, once. Cancelled before the end, it aborts the stream."""
+        if self._state is _State.ENDED:
+            return
+        try:
+            await self.finish()
+        except Failure as failure:
+            raise anyio.BrokenResourceError(str(failure)) from failure
+        except anyio.get_cancelled_exc_class():
+            await self.abort(1, "cancelled")
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self.aclose()
+        else:
+            await self.abort(1, type(error).__name__)
+
+    # inside
+
+    async def _ready(self) -> WebSocket:
+        if self._fault is not None:
+            raise self._fault
+        if self._state in (_State.CLOSING, _State.ENDED):
+            raise anyio.ClosedResourceError
+        if self._ws is None:
+            await self.open()
+        assert self._ws is not None
+        return self._ws
+
+    async def _flush(self, ws: WebSocket) -> None:
+        try:
+            await ws.flush()
+        except ConnectionLost as lost:
+            raise await self._broken(ws, lost) from None
+        self._last_frame = anyio.current_time()
+
+    async def _watch(self, ws: WebSocket) -> None:
+        """Read until the engine ends its side. Nothing else ever comes on a writer's socket."""
+        try:
+            while not self._over.is_set():
+                self._take(await ws.receive())
+        except ConnectionLost as lost:
+            if not self._over.is_set() and self._state is not _State.ENDED:
+                await self._find_out(ws, lost)
+        except PeerMisbehaved as fault:
+            self._settle(fault)
+
+    async def _watch_network(self) -> None:
+        while True:
+            await anyio.sleep(LOOK_SECONDS)
+            self.look()
+
+    def _take(self, events: list[Event]) -> None:
+        for opcode, payload, _ in events:
+            if opcode == Opcode.CLOSE:
+                self._closed_by_engine(bytes(payload))
+
+    def _closed_by_engine(self, payload: bytes) -> None:
+        if self._state is _State.CLOSING and payload == self._goodbye:
+            self._settle(None)
+        else:
+            self._settle(
+                RefSpent(
+                    "the writer end of this channel was already taken",
+                    hint="a ref is good for one use; `iii channel create` makes new ones",
+                )
+            )
+
+    async def _broken(self, ws: WebSocket, lost: ConnectionLost) -> Failure:
+        """Say why a send failed: what the engine sent before, else what a probe finds."""
+        if self._attended:
+            with anyio.move_on_after(PROBE_SECONDS):  # the watch sees the same, and reads what came before
+                await self._over.wait()
+        elif self._fault is None:
+            with suppress(ConnectionLost, PeerMisbehaved):
+                self._take(ws.receive_now())
+        return self._fault or await self._find_out(ws, lost)
+
+    async def _find_out(self, ws: WebSocket, lost: ConnectionLost) -> Failure:
+        ws.socket.close()
+        fault = self._explain(await probe(self._endpoint, self._ref), lost)
+        self._settle(fault)
+        return self._fault or fault
+
+    def _explain(self, state: EndState, lost: ConnectionLost) -> Failure:
+        where = self._endpoint.address.url
+        if state is EndState.UNREACHABLE:
+            return EngineUnreachable(f"the engine at {where} was lost while writing ({lost.reason})")
+        if state is EndState.GONE:
+            return UnknownTarget(
+                f"the channel is gone at {where}: it expired without a reader, or the engine was restarted"
+            )
+        return PeerLeft(f"the reader left after {self._bytes} bytes were handed to the engine")
+
+    def _settle(self, fault: Failure | None) -> None:
+        if not self._over.is_set():
+            self._fault = fault
+            self._over.set()
+            if fault is not None and self._ws is not None:
+                self._ws.socket.close()
+
+    def _let_go(self) -> None:
+        self._state = _State.ENDED
+        if self._ws is not None:
+            self._ws.socket.close()
+
+    def _size_frames(self, ws: WebSocket, sent: int, seconds: float) -> None:
+        """A frame takes FRAME_SECONDS at most, at the rate of the last one: no beat can pass a half-sent one.
+
+        They begin small and double, because the first ones fill the system's buffers in no time. Where they
+        reach their full size the link is fast, and the system may buffer what it likes.
+        """
+        fit = int(sent * FRAME_SECONDS / seconds) if seconds > 0 else FRAME_BYTES_MAX
+        size = min(max(fit, FRAME_BYTES_MIN), 2 * self._frame_bytes, FRAME_BYTES_MAX)
+        if (size == FRAME_BYTES_MAX) != (self._frame_bytes == FRAME_BYTES_MAX):
+            ws.socket.limit_unsent(UNSENT_BYTES if size < FRAME_BYTES_MAX else 0)
+        self._frame_bytes = size
+
+    async def _beat(self) -> None:
+        sealer = self._sealer
+        while sealer is not None and self._state is _State.OPEN:
+            await anyio.sleep_until(sealer.next_beat(self._last_frame))
+            self.beat()
+
+
+OPEN_SECONDS = 5.0  # a reader's stream does not wait longer for its receipt channel
+DELIVER_SECONDS = 5.0  # one small frame
+LATE_SECONDS = 1.0  # a reader that failed has sent its receipt before it left
+KEPT_UNKNOWN = "the data was handed to the engine; whether it was kept is unknown"
+
+
+class AwaitedReceipt:
+    """The writer's side: a reader end on which the reader says how much it has, and at last that it is kept.
+
+    Run `listen` beside the writing. `confirmed` is how many bytes the reader said that it has; None while it
+    has said nothing.
+    """
+
+    def __init__(
+        self,
+        reader: ChannelReader,
+        timeout: float | None = RECEIPT_TIMEOUT,
+        *,
+        will_not_confirm: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`timeout` is in seconds, from our close or the reader's last word.
+
+        `will_not_confirm` hears at once of a reader that cannot confirm anything.
+        """
+        self._reader = reader
+        self._timeout = timeout
+        self._will_not_confirm = will_not_confirm
+        self._word = anyio.Event()
+        self._listening = anyio.Lock(fast_acquire=True)
+        self._receipt: Receipt | None = None
+        self.confirmed: int | None = None
+
+    async def open(self) -> None:
+        """Hold the end: one that nobody takes within 5 minutes is swept away. Raises as
+        `ChannelReader.open`.
+        """
+        await self._reader.open()
+
+    async def listen(self) -> None:
+        """Take in what the reader says, until its receipt. Cancelling loses nothing.
+
+        Raises NotConfirmed as soon as there can be none any more, ContentDiffers where it is not one of ours,
+        and EngineUnreachable where it is not the reader that vanished.
+        """
+        async with self._listening:
+            while self._receipt is None:
+                await self._hear()
+        if not self._receipt.committed and self._receipt.reason != STDOUT:
+            raise self._refusal(self._receipt)
+
+    async def wait(self, figures: Figures) -> None:
+        """Return when the reader has confirmed exactly `figures`. Needs `listen` beside it.
+
+        Raises NotConfirmed and ContentDiffers.
+        """
+        while self._receipt is None:
+            self._word = anyio.Event()
+            with anyio.move_on_after(self._timeout) as limit:
+                await self._word.wait()
+            if limit.cancelled_caught:
+                since = "our close" if self.confirmed is None else "the reader's last word"
+                raise NotConfirmed(
+                    f"no receipt within {self._timeout:g} s of {since}",
+                    hint="only `iii` readers send receipts; --receipt-timeout changes the limit",
+                )
+        failure = self._receipt.failure(figures)
+        if failure is not None:
+            raise failure
+
+    async def reason_or(self, failure: Failure) -> Failure:
+        """What the reader said before it left, else `failure`. Bounded in time."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(LATE_SECONDS):
+            try:
+                await self.listen()
+            except NotConfirmed as refusal:
+                return refusal if self._receipt is not None else failure
+            except Failure:
+                return failure
+        return failure
+
+    async def _hear(self) -> None:
+        events = await self._reader.pull()
+        if not events:
+            if isinstance(await self._reader.failure(), EngineUnreachable):
+                text = "the engine was lost before the reader confirmed"
+                raise EngineUnreachable(text, hint=KEPT_UNKNOWN)
+            text = "no confirmation: the reader died, or is not an `iii` reader"
+            raise NotConfirmed(text, hint=KEPT_UNKNOWN)
+        for opcode, payload, _ in events:
+            if opcode == Opcode.TEXT:
+                self._take(read_receipt(bytes(payload)))
+
+    def _take(self, word: Receipt | ReceiptBeat) -> None:
+        self._word.set()
+        if isinstance(word, Receipt):
+            self._receipt = word
+            return
+        if self.confirmed is None and not word.will_confirm:
+            self._will_not_confirm()
+        self.confirmed = word.bytes
+
+    def _refusal(self, receipt: Receipt) -> Failure:
+        return receipt.failure(receipt.figures) or NotConfirmed("the reader did not keep the data")
+
+
+@final
+class ConfirmedWriter(ChannelWriter):
+    """A writer whose stream is finished when the reader has confirmed it. Needs `attend` beside the writing.
+
+    Its methods raise what `AwaitedReceipt.listen` and `wait` raise, too.
+    """
+
+    def __init__(self, endpoint: Endpoint, ref: ChannelRef, sealer: Sealer, receipt: AwaitedReceipt) -> None:
+        super().__init__(endpoint, ref, sealer)
+        self._sealed_by = sealer
+        self.receipt = receipt
+
+    async def open(self, mode: Mode | str | None = None) -> None:
+        await super().open(mode)
+        await self.receipt.open()
+
+    async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.receipt.listen)
+                await super().attend(task_status=task_status)
+        except BaseExceptionGroup as group:
+            raise sole_cause(group) from None
+
+    async def finish(self) -> None:
+        await super().finish()
+        await self.receipt.wait(self._sealed_by.figures)
+
+    async def cause_of(self, failure: Failure) -> Failure:
+        return await self.receipt.reason_or(failure) if isinstance(failure, PeerLeft) else failure
+
+
+@final
+class HeldReceipt:
+    """The reader's side: the writer end that the open frame named, held until there is something to say."""
+
+    def __init__(self, endpoint: Endpoint, ref: ChannelRef) -> None:
+        self._writer = ChannelWriter(endpoint, ref, None)
+        self._sending = False
+
+    async def open(self) -> None:
+        """Take the end. One that cannot be taken is the writer's loss, not this reader's."""
+        with anyio.move_on_after(OPEN_SECONDS):
+            try:
+                await self._writer.open()
+            except Failure:
+                return
+
+    async def beat(self, every: float, count: Callable[[], int], *, will_confirm: bool) -> None:
+        """Say now, and then every so many seconds, how many bytes there are, until cancelled or `send`.
+
+        Never waits for the writer, and never raises.
+        """
+        while not self._sending:
+            self._writer.push_message_now(receipt_beat_frame(count(), will_confirm=will_confirm))
+            await anyio.sleep(every)
+
+    async def send(
+        self, figures: Figures, failure: Failure | None, *, durable: bool, reason: str = STDOUT
+    ) -> None:
+        """Say that the data is kept, or why not. Bounded in time, cancelled or not; never raises a Failure.
+
+        `durable`: is what was written on a disk, or taken by a consumer that ended well? `reason` says why
+        not, where nothing failed.
+        """
+        self._sending = True
+        if failure is not None:
+            frame = receipt_frame(False, figures, failure.exit_status, failure.message)
+        elif durable:
+            frame = receipt_frame(True, figures)
+        else:
+            frame = receipt_frame(False, figures, 0 if reason == STDOUT else None, reason)
+        with anyio.CancelScope(shield=True), anyio.move_on_after(DELIVER_SECONDS):
+            try:
+                await self._writer.push_message(frame)
+                await self._writer.finish()
+            except (Failure, anyio.ClosedResourceError):
+                pass
+        await self._writer.abort(1, "no receipt")

@@ -1,0 +1,195 @@
+"""File descriptors: which they are, and what can be done with them."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from enum import Enum
+
+from iii_cli.protocol.refs import Value
+
+__all__ = (
+    "PIPE_BYTES",
+    "Kind",
+    "SystemLimits",
+    "allow_open_files",
+    "descriptor_named",
+    "grow_pipe",
+    "is_standard",
+    "kind_of",
+    "own_description",
+    "readable",
+    "reserve_descriptors",
+    "system_limits",
+    "writable",
+)
+
+
+PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for; 64 KiB, the default, halves the rate
+
+_NAMES = {"stdin": 0, "stdout": 1, "stderr": 2}
+_NAMED = re.compile(r"/dev/(?P<name>stdin|stdout|stderr)|(?:/dev/fd|/proc/self/fd)/(?P<number>\d{1,9})")
+
+
+class Kind(Enum):
+    """How a descriptor wants to be waited for."""
+
+    FILE = "file"  # never blocks for long, and epoll refuses it
+    BLOCK = "block device"
+    PIPE = "pipe"
+    SOCKET = "socket"
+    TERMINAL = "terminal"
+    DEVICE = "device"
+
+
+def kind_of(fd: int) -> Kind:
+    """What is behind `fd`. Raises OSError (EBADF) where there is nothing."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(mode):
+        return Kind.PIPE
+    if stat.S_ISSOCK(mode):
+        return Kind.SOCKET
+    if stat.S_ISCHR(mode):
+        return Kind.TERMINAL if os.isatty(fd) else Kind.DEVICE
+    return Kind.BLOCK if stat.S_ISBLK(mode) else Kind.FILE
+
+
+def readable(fd: int) -> bool:
+    """Was `fd` opened for reading?"""
+    return _access_mode(fd) != os.O_WRONLY
+
+
+def writable(fd: int) -> bool:
+    """Was `fd` opened for writing?"""
+    return _access_mode(fd) != os.O_RDONLY
+
+
+def _access_mode(fd: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
+
+
+def own_description(fd: int, flags: int) -> int | None:
+    """Open what `fd` is once more, non-blocking: O_NONBLOCK belongs to the open file that the shell shares.
+
+    None where that cannot be done: no /proc, another user's pipe or terminal, a pipe without a reader.
+    """
+    try:
+        return os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def grow_pipe(fd: int) -> None:
+    """Let the pipe hold 1 MiB, where the system and the user's share of pipe memory allow it."""
+    import fcntl
+
+    get, grow = getattr(fcntl, "F_GETPIPE_SZ", None), getattr(fcntl, "F_SETPIPE_SZ", None)
+    if get is None or grow is None:
+        return
+    try:
+        if fcntl.fcntl(fd, get) < PIPE_BYTES:
+            fcntl.fcntl(fd, grow, PIPE_BYTES)
+    except OSError:
+        return  # a smaller pipe is slower, not wrong
+
+
+def descriptor_named(path: str) -> int | None:
+    """The descriptor that `/dev/stdout`, `/dev/fd/N` or a symlink to one of these names.
+
+    Opening such a path anew would truncate the file behind it, or fail for a socket. So it is used as
+    the descriptor that it names.
+    """
+    for _ in range(40):  # as many symlinks as the kernel follows
+        if match := _NAMED.fullmatch(path):
+            return _NAMES[match["name"]] if match["name"] else int(match["number"])
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except (OSError, ValueError):
+            return None
+    return None
+
+
+def is_standard(place: str, fd: int) -> bool:
+    """Is `place` our own stdin (0) or stdout (1): `-`, or another name of it?"""
+    return place == "-" or descriptor_named(place) == fd
+
+
+def reserve_descriptors() -> None:
+    """Fill the places of descriptors 0, 1 and 2 where the shell closed them (`<&-`, `>&-`, `2>&-`).
+
+    Without this the next socket would take the number, and data meant for stdout would go into it. 0 and
+    1 are opened in the wrong direction, so that their use fails with EBADF; what is said to a closed
+    stderr is lost, as the shell asked for.
+    """
+    for fd, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # open() takes the lowest free number, which is fd: the smaller ones are in use by now.
+            if os.open(os.devnull, flags) == fd:
+                os.set_inheritable(fd, True)
+    if sys.stdout is None:
+        # Python has none then, and print() into none says nothing and fails at nothing.
+        stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc] # it is the process's own, not a stand-in
+    if sys.stderr is None:
+        stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
+
+
+class SystemLimits(Value):
+    """None: no limit, or none that this system tells."""
+
+    open_files: int | None = None  # `ulimit -n`
+    open_files_max: int | None = None  # what it can be raised to
+    file_bytes: int | None = None  # `ulimit -f`
+    pipe_bytes: int | None = None  # what a pipe can be grown to: fs.pipe-max-size
+
+
+def system_limits() -> SystemLimits:
+    """The limits of this process. Raises nothing."""
+    pipe_bytes = _pipe_max()
+    try:
+        import resource
+    except ImportError:  # Windows has none of them
+        return SystemLimits(pipe_bytes=pipe_bytes)
+
+    def told(limit: int) -> int | None:
+        return None if limit == resource.RLIM_INFINITY else limit
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    size, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return SystemLimits(told(soft), told(hard), told(size), pipe_bytes)
+
+
+def allow_open_files(wanted: int) -> int | None:
+    """Raise `ulimit -n` to `wanted`, or as far as it may be: what it is then, None where there is no
+    limit.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft < most:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        except (OSError, ValueError):
+            return soft
+        return most
+    return soft
+
+
+def _pipe_max() -> int | None:
+    try:
+        with open("/proc/sys/fs/pipe-max-size", encoding="ascii") as file:  # Linux
+            return int(file.read(32))
+    except (OSError, ValueError):
+        return None

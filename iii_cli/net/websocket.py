@@ -1,0 +1,239 @@
+"""Frames over a socket, and the opening handshake of both sides (RFC 6455)."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, final
+
+import anyio
+
+from iii_cli.errors import EngineUnreachable, PeerMisbehaved
+from iii_cli.net.dialing import ConnectionLost, no_handshake, refusal, try_again, unreachable
+from iii_cli.net.sockets import IOV_MAX, Socket, dial
+from iii_cli.protocol.frames import Event, FrameDecoder, encode_frames, frame_header, mask
+from iii_cli.protocol.handshake import (
+    HEAD_BYTES_MAX,
+    Response,
+    check_accepted,
+    parse_response,
+    upgrade_request,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iii_cli.protocol.frames import Buffer
+    from iii_cli.protocol.refs import Endpoint
+
+__all__ = ("WebSocket", "open_websocket", "receive_head")
+
+
+JOIN_BYTES = 4 << 10  # a payload up to this is cheaper to copy behind its header than to send beside it
+
+
+@final
+class WebSocket:
+    """An open WebSocket: frames in, frames out, and no opinion about what they mean.
+
+    One task may receive while others send. What `post` queued survives a cancelled `flush`, so that a
+    half-sent frame can be finished or the connection dropped, but never interleaved.
+    """
+
+    __slots__ = ("_decoder", "_lock", "_masking", "_unsent", "socket", "unsent_bytes")
+
+    def __init__(self, socket: Socket, decoder: FrameDecoder, *, masking: bool) -> None:
+        self.socket = socket
+        self._decoder = decoder
+        self._masking = masking
+        self._unsent: deque[memoryview] = deque()
+        self.unsent_bytes = 0  # that were posted and that the socket has not taken yet
+        self._lock: anyio.Lock | None = None  # once a flush had to wait
+
+    async def receive(self) -> list[Event]:
+        """The next events, at least one. Binary pieces are valid until the next call.
+
+        Cancelling loses nothing. Raises ConnectionLost at the end of the TCP stream and when it breaks;
+        PeerMisbehaved when a frame is not one.
+        """
+        while True:
+            if events := self._decoder.events():
+                return events
+            count = await self._receive_some()
+            if not count:
+                raise ConnectionLost("the connection ended without a Close frame")
+            self._decoder.received(count)
+
+    async def _receive_some(self) -> int:
+        """A client has few connections, perhaps with TLS. A server has thousands, and most of them wait."""
+        decoder, socket = self._decoder, self.socket
+        if self._masking:
+            return await socket.receive_into(decoder.space())
+        while True:
+            space = decoder.space()
+            await socket.give_way(len(space))
+            count = socket.receive_now(space)
+            if count is not None:
+                return count
+            del space
+            decoder.rest()
+            await socket.wait_readable()
+
+    def receive_now(self) -> list[Event]:
+        """What has arrived by now, perhaps nothing. Never waits. Raises as `receive` does."""
+        events = self._decoder.events()
+        if events:
+            return events
+        count = self.socket.receive_now(self._decoder.space())
+        if count is None:
+            return []
+        if not count:
+            raise ConnectionLost("the connection ended without a Close frame")
+        self._decoder.received(count)
+        return self._decoder.events()
+
+    def post(self, opcode: int, payload: Buffer) -> None:
+        """Queue one whole frame for `flush`. The payload is copied only where it must be masked."""
+        key = os.urandom(4) if self._masking else None
+        head = frame_header(opcode, len(payload), key)
+        body = payload if key is None else mask(payload, key)
+        if len(body) <= JOIN_BYTES:
+            self._queue(head + body)
+        else:
+            self._queue(head)
+            self._queue(body)
+
+    def post_many(self, opcode: int, payloads: Sequence[Buffer]) -> None:
+        """Queue many small frames as one buffer for `flush`."""
+        keys = os.urandom(4 * len(payloads)) if self._masking else None
+        self._queue(encode_frames(opcode, payloads, keys))
+
+    def _queue(self, data: Buffer) -> None:
+        self._unsent.append(memoryview(data))
+        self.unsent_bytes += len(data)
+
+    async def flush(self) -> None:
+        """Send everything that is queued. Several tasks may call it; each returns when the queue is empty.
+
+        Cancelling leaves the rest queued, in order. Raises ConnectionLost.
+        """
+        await self.socket.give_way()
+        if self.flush_now():
+            return
+        unsent = self._unsent
+        if self._lock is None:
+            self._lock = anyio.Lock(fast_acquire=True)
+        async with self._lock:
+            while unsent:
+                self._was_sent(await self.socket.send_some(list(islice(unsent, IOV_MAX))))
+
+    def flush_now(self) -> bool:
+        """Send what the socket takes without waiting. False: there is more, and a `flush` must send it.
+
+        Raises ConnectionLost.
+        """
+        if self._lock is not None and self._lock.locked():
+            return False
+        unsent = self._unsent
+        while unsent:
+            sent = self.socket.send_now(list(islice(unsent, IOV_MAX)))
+            if sent is None:
+                return False
+            self._was_sent(sent)
+        return True
+
+    def _was_sent(self, count: int) -> None:
+        self.unsent_bytes -= count
+        unsent = self._unsent
+        while count:
+            first = unsent[0]
+            if count < len(first):
+                unsent[0] = first[count:]
+                break
+            count -= len(first)
+            unsent.popleft()
+
+    async def send(self, opcode: int, payload: Buffer) -> None:
+        """Post and flush."""
+        self.post(opcode, payload)
+        await self.flush()
+
+
+async def open_websocket(endpoint: Endpoint, target: str, *, what: str, pieces: bool = False) -> WebSocket:
+    """Dial the engine and upgrade on `target`. `what` names it for people: `the channel`, `the engine`.
+
+    The endpoint's `connect_timeout` bounds the whole of it, its `wait_engine` how long a refused connection
+    is tried again. Raises EngineUnreachable, NotAuthorised, UnknownTarget, LocalProblem.
+    """
+    give_up = None if endpoint.wait_engine is None else anyio.current_time() + endpoint.wait_engine
+    pause = 0.05
+    while True:
+        try:
+            return await _open_once(endpoint, target, what=what, pieces=pieces)
+        except EngineUnreachable as error:
+            if give_up is None or anyio.current_time() + pause > give_up:
+                raise
+            try_again(error.message)
+        await anyio.sleep(pause)
+        pause = min(2 * pause, 1.0)
+
+
+async def _open_once(endpoint: Endpoint, target: str, *, what: str, pieces: bool) -> WebSocket:
+    address = endpoint.address
+    with anyio.move_on_after(endpoint.connect_timeout):
+        socket = await dial(endpoint)
+        try:
+            response, rest = await _upgrade(socket, endpoint, target)
+        except BaseException:
+            socket.close()
+            raise
+        if socket.trail is not None:
+            socket.trail.upgrade(target, response.status)
+        if response.status != 101:
+            socket.close()
+            raise refusal(response.status, address, what)
+        decoder = FrameDecoder(masked=False, pieces=pieces)
+        if rest:
+            decoder.feed(rest)
+        return WebSocket(socket, decoder, masking=True)
+    raise unreachable(address, f"no answer within {endpoint.connect_timeout:g} s")
+
+
+async def _upgrade(socket: Socket, endpoint: Endpoint, target: str) -> tuple[Response, bytes]:
+    nonce = os.urandom(16)
+    request = upgrade_request(endpoint.address.authority, target, nonce, endpoint.request_headers())
+    try:
+        await socket.send_all(request)
+        head, rest = await receive_head(socket)
+        response = parse_response(head)
+        if response.status == 101:
+            check_accepted(response, nonce)
+    except ConnectionLost as error:
+        raise no_handshake(endpoint.address, f"lost during the handshake: {error.reason}") from None
+    except PeerMisbehaved as error:
+        raise no_handshake(endpoint.address, error.message) from None
+    return response, rest
+
+
+async def receive_head(socket: Socket) -> tuple[bytes, bytes]:
+    """An HTTP head with its blank line, and what came behind it.
+
+    What cannot become one, TLS for instance, is not waited for: it is returned as it is, for the parser to
+    refuse. Raises ConnectionLost where the stream ends before; PeerMisbehaved for a head that is too long.
+    """
+    head = bytearray()
+    buffer = memoryview(bytearray(16 << 10))
+    while True:
+        count = await socket.receive_into(buffer)
+        if not count:
+            raise ConnectionLost("the connection was closed")
+        searched = max(len(head) - 3, 0)
+        head += buffer[:count]
+        end = head.find(b"\r\n\r\n", searched)
+        if end >= 0:
+            return bytes(head[: end + 4]), bytes(head[end + 4 :])
+        if not head[:1].isupper():  # GET, HTTP/1.1
+            return bytes(head), b""
+        if len(head) > HEAD_BYTES_MAX:
+            raise PeerMisbehaved("an HTTP head that does not end")

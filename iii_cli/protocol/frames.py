@@ -1,0 +1,550 @@
+"""WebSocket frames: encoding, masking, and a decoder that copies no payload (RFC 6455 section 5)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from itertools import groupby
+from struct import Struct
+from typing import TYPE_CHECKING, TypeAlias, final
+
+from iii_cli.errors import PeerMisbehaved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = (
+    "BUFFER_MAX",
+    "ENGINE_FRAME_MAX",
+    "ENGINE_MESSAGE_MAX",
+    "FRAME_BYTES_MAX",
+    "SMALL_FRAME",
+    "Buffer",
+    "Event",
+    "FrameDecoder",
+    "Opcode",
+    "close_payload",
+    "encode_frame",
+    "encode_frames",
+    "fastest",
+    "frame_header",
+    "mask",
+    "parse_close",
+    "prepare",
+    "take_small_frames",
+    "text_runs",
+)
+
+
+# Importing websockets costs more than everything else that a one-line command does, so payloads up to this
+# size are masked by the integers of Python until something larger comes by.
+SMALL = 4096
+
+_fast: Callable[[bytes | bytearray | memoryview, bytes], bytes] | None = None
+
+
+def mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
+    """XOR `data` with the four bytes of `key` repeated. The same call unmasks."""
+    if _fast is not None:
+        return _fast(data, key)
+    size = len(data)
+    if size > SMALL:
+        return _load()(data, key)
+    if not size:
+        return b""
+    pad = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(pad, "little")).to_bytes(size, "little")
+
+
+def fastest() -> Callable[[bytes | bytearray | memoryview, bytes], bytes]:
+    """What `mask` would call now: for loops over many small payloads, where a call more is felt."""
+    return _fast or mask
+
+
+def prepare() -> None:
+    """Load the fast way now: a server masks all its life, and gains from the first frame on."""
+    _load()
+
+
+def _load() -> Callable[[bytes | bytearray | memoryview, bytes], bytes]:
+    global _fast
+    try:
+        from websockets.speedups import apply_mask
+    except ImportError:  # a platform without the C extension: right, only slower
+        from websockets.utils import apply_mask
+    _fast = apply_mask
+    return apply_mask
+
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+
+FRAME_BYTES_MAX = 1 << 20  # what a Python SDK reader takes in one message (protocol.md 4.7)
+ENGINE_FRAME_MAX = 16 << 20  # protocol.md 0: the engine drops the connection above this
+ENGINE_MESSAGE_MAX = 64 << 20  # likewise, for all fragments of a message together
+
+
+class Opcode(IntEnum):
+    """RFC 6455 section 5.2."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+_CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG = (int(opcode) for opcode in Opcode)
+
+
+# An opcode, its payload, and whether this ends the message. Plain tuples: millions of them pass.
+Event: TypeAlias = "tuple[int, Buffer, bool]"
+
+_HEADER_8 = Struct("!BB")
+_HEADER_16 = Struct("!BBH")
+_HEADER_64 = Struct("!BBQ")
+
+
+def frame_header(opcode: int, size: int, key: bytes | None = None, *, fin: bool = True) -> bytes:
+    """The header of a frame with `size` payload bytes. With a `key` the payload must be masked by it."""
+    first = (0x80 if fin else 0) | opcode
+    masked = 0x80 if key is not None else 0
+    if size < 126:
+        head = _HEADER_8.pack(first, masked | size)
+    elif size < 65536:
+        head = _HEADER_16.pack(first, masked | 126, size)
+    else:
+        head = _HEADER_64.pack(first, masked | 127, size)
+    return head if key is None else head + key
+
+
+def encode_frame(opcode: int, payload: Buffer, key: bytes | None = None) -> list[Buffer]:
+    """One whole frame as buffers for a gathering send. Without a `key` nothing is masked or copied."""
+    return [frame_header(opcode, len(payload), key), payload if key is None else mask(payload, key)]
+
+
+def encode_frames(opcode: int, payloads: Sequence[Buffer], keys: bytes | None = None) -> bytes:
+    """Many small frames in one piece. `keys` holds four bytes for each payload, or is None."""
+    parts: list[Buffer] = []
+    if keys is None:
+        for payload in payloads:
+            parts += (frame_header(opcode, len(payload)), payload)
+        return b"".join(parts)
+    xor = fastest()
+    for at, payload in enumerate(payloads):
+        key = keys[4 * at : 4 * at + 4]
+        parts += (frame_header(opcode, len(payload), key), xor(payload, key))
+    return b"".join(parts)
+
+
+def text_runs(events: list[Event]) -> Iterator[tuple[bool, list[Event]]]:
+    """The events in order, consecutive text messages together: (are these texts, events).
+
+    Lines come by the thousand, and looking at each alone is most of what they cost.
+    """
+    kinds = {opcode for opcode, _, _ in events}
+    if kinds == {_TEXT}:
+        yield True, events
+        return
+    for is_text, run in groupby(events, key=lambda event: event[0] == _TEXT):
+        yield is_text, list(run)
+
+
+def close_payload(code: int | None, reason: str = "") -> bytes:
+    """The payload of a Close frame; empty without a code."""
+    return b"" if code is None else code.to_bytes(2, "big") + reason.encode()[:123]
+
+
+def parse_close(payload: Buffer) -> tuple[int | None, str]:
+    """Code and reason of a Close frame. The code is None where none was sent ("1005")."""
+    if not payload:
+        return None, ""
+    return int.from_bytes(payload[:2], "big"), bytes(payload[2:]).decode("utf-8", "replace")
+
+
+SMALL_FRAME = 4096  # payload bytes
+WINDOW = 64 << 10  # copied at a time: slices of bytes are cheaper than those of a view
+
+_KIND_OF = {
+    0x80 | _TEXT: _TEXT,
+    0x80 | _BINARY: _BINARY,
+}  # by the first byte, of unfragmented data frames
+
+
+def take_small_frames(view: memoryview, start: int, end: int, *, masked: bool, events: list[Event]) -> int:
+    """Append what the whole, small, unfragmented data frames between `start` and `end` hold, in order.
+
+    Says where the first frame begins that is something else: large, control, a fragment, incomplete, or
+    faulty in any way. Nothing is decided about that one here.
+    """
+    while end - start > 4 and _may_be_small(view, start):
+        count = _take(bytes(view[start : min(end, start + WINDOW)]), masked, events)
+        if not count:
+            break
+        start += count
+    return start
+
+
+def _may_be_small(view: memoryview, at: int) -> bool:
+    """Before anything is copied."""
+    code = view[at + 1] & 0x7F
+    return code < 126 or (code == 126 and view[at + 2] << 8 <= SMALL_FRAME)
+
+
+def _take(data: bytes, masked: bool, events: list[Event]) -> int:
+    """Do it with all of `data`, and say how many bytes were taken."""
+    unmask, append = fastest(), events.append
+    flag, head = (0x80, 6) if masked else (0, 2)
+    at, end = 0, len(data)
+    while at + 4 <= end:
+        first, size = data[at], data[at + 1] ^ flag
+        body = at + head
+        if size > 125:
+            if size > 126:
+                break
+            size = data[at + 2] << 8 | data[at + 3]
+            body += 2
+        stop = body + size
+        if stop > end or size > SMALL_FRAME or first not in _KIND_OF:
+            break
+        payload = data[body:stop]
+        if masked:
+            payload = unmask(payload, data[body - 4 : body])
+        kind = _KIND_OF[first]
+        if kind == _TEXT and not payload.isascii() and not _is_utf8(payload):
+            break
+        append((kind, payload, True))
+        at = stop
+    return at
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+BUFFER_FIRST = 16 << 10  # a connection that has been received from holds this much, others nothing
+BUFFER_MAX = FRAME_BYTES_MAX + (16 << 10)  # one frame of ours whole, with its header
+LARGE_FIRST = FRAME_BYTES_MAX  # a frame of ours at once, a larger one as it comes
+ROOM_MIN = 8 << 10  # a receive into less than this is not worth a system call
+EMPTY_FRAGMENTS_MAX = 1000  # of a message: who flushes with nothing to say does not do so a thousand times
+
+
+@final
+class FrameDecoder:
+    """What one side of a connection receives, as events.
+
+    `masked`: frames must be masked (we are the server) or must not be (we are the client).
+    `pieces`: hand out binary payloads as they arrive, as views that are valid until the next `space()`; for
+    unmasked frames only.
+    `frame_max`, `message_max`: in payload bytes, for what is collected; more is a protocol error with close
+    code 1009. `buffer_max`: what it may keep when nothing comes any more. `hold` is told how many bytes of
+    an unfinished message there are besides, and may raise PeerMisbehaved.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_buffer_max",
+        "_empty",
+        "_end",
+        "_error",
+        "_final",
+        "_frame_max",
+        "_held",
+        "_hold",
+        "_key",
+        "_large",
+        "_large_at",
+        "_large_head",
+        "_large_size",
+        "_left",
+        "_masked",
+        "_message",
+        "_message_max",
+        "_need",
+        "_opcode",
+        "_pieces",
+        "_start",
+        "_view",
+    )
+
+    def __init__(
+        self,
+        *,
+        masked: bool,
+        pieces: bool = False,
+        frame_max: int = ENGINE_MESSAGE_MAX,
+        message_max: int = ENGINE_MESSAGE_MAX,
+        buffer_max: int = BUFFER_MAX,
+        hold: Callable[[int], None] | None = None,
+    ) -> None:
+        self._masked = masked
+        self._pieces = pieces
+        self._frame_max = frame_max
+        self._message_max = message_max
+        self._buffer_max = buffer_max
+        self._hold = hold
+        self._held = 0  # what `hold` was told
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+        self._need = 0  # bytes from _start that the frame at _start has in all, once its header is known
+        self._left = 0  # payload bytes still to come of a frame that is handed out in pieces
+        self._final = True  # does that frame end its message
+        self._opcode = 0  # of the fragmented message under way; 0: none
+        self._message = bytearray()  # the fragments of it so far
+        self._empty = 0  # how many of its fragments were empty
+        self._large: bytearray | None = None  # a frame too large for the buffer
+        self._large_at = 0
+        self._large_size = 0
+        self._large_head: tuple[bool, int] = (True, 0)
+        self._key = b""
+        self._error: PeerMisbehaved | None = None
+
+    def __repr__(self) -> str:
+        return f"<FrameDecoder holding {self._end - self._start} bytes{', broken' if self._error else ''}>"
+
+    @property
+    def midway(self) -> bool:
+        """Has a frame or a fragmented message begun that has not ended?"""
+        return bool(self._end > self._start or self._left or self._large is not None or self._opcode)
+
+    def space(self) -> memoryview:
+        """Where to receive next. Views handed out by `events` are no longer valid after this."""
+        if self._large is not None:
+            if self._large_at == len(self._large):
+                self._grow_large(self._large)
+            return memoryview(self._large)[self._large_at :]
+        if self._start == self._end:
+            if self._end == len(self._buffer) < self._buffer_max:
+                self._grow(4 * len(self._buffer) or BUFFER_FIRST)  # the last receive filled it: a fast stream
+            self._start = self._end = 0
+        wanted = min(self._need or self._left, self._buffer_max)
+        if self._start + wanted > len(self._buffer) or len(self._buffer) - self._end < ROOM_MIN:
+            self._make_room(wanted)
+        end = self._end
+        missing = self._start + wanted - end
+        if ROOM_MIN < missing <= len(self._buffer) - end:
+            return self._view[end : end + missing]
+        return self._view[end:]
+
+    def rest(self) -> None:
+        """Nothing came, and it may be long until something does: keep no buffer for it, if it is empty.
+
+        Larger buffers than the first are kept: they are of streams, and cost more to make than a wait does.
+        """
+        if self._start == self._end and len(self._buffer) == BUFFER_FIRST and not self._pieces:
+            self._buffer = bytearray()
+            self._view = memoryview(self._buffer)
+            self._start = self._end = 0
+
+    def received(self, count: int) -> None:
+        """`count` bytes were received into the last `space()`."""
+        if self._large is not None:
+            self._large_at += count
+        else:
+            self._end += count
+
+    def feed(self, data: Buffer) -> None:
+        """Take bytes that were received elsewhere, such as those behind a handshake, before any other."""
+        if len(self._buffer) - self._end < len(data) + ROOM_MIN:
+            self._grow(self._end + len(data) + ROOM_MIN)
+        self._buffer[self._end : self._end + len(data)] = data
+        self._end += len(data)
+
+    def events(self) -> list[Event]:
+        """Everything that the bytes received so far make, in order.
+
+        Raises PeerMisbehaved, but only after all that came before the fault has been returned.
+        """
+        if self._error is not None:
+            raise self._error
+        events: list[Event] = []
+        if self._start == self._end and self._large is None:
+            return events
+        try:
+            more = True
+            while more:
+                if not self._left and not self._opcode and self._large is None:
+                    view, masked = self._view, self._masked
+                    self._start = take_small_frames(
+                        view, self._start, self._end, masked=masked, events=events
+                    )
+                more = self._step(events)
+            self._count_held()
+        except PeerMisbehaved as error:
+            self._error = error
+            if not events:
+                raise
+        return events
+
+    def _count_held(self) -> None:
+        held = len(self._message) + (0 if self._large is None else len(self._large))
+        if self._hold is not None and held != self._held:
+            self._held = held
+            self._hold(held)
+
+    def _step(self, events: list[Event]) -> bool:
+        """Take one frame, or one piece of one, off the buffer. False: more bytes are needed."""
+        if self._large is not None:
+            return self._finish_large(events)
+        start, end = self._start, self._end
+        if self._left:
+            return self._take_piece(events)
+        available = end - start
+        if available < 2:
+            return False
+        buffer = self._buffer
+        first, second = buffer[start], buffer[start + 1]
+        size = second & 0x7F
+        head = 2
+        if size == 126:
+            head = 4
+            if available < 4:
+                return False
+            size = buffer[start + 2] << 8 | buffer[start + 3]
+        elif size == 127:
+            head = 10
+            if available < 10:
+                return False
+            size = int.from_bytes(buffer[start + 2 : start + 10], "big")
+        opcode = first & 0x0F
+        final = first >= 0x80
+        if first & 0x70 or opcode > 10 or 2 < opcode < 8 or bool(second & 0x80) is not self._masked:
+            raise PeerMisbehaved("a frame with reserved bits, an unknown opcode or the wrong masking")
+        if opcode >= 8 and (size > 125 or not final):
+            raise PeerMisbehaved("a control frame that is fragmented or too long")
+        if opcode < 8:
+            if (opcode == _CONT) is not (self._opcode != 0):
+                raise PeerMisbehaved("a fragment out of order")
+            if self._pieces and (opcode or self._opcode) == _BINARY:
+                self._begin_pieces(size, head, final, events)
+                return True
+            if size > self._frame_max or len(self._message) + size > self._message_max:
+                raise PeerMisbehaved("a frame or message over the limit", close_code=1009)
+        if self._masked:
+            head += 4
+        if available < head + size:
+            self._await_rest(final, opcode, head, size)
+            return self._large is not None
+        body = start + head
+        payload: Buffer
+        if self._masked:
+            payload = mask(self._view[body : body + size], bytes(buffer[body - 4 : body]))
+        else:
+            payload = bytes(self._view[body : body + size])
+        self._start = body + size
+        self._need = 0
+        self._deliver(final, opcode, payload, events)
+        return True
+
+    def _begin_pieces(self, size: int, head: int, final: bool, events: list[Event]) -> None:
+        self._start += head
+        self._left = size
+        self._final = final
+        self._opcode = 0 if final else _BINARY
+        self._count_empty(size, final)
+        if not size:
+            events.append((_BINARY, b"", final))
+
+    def _count_empty(self, size: int, final: bool) -> None:
+        """One more fragment. Without end, empty ones would be received and never make a message."""
+        self._empty = 0 if final else self._empty + (size == 0)
+        if self._empty > EMPTY_FRAGMENTS_MAX:
+            raise PeerMisbehaved("a message of empty fragments")
+
+    def _take_piece(self, events: list[Event]) -> bool:
+        start = self._start
+        count = min(self._end - start, self._left)
+        if not count:
+            return False
+        self._start = start + count
+        self._left -= count
+        events.append((_BINARY, self._view[start : start + count], self._final and not self._left))
+        return True
+
+    def _await_rest(self, final: bool, opcode: int, head: int, size: int) -> None:
+        """The frame at the front is not all here: remember how much room it wants."""
+        if head + size <= self._buffer_max:
+            self._need = head + size
+            return
+        if self._end - self._start < head:
+            return
+        body = self._start + head
+        self._key = bytes(self._buffer[body - 4 : body]) if self._masked else b""
+        self._large = bytearray(min(size, max(LARGE_FIRST, self._end - body)))
+        self._large_size = size
+        self._large_at = self._end - body
+        self._large[: self._large_at] = self._view[body : self._end]
+        self._large_head = (final, opcode)
+        self._start = self._end = self._need = 0
+
+    def _grow_large(self, large: bytearray) -> None:
+        """As its bytes come: a header that promises 16 MiB costs its sender more than 14 bytes."""
+        self._large = bytearray(min(2 * len(large), self._large_size))
+        self._large[: len(large)] = large
+
+    def _finish_large(self, events: list[Event]) -> bool:
+        large = self._large
+        if large is None or self._large_at < self._large_size:
+            return False
+        self._large = None
+        final, opcode = self._large_head
+        self._deliver(final, opcode, mask(large, self._key) if self._key else bytes(large), events)
+        return True
+
+    def _deliver(self, final: bool, opcode: int, payload: Buffer, events: list[Event]) -> None:
+        if opcode >= 8:
+            if opcode == _CLOSE:
+                _check_close(payload)
+            events.append((opcode, payload, True))
+            return
+        if not final or opcode == _CONT:
+            self._opcode = self._opcode or opcode
+            self._message += payload
+            self._count_empty(len(payload), final)
+            if not final:
+                return
+            opcode, payload = self._opcode, self._message
+            self._message, self._opcode = bytearray(), 0
+        if opcode == _TEXT and not payload.isascii():  # type: ignore[union-attr]
+            _check_utf8(payload)
+        events.append((opcode, payload, True))
+
+    def _make_room(self, wanted: int) -> None:
+        """Grow for a frame that is known to be large, then for one that keeps filling what there is."""
+        held = self._end - self._start
+        room = len(self._buffer)
+        if room < self._buffer_max and (wanted > room or held > room // 2):
+            self._grow(max(wanted, 2 * room))
+        elif self._start:
+            self._view[:held] = self._view[self._start : self._end]
+            self._start, self._end = 0, held
+
+    def _grow(self, wanted: int) -> None:
+        held = self._end - self._start
+        size = max(min(wanted, self._buffer_max), held + ROOM_MIN)
+        buffer = bytearray(size)
+        buffer[:held] = self._view[self._start : self._end]
+        self._buffer, self._view = buffer, memoryview(buffer)
+        self._start, self._end = 0, held
+
+
+def _check_utf8(payload: Buffer) -> None:
+    try:
+        str(payload, "utf-8")
+    except UnicodeDecodeError:
+        raise PeerMisbehaved("a text message that is not UTF-8", close_code=1007) from None
+
+
+def _check_close(payload: Buffer) -> None:
+    """RFC 6455 sections 5.5.1 and 7.4."""
+    if not payload:
+        return
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) == 1 or code < 1000 or code in (1004, 1005, 1006) or 1015 <= code < 3000 or code > 4999:
+        raise PeerMisbehaved("a Close frame with an invalid code")
+    _check_utf8(payload[2:])

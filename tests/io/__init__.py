@@ -1,0 +1,1 @@
+"""Tests of iii_cli.io."""

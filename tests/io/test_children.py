@@ -1,0 +1,228 @@
+"""Commands as real processes: what they leave behind is nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from iii_cli.errors import CommandFailed, CommandNotRunnable, LocalProblem
+from iii_cli.io import process as children
+from iii_cli.io.process import DEVNULL, PIPE, Child, shell_command, spawn
+from tests.io.opened import opened
+
+
+def sh(script: str, *, stdin: int = DEVNULL, stdout: int | None = None, grace: float = 5.0) -> Child:
+    return spawn(shell_command(script), name="sh", stdin=stdin, stdout=stdout, grace=grace)
+
+
+async def read_all(child: Child) -> bytes:
+    assert child.stdout is not None
+    got, view = bytearray(), memoryview(bytearray(65536))
+    while count := await child.stdout.read_into(view):
+        got += view[:count]
+    return bytes(got)
+
+
+def alive(pid: int) -> bool:
+    """Is there such a process, other than a zombie that its new parent has not buried yet?"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_producer_and_its_exit_code() -> None:
+    async with sh("printf data; exit 3", stdout=PIPE) as child:
+        assert await read_all(child) == b"data"
+        assert await child.wait() == 3
+        assert await child.wait() == 3
+    failure = child.failure()
+    assert isinstance(failure, CommandFailed)
+    assert (str(failure), failure.exit_status) == ("sh exited 3", 11)
+    passed_on = child.failure(pass_on=True)
+    assert passed_on is not None
+    assert passed_on.exit_status == 3
+
+
+async def test_a_filter_gets_and_gives_everything() -> None:
+    data = os.urandom(3 << 20)
+    async with spawn(["cat"], stdin=PIPE, stdout=PIPE) as child, anyio.create_task_group() as group:
+
+        async def feed() -> None:
+            assert child.stdin is not None
+            await child.stdin.write(data)
+            await child.stdin.finish()
+            child.let_go()
+
+        group.start_soon(feed)
+        assert await read_all(child) == data
+        assert await child.wait() == 0
+    assert child.failure() is None
+
+
+async def test_death_by_a_signal() -> None:
+    async with sh("kill -USR1 $$") as child:
+        assert await child.wait() == 128 + signal.SIGUSR1
+    assert str(child.failure()) == "sh was killed by SIGUSR1"
+
+
+async def test_it_has_a_process_group_of_its_own() -> None:
+    async with sh("exec sleep 60") as child:
+        assert os.getpgid(child.pid) == child.pid != os.getpgrp()
+
+
+async def test_waiting_can_be_cancelled_and_resumed() -> None:
+    async with sh("read x; exit 7", stdin=PIPE) as child:
+        with anyio.move_on_after(0.02) as scope:
+            await child.wait()
+        assert scope.cancelled_caught
+        assert child.stdin is not None
+        await child.stdin.finish()
+        child.let_go()
+        assert await child.wait() == 7
+
+
+async def test_terminate_reaches_the_whole_group() -> None:
+    async with sh("sleep 60 & echo $!; wait", stdout=PIPE) as child:
+        assert child.stdout is not None
+        view = memoryview(bytearray(32))
+        grandchild = int(bytes(view[: await child.stdout.read_into(view)]))
+        assert await child.terminate() == 128 + signal.SIGTERM
+    assert not alive(grandchild)
+    assert not alive(child.pid)
+
+
+async def test_terminate_kills_what_does_not_listen() -> None:
+    async with sh("trap '' TERM; echo ready; while :; do sleep 1; done", stdout=PIPE, grace=0.05) as child:
+        assert child.stdout is not None
+        await child.stdout.read_into(memoryview(bytearray(32)))
+        assert await child.terminate() == 128 + signal.SIGKILL
+
+
+async def test_terminate_wakes_what_is_stopped() -> None:
+    async with sh("kill -STOP $$; exit 0") as child:
+        with anyio.fail_after(2):
+            while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                await anyio.lowlevel.checkpoint()
+        assert await child.terminate() == 128 + signal.SIGTERM
+
+
+async def test_a_consumer_dies_before_it_could_see_a_clean_end(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    script = f"trap 'exit 9' TERM; echo ready; read x && echo line; cat >/dev/null && echo end > {seen}"
+    child = sh(script, stdin=PIPE, stdout=PIPE)
+    with pytest.raises(LocalProblem):
+        await _fail_within(child)
+    assert child.exit_code in {9, 128 + signal.SIGTERM}
+    assert not seen.exists()
+
+
+async def _fail_within(child: Child) -> None:
+    async with child:
+        assert child.stdout is not None
+        await child.stdout.read_into(memoryview(bytearray(32)))
+        raise LocalProblem("the stream broke")
+
+
+async def test_cancelling_the_body_still_cleans_up() -> None:
+    with anyio.move_on_after(0.02) as scope:
+        async with sh("exec sleep 60") as child:
+            await child.wait()
+    assert scope.cancelled_caught
+    assert child.exit_code == 128 + signal.SIGTERM
+    assert not alive(child.pid)
+
+
+async def test_a_forgotten_child_is_stopped_and_nothing_stays_open() -> None:
+    before = opened()
+    async with sh("exec sleep 60", stdin=PIPE, stdout=PIPE) as child:
+        pass
+    assert child.exit_code == 128 + signal.SIGTERM
+    assert opened() == before
+
+
+async def test_two_tasks_may_wait() -> None:
+    codes: list[int | None] = []
+    async with sh("exec sleep 60") as child, anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            codes.append(await child.wait())
+
+        group.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        codes.append(await child.terminate())
+    assert codes == [143, 143]
+
+
+async def test_a_command_whose_guard_was_killed_is_no_success_and_the_next_one_has_another() -> None:
+    async with sh("exec sleep 60") as child:
+        assert children._guard is not None
+        os.kill(children._guard.pid, signal.SIGKILL)
+        os.waitpid(children._guard.pid, 0)
+        assert await child.wait() == 128 + signal.SIGKILL
+    with anyio.fail_after(2):
+        while alive(child.pid):
+            await anyio.sleep(0.001)
+    async with sh("exit 3") as child:
+        assert await child.wait() == 3
+
+
+async def test_the_end_of_the_data_waits_for_grandchildren() -> None:
+    async with sh("{ sleep 0.05; echo late; } & exit 0", stdout=PIPE) as child:
+        assert await child.wait() == 0
+        assert await read_all(child) == b"late\n"
+
+
+def test_kill_children_is_for_an_exit_that_cannot_wait() -> None:
+    child = sh("exec sleep 60")
+    children.kill_children()
+    assert anyio.run(child.wait) == 128 + signal.SIGKILL
+    child.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("#!/no/such/interpreter\n", "its first line names an interpreter"),
+        ("neither a script nor a program", "Exec format error"),
+    ],
+)
+def test_what_cannot_be_started(tmp_path: Path, content: str, message: str) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text(content)
+    tool.chmod(0o755)
+    before = opened()
+    with pytest.raises(CommandNotRunnable, match=message):
+        spawn([str(tool)], stdin=PIPE, stdout=PIPE)
+    assert opened() == before
+
+
+def test_a_folder_to_run_in_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(LocalProblem, match=r"cannot run true in .*missing: No such file"):
+        spawn(["true"], cwd=str(tmp_path / "missing"))
+
+
+IGNORING = """
+import signal, anyio
+from iii_cli.io.process import spawn
+async def main():
+    async with spawn(["sh", "-c", "exit 5"]) as child:
+        print(await child.wait())
+anyio.run(main)
+"""
+
+
+def test_an_ignored_sigchld_does_not_cost_the_exit_code() -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" CHLD; exec "$0" -c "$1"', sys.executable, IGNORING],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "5\n"

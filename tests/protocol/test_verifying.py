@@ -1,0 +1,225 @@
+"""The verdict: the table of design.md section 4, row by row."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from iii_cli.errors import ContentDiffers, NothingArrived, StreamAborted, StreamTruncated
+from iii_cli.protocol.refs import ChannelRef, Direction, Secret
+from iii_cli.protocol.seal import Mode, Sealer
+from iii_cli.protocol.verifier import Outcome, Verdict, Verifier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ID = "00112233445566778899aabbccddeeff"
+OTHER = "ffeeddccbbaa99887766554433221100"
+BEAT = Sealer(ID).beat_frame()
+OPEN = Sealer(ID).open_frame()
+CLOSE = Sealer(ID).close_frame()  # of an empty stream
+ABORT = Sealer(ID).abort_frame(11, "pg_dump exited 1")
+
+
+def verdict(
+    frames: Sequence[str | bytes], *, close_frame: bool = True, **options: Any
+) -> tuple[Verdict, list[bytes]]:
+    """What a reader says of these frames (text ones are str) and which messages it delivered."""
+    verifier = Verifier(**options)
+    delivered = []
+    for frame in frames:
+        if isinstance(frame, bytes):
+            verifier.chunk(frame)
+        elif verifier.text(frame.encode()):
+            delivered.append(frame.encode())
+    return verifier.end(close_frame=close_frame), delivered
+
+
+def seal(*frames: bytes) -> list[str | bytes]:
+    return [frame.decode() for frame in frames]
+
+
+def sealed(*frames: str | bytes, last: str = "close", **options: Any) -> list[str | bytes]:
+    sealer = Sealer(ID, **options)
+    stream: list[str | bytes] = [sealer.open_frame().decode()]
+    for frame in frames:
+        if isinstance(frame, bytes):
+            sealer.chunk(frame)
+        else:
+            sealer.message(frame.encode())
+        stream.append(frame)
+    stream.append((sealer.close_frame() if last == "close" else sealer.abort_frame(1, "x")).decode())
+    return stream
+
+
+ROWS: list[tuple[str, list[str | bytes], bool, dict[str, Any], Outcome]] = [
+    ("open … close", sealed(b"abc", "hello", b"d"), True, {}, Outcome.VERIFIED),
+    ("without a Close frame after it", sealed(b"abc"), False, {}, Outcome.VERIFIED),
+    ("sha256", sealed(b"abc", "m", digest="sha256"), True, {}, Outcome.VERIFIED),
+    ("required and there", sealed(), True, {"require_seal": True}, Outcome.VERIFIED),
+    ("empty but sealed", sealed(), True, {}, Outcome.VERIFIED),
+    ("no close", sealed(b"abc")[:-1], True, {}, Outcome.TRUNCATED),
+    ("no close, cut", sealed(b"abc")[:-1], False, {}, Outcome.TRUNCATED),
+    ("only open", sealed()[:-1], True, {"allow_empty": True}, Outcome.TRUNCATED),
+    ("abort", sealed(b"abc", last="abort"), True, {}, Outcome.ABORTED),
+    ("abort, cut", sealed(b"abc", last="abort"), False, {}, Outcome.ABORTED),
+    ("data after abort", [*sealed(last="abort"), b"x"], True, {}, Outcome.ABORTED),
+    ("a missing chunk", sealed(b"abc", b"d")[0:3:2] + sealed(b"abc", b"d")[3:], True, {}, Outcome.DIFFERS),
+    ("a changed chunk", [*seal(OPEN), b"abd", sealed(b"abc")[-1]], True, {}, Outcome.DIFFERS),
+    ("a missing message", [*seal(OPEN), sealed("m")[-1]], True, {}, Outcome.DIFFERS),
+    ("a changed message", [*seal(OPEN), "n", sealed("m")[-1]], True, {}, Outcome.DIFFERS),
+    ("a moved message", [*seal(OPEN), "m", b"ab", sealed(b"ab", "m")[-1]], True, {}, Outcome.DIFFERS),
+    ("a wrong beat", [*seal(OPEN), b"x", *seal(BEAT)], True, {}, Outcome.DIFFERS),
+    ("two opens", seal(OPEN, OPEN, CLOSE), True, {}, Outcome.DIFFERS),
+    ("a chunk after close", [*sealed(), b"x"], True, {}, Outcome.DIFFERS),
+    ("an empty chunk after close", [*sealed(), b""], True, {}, Outcome.DIFFERS),
+    ("a message after close", [*sealed(), "x"], True, {}, Outcome.DIFFERS),
+    ("an abort after close", [*sealed(), *seal(ABORT)], True, {}, Outcome.DIFFERS),
+    ("close twice", [*sealed(), *seal(CLOSE)], True, {}, Outcome.DIFFERS),
+    ("close without open", [b"abc", *seal(CLOSE)], True, {}, Outcome.DIFFERS),
+    ("close first", seal(CLOSE), True, {}, Outcome.DIFFERS),
+    ("abort without open", seal(ABORT), True, {}, Outcome.DIFFERS),
+    ("beat without open", seal(BEAT), True, {}, Outcome.DIFFERS),
+    ("open after a chunk", [b"", *seal(OPEN, CLOSE)], True, {}, Outcome.DIFFERS),
+    ("open after a message", ["x", *seal(OPEN)], True, {}, Outcome.DIFFERS),
+    ("unknown version", ['{"iii":{"v":2,"id":"x","open":{}}}'], True, {}, Outcome.DIFFERS),
+    ("unknown version inside", [*seal(OPEN), OPEN.decode().replace(':1,', ':2,')], True, {}, Outcome.DIFFERS),
+    ("unknown digest", [OPEN.decode().replace("xxh3_128", "xxh3_129")], True, {}, Outcome.DIFFERS),
+    ("broken close", [*seal(OPEN), CLOSE.decode()[:-1]], True, {}, Outcome.DIFFERS),
+    ("foreign bytes", [b"abc"], True, {}, Outcome.FOREIGN),
+    ("foreign messages", ["abc"], True, {}, Outcome.FOREIGN),
+    ("one empty chunk", [b""], True, {}, Outcome.FOREIGN),
+    ("one empty message", [""], True, {}, Outcome.FOREIGN),
+    ("foreign, seal required", [b"abc"], True, {"require_seal": True}, Outcome.UNSEALED),
+    ("foreign messages in byte mode", ["abc", b""], True, {"expect": "bytes"}, Outcome.DIFFERS),
+    ("foreign bytes in line mode", [b"abc"], True, {"expect": "messages"}, Outcome.DIFFERS),
+    ("both in byte mode", ["m", b"abc"], True, {"expect": "bytes"}, Outcome.FOREIGN),
+    ("sealed lines in byte mode", sealed("m", mode="lines"), True, {"expect": "bytes"}, Outcome.VERIFIED),
+    ("an error at the end", [b"abc", ' {"error": "no such file"}'], True, {}, Outcome.PEER_ERROR),
+    ("an error alone", ['{"error":{"code":5}}'], True, {"allow_empty": True}, Outcome.PEER_ERROR),
+    ("an error with more", ['{"error":"x","more":1}'], True, {}, Outcome.FOREIGN),
+    ("a receipt", ['{"iii":{"v":1,"receipt":{}}}'], True, {}, Outcome.FOREIGN),
+    ("an error in between", ['{"error":"x"}', "y"], True, {}, Outcome.FOREIGN),
+    ("an error in a sealed stream", sealed('{"error":"x"}'), True, {}, Outcome.VERIFIED),
+    ("no Close frame", [b"abc"], False, {}, Outcome.LOST),
+    ("nothing and no Close frame", [], False, {"allow_empty": True}, Outcome.LOST),
+    ("nothing", [], True, {}, Outcome.EMPTY),
+    ("nothing, seal required", [], True, {"require_seal": True}, Outcome.EMPTY),
+    ("nothing, allowed", [], True, {"allow_empty": True}, Outcome.ALLOWED_EMPTY),
+    ("nothing, allowed, required", [], True, {"allow_empty": True, "require_seal": True}, Outcome.UNSEALED),
+]  # fmt: skip
+STATUS = {
+    Outcome.VERIFIED: None,
+    Outcome.FOREIGN: None,
+    Outcome.ALLOWED_EMPTY: None,
+    Outcome.EMPTY: NothingArrived,
+    Outcome.TRUNCATED: StreamTruncated,
+    Outcome.VANISHED: StreamTruncated,
+    Outcome.ABORTED: StreamAborted,
+    Outcome.UNSEALED: StreamTruncated,
+    Outcome.PEER_ERROR: StreamTruncated,
+    Outcome.LOST: StreamTruncated,
+    Outcome.DIFFERS: ContentDiffers,
+}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_the_table(row: tuple[str, list[str | bytes], bool, dict[str, Any], Outcome]) -> None:
+    _, frames, close_frame, options, outcome = row
+    got, _ = verdict(frames, close_frame=close_frame, **options)
+    assert got.outcome is outcome
+    failure = got.failure()
+    wanted = STATUS[outcome]
+    assert failure is None if wanted is None else type(failure) is wanted
+    assert got.fine is (failure is None)
+    assert got.verified is (outcome is Outcome.VERIFIED)
+    assert got.text.isprintable()
+    assert got.text
+
+
+def test_every_outcome_has_a_status() -> None:
+    assert set(STATUS) == set(Outcome)
+
+
+def test_what_looks_like_a_seal_is_a_message() -> None:
+    lookalikes = [
+        *seal(Sealer(OTHER).open_frame(), Sealer(OTHER).close_frame(), Sealer(OTHER).abort_frame(1, "x")),
+        '{"iii":{"v":1,"receipt":{"committed":true}}}',
+        '{"iii":{"v":9}}',
+        '{"iii":{"v":1,',
+        '{"iii":1}',
+    ]
+    got, delivered = verdict(sealed(*lookalikes))
+    assert got.verified
+    assert [text.decode() for text in delivered] == lookalikes
+
+
+def test_frames_of_the_seal_are_never_delivered() -> None:
+    ref = ChannelRef("chan", Secret("hush"), Direction.WRITE)
+    opening = Sealer(ID, receipt=ref).open_frame()
+    for frames in (
+        seal(opening, BEAT, BEAT, CLOSE),
+        seal(BEAT),
+        seal(opening, opening),
+        seal(opening, CLOSE, opening),
+        [opening.decode()[:-1]],
+        [opening.decode().replace("xxh3_128", "new")],
+    ):
+        got, delivered = verdict(frames)
+        assert delivered == []
+        assert "hush" not in repr(got)
+
+
+def test_the_reason_of_an_abort() -> None:
+    got, _ = verdict(seal(OPEN, ABORT))
+    assert got.text == "aborted by the writer: pg_dump exited 1"
+    failure = got.failure()
+    assert isinstance(failure, StreamAborted)
+    assert failure.code == 11
+
+
+def test_text_of_the_peer_is_printable() -> None:
+    got, _ = verdict([*seal(OPEN), ABORT.decode().replace("pg_dump", "\\u001b[2J\\u202e")])
+    assert got.text == "aborted by the writer: [2J exited 1"
+    got, _ = verdict([json.dumps({"error": "\x1b]0;x\x07" + "y" * 9999})])
+    assert got.text.isprintable()
+    assert len(got.text) < 600
+
+
+def test_opened_tells_how_to_read() -> None:
+    ref = ChannelRef("c", Secret("k"), Direction.WRITE)
+    verifier = Verifier()
+    assert not verifier.text(Sealer(ID, mode="records", digest="sha256", size=5, receipt=ref).open_frame())
+    assert verifier.opened is not None
+    assert (verifier.opened.mode, verifier.opened.digest, verifier.opened.size) == (Mode.RECORDS, "sha256", 5)
+    assert verifier.opened.receipt == ref
+    assert (verifier.finished, verifier.text(ABORT), verifier.finished) == (False, False, True)
+
+
+def test_a_batch_is_the_same_as_one_by_one() -> None:
+    frames = [f.encode() for f in sealed("a", "", '{"x":1}', "é") if isinstance(f, str)]
+    lonely, together = Verifier(), Verifier()
+    assert [f for f in frames if lonely.text(f)] == together.text_batch(frames) == frames[1:-1]
+    assert lonely.end(close_frame=True) == together.end(close_frame=True)
+    assert together.finished
+    assert together.text_batch([b"late"]) == []
+    assert together.end(close_frame=True).outcome is Outcome.DIFFERS
+    foreign = Verifier()
+    assert foreign.text_batch([]) == []
+    assert foreign.end(close_frame=True).outcome is Outcome.EMPTY
+    assert foreign.text_batch([b"a", b'{"error":"x"}']) == [b"a", b'{"error":"x"}']
+    assert foreign.message_count == 2
+    assert foreign.end(close_frame=True).outcome is Outcome.PEER_ERROR
+
+
+def test_silence_is_the_readers_to_measure() -> None:
+    verifier = Verifier()
+    verifier.text(OPEN)
+    verifier.text(BEAT)
+    got = verifier.end(close_frame=False, silent_for=60.0)
+    assert got.outcome is Outcome.VANISHED
+    assert "60 s" in got.text
+    verifier.text(CLOSE)
+    assert verifier.end(close_frame=False, silent_for=60.0).verified
