@@ -32,7 +32,7 @@ def test_every_name_is_there() -> None:
 
 
 def test_the_command_line_does_not_pay_for_it() -> None:
-    code = "import sys, iii_cli; assert not {'anyio', 'iii_cli.library', 'logging'} & set(sys.modules)"
+    code = "import sys, iii_cli; assert not {'anyio', 'iii_cli.api', 'logging'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -255,7 +255,6 @@ class TriggerPlan(Value):
     """`function_id` None: one that we serve ourselves, which answers at once. `timeout` is of each call."""
 
     endpoint: Endpoint
-    version: str  # that our worker announces
     function_id: str | None
     data: Any
     namespace: str | None
@@ -301,7 +300,7 @@ class TriggerBench:
         if plan.function_id is not None:
             await self._call_it(plan.function_id)
             return
-        async with echo_served(plan.endpoint, plan.version, plan.namespace) as function_id:
+        async with echo_served(plan.endpoint, plan.namespace) as function_id:
             await self._call_it(function_id)
 
     async def _call_it(self, function_id: str) -> None:
@@ -336,12 +335,12 @@ class TriggerBench:
 
 
 @asynccontextmanager
-async def echo_served(endpoint: Endpoint, version: str, namespace: str | None) -> AsyncIterator[str]:
+async def echo_served(endpoint: Endpoint, namespace: str | None) -> AsyncIterator[str]:
     """A worker of our own with one function that answers what it is given: the function's id.
 
     Both are gone when this ends. Raises EngineUnreachable, NotAuthorised, NameTaken.
     """
-    worker = Worker(endpoint, Identity(unique_name(), version, namespace), reconnect=False)
+    worker = Worker(endpoint, Identity(unique_name(), namespace), reconnect=False)
     function_id = f"iii-bench::echo-{new_uuid()[:8]}"
 
     @worker.function(function_id, description="Answers what it is given, for iii bench", live=False)
@@ -363,7 +362,6 @@ class RttPlan(Value):
     """`seconds` is the time for all the ways, `count` the round trips on each."""
 
     endpoint: Endpoint
-    version: str
     namespace: str | None
     seconds: float
     count: int
@@ -397,7 +395,7 @@ class RttBench:
     async def _through_a_call(self, caller: Caller) -> None:
         plan = self.plan
         data = {"message": self._message.decode()}
-        async with echo_served(plan.endpoint, plan.version, plan.namespace) as function_id:
+        async with echo_served(plan.endpoint, plan.namespace) as function_id:
 
             async def there_and_back() -> None:
                 await caller.call(function_id, data, namespace=plan.namespace)

@@ -43,6 +43,7 @@ from iii_cli.protocol.messages import (
     read_message,
 )
 from iii_cli.protocol.refs import Value
+from iii_cli.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -245,7 +246,6 @@ class Identity(Value):
     """Who we say we are. `namespace` None is the engine's `default`."""
 
     name: str
-    version: str
     namespace: str | None = None
     description: str | None = None
 
@@ -253,7 +253,7 @@ class Identity(Value):
         """The payload of `engine::workers::register`. Without a pid the engine would hide us."""
         payload = {
             "runtime": "python",
-            "version": self.version,
+            "version": __version__,
             "name": self.name,
             "os": f"{platform.system()} {platform.release()} ({platform.machine()})",
             "pid": os.getpid(),

@@ -57,7 +57,7 @@ def channel_plan(endpoint: Endpoint, **changes: Any) -> ChannelPlan:
 
 
 def trigger_plan(endpoint: Endpoint, **changes: Any) -> TriggerPlan:
-    plan = TriggerPlan(endpoint, "0", None, {"a": 1}, None, in_flight=3, seconds=5.0, calls=50, timeout=5.0)
+    plan = TriggerPlan(endpoint, None, {"a": 1}, None, in_flight=3, seconds=5.0, calls=50, timeout=5.0)
     return plan.replace(**changes)
 
 
@@ -108,7 +108,7 @@ async def test_a_function_that_is_not_there_is_called_once(endpoint: Endpoint) -
 
 
 async def test_every_way_there_and_back_is_timed(endpoint: Endpoint) -> None:
-    bench = RttBench(RttPlan(endpoint, "0", None, seconds=30.0, count=10, message_bytes=64))
+    bench = RttBench(RttPlan(endpoint, None, seconds=30.0, count=10, message_bytes=64))
     with anyio.fail_after(10):
         await bench.run()
     for way in WAYS:
@@ -124,7 +124,7 @@ async def test_cancelled_at_any_moment_it_leaves_nothing(endpoint: Endpoint, kin
         bench: Any = {
             "channel": ChannelBench(channel_plan(endpoint, clients=3, size=None)),
             "trigger": TriggerBench(trigger_plan(endpoint, calls=10**6)),
-            "rtt": RttBench(RttPlan(endpoint, "0", None, seconds=5.0, count=10**6, message_bytes=64)),
+            "rtt": RttBench(RttPlan(endpoint, None, seconds=5.0, count=10**6, message_bytes=64)),
         }[kind]
         with anyio.fail_after(10), anyio.move_on_after(moment):
             await bench.run()

@@ -36,7 +36,7 @@ REF = {"channel_id": "c", "access_key": "k", "direction": "read"}
 async def engine_and_worker(**options: Any) -> AsyncIterator[tuple[ScriptedEngine, ScriptedLink, Worker]]:
     """A worker that was welcomed."""
     async with scripted_engine() as engine:
-        identity = Identity("tester:1", "0", options.pop("namespace", None))
+        identity = Identity("tester:1", options.pop("namespace", None))
         worker = Worker(engine.endpoint, identity, **options)
         links: list[ScriptedLink] = []
 
@@ -55,7 +55,7 @@ async def engine_and_worker(**options: Any) -> AsyncIterator[tuple[ScriptedEngin
 
 async def test_it_announces_itself_with_an_id_and_a_pid() -> None:
     async with scripted_engine() as engine:
-        worker = Worker(engine.endpoint, Identity("tester:1", "7", "orders"))
+        worker = Worker(engine.endpoint, Identity("tester:1", "orders"))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(worker.run)
             link = await engine.link()
@@ -65,13 +65,13 @@ async def test_it_announces_itself_with_an_id_and_a_pid() -> None:
     assert announcement["function_id"] == "engine::workers::register"
     assert announcement["namespace"] == "default"
     data = announcement["data"]
-    assert (data["name"], data["version"], data["namespace"]) == ("tester:1", "7", "orders")
+    assert (data["name"], data["namespace"]) == ("tester:1", "orders")
     assert data["pid"] > 0
 
 
 async def test_a_refused_session_is_not_authorised() -> None:
     async with scripted_engine() as engine:
-        worker = Worker(engine.endpoint, Identity("tester:1", "0"))
+        worker = Worker(engine.endpoint, Identity("tester:1"))
 
         async def refuse() -> None:
             link = await engine.link()
@@ -87,7 +87,7 @@ async def test_a_refused_session_is_not_authorised() -> None:
 
 async def test_a_worker_name_that_is_taken_names_the_owner() -> None:
     async with scripted_engine() as engine:
-        worker = Worker(engine.endpoint, Identity("images", "0"))
+        worker = Worker(engine.endpoint, Identity("images"))
 
         async def reject() -> None:
             link = await engine.link()
@@ -477,7 +477,7 @@ async def test_what_the_body_raises_is_not_in_a_group() -> None:
 
         tasks.start_soon(welcome)
         with pytest.raises(ZeroDivisionError):
-            async with open_worker(Worker(engine.endpoint, Identity("tester:1", "0"))):
+            async with open_worker(Worker(engine.endpoint, Identity("tester:1"))):
                 raise ZeroDivisionError
 
 

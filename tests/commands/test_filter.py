@@ -82,8 +82,8 @@ async def serving(
     async with anyio.create_task_group() as tasks:
         url = await tasks.start(lambda task_status: serve_engine("127.0.0.1", 0, task_status=task_status))
         endpoint = Endpoint(EngineAddress.parse(url))
-        caller = Worker(endpoint, Identity(unique_name(), "0"))
-        worker = Worker(endpoint, Identity(unique_name(), "0"))
+        caller = Worker(endpoint, Identity(unique_name()))
+        worker = Worker(endpoint, Identity(unique_name()))
         bench = Bench(caller)
         start = (
             FilterCommand(shlex.split(command), cwd=cwd, grace=grace, show=bench.said.append)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from tests.house.sources import imports_of, modules
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "limits"}),
+    frozenset({"errors", "limits", "version"}),
     frozenset({"protocol"}),
     frozenset({"net"}),
     frozenset({"client", "engine", "io", "config"}),
-    frozenset({"commands", "library"}),
+    frozenset({"commands", "api"}),
     frozenset({"app"}),
     frozenset({"__main__"}),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import iii_cli
 from iii_cli.client.benchmark import (
     CALLS_MAX,
     WAYS,
@@ -111,7 +110,6 @@ def bench_trigger(
     """Raises UsageProblem, Failure where calls failed, and as `TriggerBench.run`."""
     plan = TriggerPlan(
         endpoint=settings.endpoint,
-        version=iii_cli.__version__,
         function_id=function,
         data=_payload(payload),
         namespace="default" if function and function.startswith("engine::") else settings.namespace,
@@ -157,7 +155,6 @@ def bench_rtt(settings: Settings, duration: str, count: int, message_size: str, 
     """Raises UsageProblem, and as `RttBench.run`."""
     plan = RttPlan(
         endpoint=settings.endpoint,
-        version=iii_cli.__version__,
         namespace=settings.namespace,
         seconds=_time(duration, "--duration"),
         count=_within(count, CALLS_MAX, "--count"),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, final
 
 import anyio  # noqa: TID253 - loaded only when `serve` runs
 
-from iii_cli import __version__
 from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.filter import Filter
 from iii_cli.client.worker import BUSY, Worker, open_worker
@@ -76,7 +75,7 @@ class _Service:
         self._handler = self._told if settings.verbose else self._filter
         self._worker = Worker(
             settings.endpoint,
-            Identity(unique_name(), __version__, settings.namespace),
+            Identity(unique_name(), settings.namespace),
             max_calls=order.options.max_parallel + order.options.max_waiting + 16,  # to be refused politely
             on_lost=lambda failure: talk.notice(f"{failure.message}; trying again"),
             on_back=lambda: talk.notice(f"serving {order.name} again"),

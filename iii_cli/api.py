@@ -1,4 +1,4 @@
-"""The library's front door: a worker with the settings that the command line has, too."""
+"""The Python library: `connect()` to an engine, with the settings that the command line has, too."""
 
 from __future__ import annotations
 
@@ -7,20 +7,31 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from iii_cli import __version__
-from iii_cli.client.connection import Identity, unique_name
-from iii_cli.client.worker import CALLS_MAX, Worker, open_worker
+from iii_cli.client.channels import ChannelReader, ChannelWriter
+from iii_cli.client.connection import Call, Identity, unique_name
+from iii_cli.client.worker import CALLS_MAX, Channel, Worker, open_worker
 from iii_cli.config.settings import GlobalFlags, resolve
 from iii_cli.config.store import ContextStore, token_of
-from iii_cli.errors import UsageProblem
+from iii_cli.errors import Failure, FunctionFailed, StreamTruncated, UsageProblem
+from iii_cli.protocol.refs import ChannelRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from iii_cli.errors import Failure
     from iii_cli.protocol.refs import Endpoint
 
-__all__ = ("connect",)
+__all__ = (
+    "Call",
+    "Channel",
+    "ChannelReader",
+    "ChannelRef",
+    "ChannelWriter",
+    "Failure",
+    "FunctionFailed",
+    "StreamTruncated",
+    "Worker",
+    "connect",
+)
 
 log = logging.getLogger("iii_cli")
 
@@ -69,7 +80,7 @@ async def connect(
     endpoint = settings.endpoint.replace(connect_timeout=connect_timeout, wait_engine=wait_engine)
     worker = Worker(
         _with_token(endpoint, token),
-        Identity(name or unique_name(), __version__, settings.namespace, description),
+        Identity(name or unique_name(), settings.namespace, description),
         seal=seal,
         reconnect=reconnect,
         max_calls=max_calls,
