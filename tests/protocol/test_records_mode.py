@@ -12,7 +12,7 @@ from iii_cli.protocol.seal import Close, Figures, Open, Sealer, SealFrame, encod
 from iii_cli.protocol.verifier import Outcome, Verifier
 
 ID = "0123456789abcdef" * 2
-FILE = json.loads((Path(__file__).parent / "records_vectors.json").read_text())
+FILE = json.loads((Path(__file__).parents[2] / "docs" / "seal-vectors.json").read_text())["totals"]
 VECTORS: dict[str, Any] = {vector["name"]: vector for vector in FILE["vectors"]}
 
 
