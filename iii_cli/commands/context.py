@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iii_cli.commands.running import flags_of, tell
+from iii_cli.commands.common import flags_of, tell
 from iii_cli.config.settings import GlobalFlags
 from iii_cli.config.store import Context, ContextStore, checked_token_source, read_secret_stdin, token_of
 from iii_cli.errors import LocalProblem, UsageProblem

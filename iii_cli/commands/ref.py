@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iii_cli.commands.running import flags_of, tell
+from iii_cli.commands.common import flags_of, tell
 from iii_cli.config.refspec import resolve_ref
 from iii_cli.config.settings import GlobalFlags, engine_of, format_duration
 from iii_cli.config.store import BOTH_ENDS, ContextStore, SavedRef, SavedRefs, absolute

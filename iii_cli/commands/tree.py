@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from iii_cli.commands.tail import PlainCommand
+from iii_cli.commands.common import PlainCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

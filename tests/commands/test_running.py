@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 BODY = """
-from iii_cli.commands.running import run
+from iii_cli.commands.common import run
 async def body():
     from iii_cli.io.process import spawn
     async with spawn(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]) as child:

@@ -14,8 +14,7 @@ from iii_cli.client.benchmark import (
     TriggerBench,
     TriggerPlan,
 )
-from iii_cli.commands.running import run, tell
-from iii_cli.commands.suggesting import meant_function
+from iii_cli.commands.common import meant_function, run, tell
 from iii_cli.config.settings import byte_count, format_bytes, format_duration, seconds
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import Failure, FunctionNotFound, Interrupted, LocalProblem, UsageProblem

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from iii_cli.commands.running import settings_of
-from iii_cli.commands.tail import PassToken, TailCommand, hand_over_token, tail_of
+from iii_cli.commands.common import PassToken, TailCommand, hand_over_token, settings_of, tail_of
 
 __all__ = ("channel_app",)
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from iii_cli.client.channels import ChannelReader
 from iii_cli.client.transfer import Limits, ReadOrder, opened_within, read_stream
-from iii_cli.commands.channel.given_ref import find_ref, opening
 from iii_cli.commands.channel.message_door import NO_FILES, MessageDoor
-from iii_cli.commands.running import run, tell
+from iii_cli.commands.common import find_ref, opening, run, tell
 from iii_cli.commands.spawning import spawn
 from iii_cli.commands.stream_progress import conclude_read, mode_for, progress_of_read, say_early
 from iii_cli.config.settings import seconds

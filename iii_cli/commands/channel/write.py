@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from iii_cli.client.call import new_stream_id
 from iii_cli.client.channels import AwaitedReceipt, ChannelWriter, ConfirmedWriter
 from iii_cli.client.transfer import Branch, FanOut, Limits, WriteOrder, opened_within, write_stream
-from iii_cli.commands.channel.given_ref import find_ref, mark_used, opening
+from iii_cli.commands.common import find_ref, mark_used, opening, run, tell
 from iii_cli.commands.producing import watch_producers
-from iii_cli.commands.running import run, tell
 from iii_cli.commands.spawning import spawn
 from iii_cli.commands.stream_progress import conclude_write, mode_for, progress_of_write
 from iii_cli.config.settings import byte_count, seconds

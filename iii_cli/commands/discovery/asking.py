@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.client.call import CALL_SECONDS, call
-from iii_cli.commands.suggesting import rows_of
+from iii_cli.commands.common import rows_of
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import FunctionFailed, UnknownTarget
 

@@ -6,9 +6,8 @@ import json as json_text
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.client.call import CALL_SECONDS
+from iii_cli.commands.common import meant_function, parameter_lines
 from iii_cli.commands.discovery.asking import info_of, rows_in_namespace
-from iii_cli.commands.parameters import parameter_lines
-from iii_cli.commands.suggesting import meant_function
 from iii_cli.io.console import clean, emit, print_json, print_table
 from iii_cli.protocol.payload import skeleton
 

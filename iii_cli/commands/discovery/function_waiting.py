@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from iii_cli.client.call import BlockingCaller
-from iii_cli.commands.suggesting import meant_function, rows_of
+from iii_cli.commands.common import meant_function, rows_of
 from iii_cli.config.settings import seconds
 from iii_cli.errors import EngineUnreachable, Failure, TimedOut
 from iii_cli.io.console import clean, ellipsis, talk

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from iii_cli.commands.running import settings_of
+from iii_cli.commands.common import settings_of
 from iii_cli.errors import UsageProblem
 
 __all__ = ("functions_app",)

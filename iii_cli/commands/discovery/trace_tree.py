@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.client.call import call
-from iii_cli.commands.suggesting import rows_of
+from iii_cli.commands.common import rows_of
 from iii_cli.config.settings import format_duration
 from iii_cli.errors import UnknownTarget, UsageProblem
 from iii_cli.io.console import clean, emit, print_json, width_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from iii_cli.commands.common import meant_name, rows_of
 from iii_cli.commands.discovery.asking import info_of, rows_in_namespace
 from iii_cli.commands.discovery.function_listing import function_table
-from iii_cli.commands.suggesting import meant_name, rows_of
 from iii_cli.config.settings import format_duration
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.io.console import clean, emit, print_json, print_table

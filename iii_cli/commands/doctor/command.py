@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from iii_cli.commands.running import flags_of
+from iii_cli.commands.common import flags_of
 
 __all__ = ("doctor_app",)
 

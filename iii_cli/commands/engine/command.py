@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
+from iii_cli.commands.common import NeedsTail, flags_of, tail_of
 from iii_cli.commands.engine.client_options import refuse_client_options
-from iii_cli.commands.running import flags_of
-from iii_cli.commands.tail import NeedsTail, tail_of
 
 __all__ = ("engine_app",)
 

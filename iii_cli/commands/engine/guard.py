@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iii_cli.commands.running import tell
+from iii_cli.commands.common import tell
 from iii_cli.config.store import read_token_file
 from iii_cli.engine.guard import Guard, MalformedOrigin, host_name, origin_of
 from iii_cli.errors import UsageProblem

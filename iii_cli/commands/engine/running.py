@@ -9,8 +9,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from iii_cli.commands.common import run, tell
 from iii_cli.commands.engine.log import notice_for
-from iii_cli.commands.running import run, tell
 from iii_cli.config.settings import byte_count, seconds
 from iii_cli.engine.server import SHUTDOWN_TIMEOUT, serve_engine
 from iii_cli.engine.settings import Settings

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from iii_cli.commands.running import run, settings_of
-from iii_cli.commands.tail import NeedsTail, PassToken, hand_over_token, tail_of
+from iii_cli.commands.common import NeedsTail, PassToken, hand_over_token, run, settings_of, tail_of
 from iii_cli.config.settings import seconds
 from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.io.console import talk

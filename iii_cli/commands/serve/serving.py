@@ -12,7 +12,7 @@ import anyio  # noqa: TID253 - loaded only when `serve` runs
 from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.filter import Filter
 from iii_cli.client.worker import BUSY, Worker, open_worker
-from iii_cli.commands.running import stop_at_once
+from iii_cli.commands.common import stop_at_once
 from iii_cli.config.settings import format_bytes, format_duration
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
 from iii_cli.io.console import talk

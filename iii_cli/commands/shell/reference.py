@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from iii_cli.commands.common import TailCommand
 from iii_cli.commands.root import TREE, app
-from iii_cli.commands.tail import TailCommand
 from iii_cli.commands.topics import TOPICS
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.client.call import call, send_void
-from iii_cli.commands.channel.given_ref import mark_used
+from iii_cli.commands.common import mark_used
 from iii_cli.commands.outcome import print_document
 from iii_cli.commands.trigger.order import check_each, prepare
 from iii_cli.commands.trigger.trace import say_trace
@@ -152,7 +152,7 @@ def _meant(invocation: Invocation, failure: FunctionFailed) -> str | None:
 
         namespace, *more = elsewhere.rstrip(".").split(", ")
         return f"try `-n {quote(namespace)}`" + (", or another of those" if more else "")
-    from iii_cli.commands.suggesting import meant_function
+    from iii_cli.commands.common import meant_function
     from iii_cli.config.store import did_you_mean
 
     return did_you_mean(meant_function(invocation.settings, invocation.function_id))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from iii_cli.commands.tail import PassToken
+from iii_cli.commands.common import PassToken
 from iii_cli.commands.trigger.order import StreamOptions, TriggerOptions
 
 __all__ = ("trigger_app",)

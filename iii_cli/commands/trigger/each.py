@@ -7,8 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.client.batch import EachOrder, EachTotals, call_each
-from iii_cli.commands.running import run, tell
-from iii_cli.commands.suggesting import meant_function
+from iii_cli.commands.common import meant_function, run, tell
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import Failure, NotConfirmed, UsageProblem
 from iii_cli.io.console import ellipsis, escape_json, talk

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from iii_cli.commands.running import flags_of, settings_of, tell
+from iii_cli.commands.common import flags_of, settings_of, tell
 from iii_cli.commands.stream_specs import key_of, parse_spec
 from iii_cli.commands.trigger.trace import traceparent_of
 from iii_cli.config.settings import seconds

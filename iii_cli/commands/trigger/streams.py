@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, StreamedCall, call_with_lanes
 from iii_cli.commands.channel.message_door import MessageDoor
-from iii_cli.commands.running import run, tell
+from iii_cli.commands.common import hand_over_token, run, tell
 from iii_cli.commands.stream_specs import StreamSpec, check_keys, key_of, parse_spec
-from iii_cli.commands.tail import hand_over_token
 from iii_cli.commands.trigger.ends import SourceEnd, TargetEnd
 from iii_cli.commands.trigger.lanes import LaneMaker
 from iii_cli.commands.trigger.order import embed

@@ -31,8 +31,8 @@ def traceparent_of(environ: Mapping[str, str], *, begin: bool) -> str | None:
 def say_trace(settings: Settings, traceparent: str) -> None:
     """Print the id, and the tree where the engine can tell it, on stderr. Never raises a Failure."""
     from iii_cli.client.call import call
+    from iii_cli.commands.common import rows_of
     from iii_cli.commands.discovery.trace_tree import draw_tree
-    from iii_cli.commands.suggesting import rows_of
     from iii_cli.errors import Failure
 
     trace_id = traceparent.split("-")[1]

@@ -1,0 +1,391 @@
+"""What commands share: settings, refs, the event loop, a COMMAND behind `--`, the look of a schema."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+from iii_cli.config.settings import GlobalFlags, Settings, resolve
+from iii_cli.errors import (
+    EngineUnreachable,
+    Failure,
+    Interrupted,
+    LocalProblem,
+    PeerMisbehaved,
+    UsageProblem,
+    sole_cause,
+)
+from iii_cli.io.console import clean, talk, width_of
+from iii_cli.io.signals import heard, pass_token_on, withhold
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from iii_cli.config.refspec import ResolvedRef
+    from iii_cli.protocol.refs import Direction, TlsFiles
+
+__all__ = (
+    "AsJson",
+    "NeedsTail",
+    "PassToken",
+    "PlainCommand",
+    "TailCommand",
+    "find_ref",
+    "flags_of",
+    "hand_over_token",
+    "mark_used",
+    "meant_function",
+    "meant_name",
+    "opening",
+    "parameter_lines",
+    "parameters_of",
+    "rows_of",
+    "run",
+    "settings_of",
+    "stop_at_once",
+    "tail_of",
+    "tell",
+)
+
+T = TypeVar("T")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+PassToken = Annotated[
+    bool, typer.Option("--pass-token", help="Let COMMAND inherit the engine's token and full URL.")
+]
+
+
+# Settings and notices.
+
+
+def flags_of(ctx: typer.Context) -> GlobalFlags:
+    """The global options of this command line."""
+    return ctx.obj if isinstance(ctx.obj, GlobalFlags) else GlobalFlags()
+
+
+def settings_of(
+    ctx: typer.Context, *, engine_url: str | None = None, engine_tls: TlsFiles | None = None
+) -> Settings:
+    """Settle all settings, once a command, and say what is worth a warning.
+
+    `engine_url` and `engine_tls` are what a saved ref remembers. Raises UsageProblem and LocalProblem.
+    """
+    from iii_cli.config.store import ContextStore
+
+    settings = resolve(
+        flags_of(ctx), os.environ, ContextStore(), engine_url=engine_url, engine_tls=engine_tls
+    )
+    if settings.token_variable is not None:
+        withhold(settings.token_variable)
+    for notice in settings.notices:
+        tell(notice)
+    return settings
+
+
+def tell(text: str) -> None:
+    """One line for a person, on stderr, unless `-q` was given."""
+    talk.notice(text)
+
+
+# The event loop.
+
+
+def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run an async command body on a fresh event loop.
+
+    The signals that end us cancel the body, whose cleanup runs, and end as Interrupted; a second one ends the
+    process at once. Of several failures the gravest is raised (docs: design, "Exit codes"); BrokenPipeError
+    stays itself.
+    """
+    # Blocked until the loop listens: a signal while a module loads could become a RuntimeError, and one
+    # while the loop starts could be lost. Windows has no such mask.
+    change = getattr(signal, "pthread_sigmask", None)
+    before = change(signal.SIG_BLOCK, heard()) if change else ()
+
+    def unblock() -> None:
+        if change:
+            change(signal.SIG_SETMASK, before)
+
+    try:
+        import anyio
+
+        from iii_cli.net.sockets import new_loop
+
+        return anyio.run(_until_signalled, body, args, unblock, backend_options={"loop_factory": new_loop})
+    except BaseExceptionGroup as group:
+        raise sole_cause(group) from None
+    finally:
+        unblock()
+
+
+async def _until_signalled(
+    body: Callable[..., Awaitable[T]], args: tuple[Any, ...], listening: Callable[[], None]
+) -> T:
+    import anyio
+
+    stopped: list[int] = []
+    result: list[T] = []
+
+    async def listen(scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(*heard()) as signals:
+            listening()
+            task_status.started()
+            async for signum in signals:
+                if stopped:
+                    stop_at_once(signum)
+                stopped.append(signum)
+                if signum == signal.SIGINT:  # said at once, because the cleanup may take its two seconds
+                    tell("interrupted; ending (once more to stop at once)")
+                else:
+                    tell(f"{signal.Signals(signum).name} received; ending")
+                scope.cancel()
+
+    async with anyio.create_task_group() as listeners:
+        with anyio.CancelScope() as scope:
+            await listeners.start(listen, scope)
+            result.append(await body(*args))
+        listeners.cancel_scope.cancel()
+    if not result:
+        raise Interrupted(stopped[0])
+    return result[0]
+
+
+def stop_at_once(signum: int) -> NoReturn:
+    """End without any clean-up, but leave no COMMAND, not even one that ignores SIGTERM, and no file."""
+    from iii_cli.io.process import kill_children
+    from iii_cli.io.sinks import discard_unfinished
+
+    kill_children()
+    discard_unfinished()
+    os._exit(128 + signum)
+
+
+# The REF of a command.
+
+
+def find_ref(
+    ctx: typer.Context, text: str | None, needed: Direction, *, stdin_free: bool
+) -> tuple[ResolvedRef, Settings]:
+    """The ref that `text` (or III_WRITER, III_READER) names, and the settings of its engine.
+
+    Raises UsageProblem, UnknownTarget, RefSpent, LocalProblem; no end is opened.
+    """
+    from iii_cli.config.refspec import DEFAULT_VARIABLE, resolve_ref
+    from iii_cli.config.store import SavedRefs
+
+    given = resolve_ref(text, needed, environ=os.environ, store=SavedRefs(), stdin_free=stdin_free)
+    variable = DEFAULT_VARIABLE[needed] if text is None else text.removeprefix("env:")
+    if text is None or text.startswith("env:"):
+        os.environ.pop(variable, None)  # no COMMAND of ours needs a ref that we use up
+    settings = settings_of(ctx, engine_url=given.engine_url, engine_tls=given.engine_tls)
+    if settings.stdin_taken and not stdin_free:
+        raise UsageProblem("--token-file - and the data cannot both be read from standard input")
+    if not settings.quiet:
+        for notice in given.notices:
+            tell(notice)
+        if given.in_argv and sys.stderr.isatty():
+            tell("others can see that ref in `ps`; `iii ref save NAME -`, env:NAME and file:PATH keep it out")
+    return given, settings
+
+
+@contextmanager
+def opening(given: ResolvedRef) -> Iterator[None]:
+    """Around the opening of the end: a saved ref is spent by it, and tied to the engine that made it."""
+    try:
+        yield
+    except EngineUnreachable as error:
+        if given.saved_name is not None:
+            error.hint = (
+                f"@{given.saved_name} is of that engine, whatever III_URL says; "
+                f"`iii channel create --save {given.saved_name} --force` makes a new one"
+            )
+        raise
+    mark_used(given)
+
+
+def mark_used(given: ResolvedRef) -> None:
+    """Note that the end was opened: a saved ref is spent by use."""
+    from iii_cli.config.store import SavedRefs
+
+    if given.saved_name is not None:
+        SavedRefs().mark_used(given.saved_name, given.ref)
+
+
+# A COMMAND behind `--`.
+
+_TAIL = "iii.command"
+_MARKS = frozenset("@:{/")  # of a REF, or of a path
+# typer carries its own click since 0.26; its exceptions are not importable from anywhere public.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+
+
+class PlainCommand(TyperCommand):
+    """A command as man pages write it: `NAME`, not `{NAME}`."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+class TailCommand(PlainCommand):
+    """Keeps what stands behind `--` away from the parser, which would take it for more arguments."""
+
+    tail = "[-- COMMAND...]"
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), self.tail]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[_TAIL] = args[at + 1 :]
+            return super().parse_args(ctx, args[:at])
+        # Without `--`: say so where a word looks like a COMMAND.
+        at = self._stray(args)
+        meant = f"{ctx.command_path} … -- {args[at] if at < len(args) else 'COMMAND'} …"
+        try:
+            rest = super().parse_args(ctx, list(args))
+        except _USAGE_ERROR as error:
+            option = getattr(error, "option_name", None)
+            if at < len(args) and (option is None or any(word.startswith(option) for word in args[at:])):
+                raise UsageProblem("write COMMAND behind `--`", hint=meant) from None
+            if option is not None and not option.startswith("--"):
+                raise UsageProblem(
+                    f"no such option {option}; a COMMAND stands behind `--`", hint=meant
+                ) from None
+            raise
+        if at < len(args) and self._open_ended is not None:
+            if "FILE" not in self._open_ended:
+                raise UsageProblem("write COMMAND behind `--`", hint=meant)
+            raise LocalProblem(f"no file {args[at]}", hint=f"is it a COMMAND? {meant}")
+        return rest
+
+    def _stray(self, args: list[str]) -> int:
+        """Where the first word is that was meant as a COMMAND, for want of a `--` before it; else the end."""
+        valued = {name for part in self.params if not getattr(part, "is_flag", True) for name in part.opts}
+        single = sum(part.param_type_name == "argument" and part.nargs == 1 for part in self.params)
+        before = ""
+        for at, word in enumerate(args):
+            plain = word == "-" or not (word.startswith("-") or before in valued)
+            before = word
+            if not plain:
+                continue
+            single -= 1
+            if single < 0 and self._open_ended is None:
+                return at
+            if not _MARKS.intersection(word) and shutil.which(word) and not os.path.exists(word):
+                return at
+        return len(args)
+
+    @property
+    def _open_ended(self) -> str | None:
+        """What any number of can be given, in the words of the usage line."""
+        return next((part.metavar for part in self.params if part.nargs == -1), None)
+
+
+class NeedsTail(TailCommand):
+    """Makes no sense without a COMMAND."""
+
+    tail = "-- COMMAND..."
+
+
+def tail_of(ctx: typer.Context) -> list[str] | None:
+    """The COMMAND behind `--`; None where there is no `--`. It may be empty, which is a mistake."""
+    tail: list[str] | None = ctx.meta.get(_TAIL)
+    return tail
+
+
+def hand_over_token(wanted: bool, *, to_command: bool) -> None:
+    """Do what `--pass-token` asks for. Raises UsageProblem without a COMMAND."""
+    if wanted and not to_command:
+        raise UsageProblem("--pass-token needs a COMMAND")
+    if wanted:
+        pass_token_on()
+
+
+# What the engine was probably meant to be asked for.
+
+ASK_SECONDS = 1.0  # an error that is late is worse than one without a suggestion
+
+
+def rows_of(answer: Any, key: str) -> list[dict[str, Any]]:
+    """The rows that an `engine::…::list` answered. Raises PeerMisbehaved."""
+    rows = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise PeerMisbehaved(f"the engine's answer holds no list of {key}")
+    return rows
+
+
+def meant_function(settings: Settings, name: str) -> str | None:
+    """The function of the engine that `name` was probably meant to be. None, too, where it does not say."""
+    internal = {"include_internal": True} if name.startswith("engine") else {}
+    return _meant(settings, name, "functions", "function_id", internal)
+
+
+def meant_name(settings: Settings, name: str) -> str | None:
+    """The same for a worker's name."""
+    return _meant(settings, name, "workers", "name", {})
+
+
+def _meant(settings: Settings, name: str, noun: str, key: str, data: dict[str, Any]) -> str | None:
+    from iii_cli.client.call import call
+    from iii_cli.config.store import nearest
+
+    endpoint = settings.endpoint.replace(connect_timeout=ASK_SECONDS, wait_engine=None)
+    try:
+        answer = call(endpoint, f"engine::{noun}::list", data, timeout=ASK_SECONDS, whole=True)
+        known = [str(row[key]) for row in rows_of(answer, noun) if row.get(key) and row[key] != name]
+    except Failure:
+        return None
+    # `text::uper` is near `text::upper`; so is `upper` alone, if only one function ends so.
+    ends = [each for each in known if each.rpartition("::")[2] == name]
+    return ends[0] if len(ends) == 1 else nearest(name, known)
+
+
+# A JSON Schema as people read it.
+
+
+def parameter_lines(schema: Any) -> list[str]:
+    """Indented lines, cleaned: one a parameter, or the schema itself where it names none."""
+    import json
+
+    rows = [[clean(cell) for cell in row] for row in parameters_of(schema)]
+    if not rows:
+        text = clean(json.dumps(schema, indent=2, ensure_ascii=False), keep_newlines=True)
+        return [f"  {line}" for line in text.splitlines()]
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(c + " " * (w - width_of(c)) for c, w in zip(row, widths, strict=True) if w).rstrip()
+        for row in rows
+    ]
+
+
+def parameters_of(schema: Any) -> list[tuple[str, str, str, str]]:
+    """Name, type, need and description of each parameter of a JSON Schema. Tolerates any value."""
+    import json
+
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    if not isinstance(properties, dict):
+        return []
+    required = schema["required"] if isinstance(schema.get("required"), list) else []
+    rows = []
+    for name, part in properties.items():
+        about = part if isinstance(part, dict) else {}
+        kind = about.get("type")
+        if isinstance(kind, list):
+            kind = " or ".join(map(str, kind))
+        elif kind is None and isinstance(about.get("enum"), list):
+            kind = " or ".join(json.dumps(value, ensure_ascii=False) for value in about["enum"])
+        need = "required" if name in required else ""
+        if not need and "default" in about:
+            need = f"[{json.dumps(about['default'], ensure_ascii=False)}]"
+        rows.append(
+            (str(name), "any" if kind is None else str(kind), need, str(about.get("description") or ""))
+        )
+    return rows
