@@ -201,12 +201,12 @@ def opening(given: ResolvedRef) -> Iterator[None]:
     try:
         yield
     except EngineUnreachable as error:
-        if given.saved_name is not None:
-            error.hint = (
-                f"@{given.saved_name} is of that engine, whatever III_URL says; "
-                f"`iii channel create --save {given.saved_name} --force` makes a new one"
-            )
-        raise
+        if given.saved_name is None:
+            raise
+        raise error.with_hint(
+            f"@{given.saved_name} is of that engine, whatever III_URL says; "
+            f"`iii channel create --save {given.saved_name} --force` makes a new one"
+        ) from None
     mark_used(given)
 
 

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem
+from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem, cannot_read, cannot_write
 from iii_cli.protocol.messages import parse, render
 from iii_cli.protocol.refs import (
     ChannelRef,
@@ -107,12 +107,9 @@ def read_secret_file(path: str, source: str, notices: list[str]) -> str:
             everyone_writes = os.fstat(file.fileno()).st_mode & stat.S_IWOTH
             data = file.read(SECRET_FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
         if isinstance(error, FileNotFoundError) and not _is_somewhere(path):  # perhaps the secret itself
-            raise LocalProblem(
-                f"cannot read {source.removesuffix(' in')}: there is no file of that name"
-            ) from None
-        raise LocalProblem(f"cannot read {source} {path!r}: {reason}") from None
+            raise cannot_read(source.removesuffix(" in"), "there is no file of that name") from None
+        raise cannot_read(f"{source} {path!r}", error) from None
     if everyone_writes:
         notices.append(f"{path!r} can be changed by everyone; chmod o-w it")
     if len(data) > SECRET_FILE_BYTES_MAX:
@@ -163,12 +160,12 @@ def _header(line: str) -> tuple[str, Secret]:
 def read_secret_stdin() -> str:
     """What comes on stdin, to its end. Raises LocalProblem."""
     if sys.stdin is None:
-        raise LocalProblem("cannot read a secret from stdin: it is closed")
+        raise cannot_read("a secret from stdin", "it is closed")
     try:
         return sys.stdin.read(SECRET_FILE_BYTES_MAX)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is closed, or not text"
-        raise LocalProblem(f"cannot read a secret from stdin: {reason}") from None
+        reason = error if isinstance(error, OSError) else "it is closed, or not text"
+        raise cannot_read("a secret from stdin", reason) from None
 
 
 if sys.platform != "win32":
@@ -231,7 +228,7 @@ class PrivateFolder:
         except OSError as error:
             if isinstance(error, PermissionError) and not _reachable(path):
                 return None  # somebody else's home: a container with another user, sudo
-            raise LocalProblem(f"cannot read {str(path)!r}: {error.strerror}") from None
+            raise cannot_read(repr(str(path)), error) from None
         try:
             text = data.decode()
         except UnicodeDecodeError:
@@ -252,7 +249,7 @@ class PrivateFolder:
         except OSError as error:
             if isinstance(error, PermissionError) and not _reachable(folder):
                 return []
-            raise LocalProblem(f"cannot read {str(folder)!r}: {error.strerror}") from None
+            raise cannot_read(repr(str(folder)), error) from None
         stems = (file.removesuffix(suffix) for file in files if file.endswith(suffix))
         return sorted(stem for stem in stems if _NAME.fullmatch(stem))
 
@@ -326,9 +323,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LocalProblem(f"cannot write {str(path)!r}: {error.strerror}") from None
+        raise cannot_write(repr(str(path)), error) from None
     except UnicodeEncodeError:
-        raise LocalProblem(f"cannot write {str(path)!r}: a name in it is not valid UTF-8") from None
+        raise cannot_write(repr(str(path)), "a name in it is not valid UTF-8") from None
 
 
 def _hold(lock: int, folder: Path) -> None:

@@ -146,9 +146,7 @@ def write_channels(ctx: typer.Context, options: WriteOptions) -> None:
             if fan is not None:
                 _say_which(fan)
         if fan is not None and fan.failures:
-            worst = gravest(fan.failures)
-            worst.message = f"{len(fan.failures)} of {len(branches)} channels failed: {worst.message}"
-            raise worst
+            raise gravest(fan.failures).about(f"{len(fan.failures)} of {len(branches)} channels failed")
 
     run(write)
 

@@ -10,7 +10,7 @@ from iii_cli.commands.common import flags_of, settings_of, tell
 from iii_cli.commands.stream_specs import key_of, parse_spec
 from iii_cli.commands.trigger.trace import traceparent_of
 from iii_cli.config.settings import seconds
-from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.errors import UsageProblem, cannot_read
 from iii_cli.limits import limit
 from iii_cli.protocol.payload import MalformedPath, build_payload, parse_document, place, split_key
 from iii_cli.protocol.refs import Value, fields_of
@@ -240,16 +240,14 @@ def _read_file(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise LocalProblem(f"cannot read {path}: {reason or 'no such name'}") from None
+        raise cannot_read(path, error) from None
 
 
 def _read_stdin() -> bytes:
     try:
         return sys.stdin.buffer.read()
     except (OSError, ValueError, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise LocalProblem(f"cannot read standard input: {reason or 'it is closed'}") from None
+        raise cannot_read("standard input", error if isinstance(error, OSError) else "it is closed") from None
 
 
 def _find_ref(text: str) -> tuple[KeyPath, ResolvedRef]:
