@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, final
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
+from msgspec import Struct
+from msgspec.structs import replace
 
 from iii_cli.client.channels import HeldReceipt
 from iii_cli.errors import (
@@ -30,7 +32,6 @@ from iii_cli.protocol.records import (
     jsonl_to_record,
     messages_to_data,
 )
-from iii_cli.protocol.refs import Value
 from iii_cli.protocol.seal import STOPPED_EARLY, Mode
 from iii_cli.protocol.verifier import Outcome
 
@@ -64,7 +65,7 @@ __all__ = (
 T = TypeVar("T")
 
 
-class Limits(Value):
+class Limits(Struct, frozen=True):
     """In seconds; None: no limit. `since`, on anyio's clock, is when the whole began; None: it begins now."""
 
     whole: float | None = None
@@ -94,7 +95,7 @@ async def within(
 
 async def opened_within(limits: Limits, body: Callable[[], Awaitable[None]]) -> None:
     """Run what opens a transfer, for which only the limit of the whole counts. Raises as `within`."""
-    await within(limits.replace(stall=None), lambda: 0, body, "the stream")
+    await within(replace(limits, stall=None), lambda: 0, body, "the stream")
 
 
 async def _watch(limits: Limits, progress: Callable[[], int], what: str) -> None:
@@ -513,7 +514,7 @@ class _Drain:
         if self._is_all_messages(verdict):
             count = verdict.figures.messages
             late = f"its {count} text messages were written at the end, --text writes them as they come"
-            return verdict.replace(text=f"{verdict.text}; {late}")
+            return replace(verdict, text=f"{verdict.text}; {late}")
         return verdict
 
     async def _conclude(self) -> None:

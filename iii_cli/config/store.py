@@ -10,17 +10,12 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem, cannot_read, cannot_write
 from iii_cli.protocol.messages import parse, render
-from iii_cli.protocol.refs import (
-    ChannelRef,
-    Direction,
-    EngineAddress,
-    MalformedAddress,
-    Secret,
-    TlsFiles,
-    Value,
-)
+from iii_cli.protocol.refs import ChannelRef, Direction, EngineAddress, MalformedAddress, Secret, TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -351,7 +346,7 @@ IN_USE = "in-use"
 _KEYS = ("url", "namespace", "token", "cacert", "cert", "key", "server_name")
 
 
-class Context(Value):
+class Context(Struct, frozen=True):
     """An engine by name, and how to be somebody there. `token_source` is env:NAME or file:PATH."""
 
     name: str
@@ -541,7 +536,7 @@ EXPIRY = (
 KEPT = 86_400.0  # seconds: how long a spent one stays, to be told from one that never was
 
 
-class SavedRef(Value, hidden=("engine_url",)):
+class SavedRef(Struct, frozen=True):
     """A channel, the ends of it that we were given, and what became of them. Times are Unix seconds."""
 
     name: str
@@ -553,6 +548,9 @@ class SavedRef(Value, hidden=("engine_url",)):
     buffer: int | None = None
     used: tuple[tuple[Direction, float], ...] = ()
     tls: TlsFiles = TlsFiles()  # absolute paths: it may be used in another folder
+
+    def __repr__(self) -> str:
+        return f"SavedRef({self.name!r})"
 
     def ref(self, direction: Direction) -> ChannelRef:
         """The channel's end in `direction`."""
@@ -632,7 +630,7 @@ class SavedRefs:
             if saved is not None and (saved.channel_id, saved.access_key) == (ref.channel_id, ref.access_key):
                 used = dict(saved.used)
                 used.setdefault(ref.direction, self.now())
-                self._folder.write(name + REF_SUFFIX, _to_text(saved.replace(used=tuple(used.items()))))
+                self._folder.write(name + REF_SUFFIX, _to_text(replace(saved, used=tuple(used.items()))))
 
     def ls(self) -> tuple[list[SavedRef], list[LocalProblem]]:
         """Every saved ref by name, and what is wrong with the files that are none. Forgets day-old ones.
@@ -734,7 +732,7 @@ def _from_json(name: str, body: Any) -> SavedRef:
 def absolute(tls: TlsFiles) -> TlsFiles:
     """The same files, wherever they are named from."""
     files = {name: os.path.abspath(value) for name, value in _tls_fields(tls) if value and name in TLS_FILES}
-    return tls.replace(**files)
+    return replace(tls, **files)
 
 
 def _tls_fields(tls: TlsFiles) -> list[tuple[str, str | None]]:
