@@ -12,7 +12,18 @@ import anyio
 
 from iii_cli.client.channels import EndState, probe
 from iii_cli.client.connection import Caller
-from iii_cli.client.transfer import ReadOrder, WriteOrder, abort_words, read_stream, write_stream
+from iii_cli.client.transfer import (
+    MOVING,
+    ReadOrder,
+    WriteOrder,
+    abort_words,
+    look_every,
+    read_stream,
+    reading,
+    span_words,
+    write_stream,
+    writing,
+)
 from iii_cli.errors import (
     CommandFailed,
     CommandNotFound,
@@ -34,7 +45,7 @@ from iii_cli.protocol.frames import FRAME_BYTES_MAX
 from iii_cli.protocol.verifier import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from iii_cli.client.channels import ChannelReader, ChannelWriter
@@ -64,7 +75,6 @@ __all__ = (
     "named",
     "outcome",
     "run_streamed_call",
-    "standing",
 )
 
 
@@ -110,7 +120,8 @@ def named(failure: Failure, way: Way, label: str, *, call_runs: bool, never_open
         return UnknownTarget(
             f"{label}: the channel expired while the call runs: the function did not open it within 5 minutes"
         )
-    return failure.about(label)
+    failure.message = f"{label}: {failure.message}"
+    return failure
 
 
 def after_probe(state: EndState, label: str, url: str) -> tuple[Found, Failure | None]:
@@ -136,13 +147,6 @@ def outcome(
     failures = [failure for failure in (own, call) if failure is not None]
     failures += [failure for failure in streams if not (answered and isinstance(failure, PeerLeft))]
     return gravest(failures) if failures else None
-
-
-def standing(way: Way, label: str, *, waits_for_us: bool) -> str:
-    """Which side of a stream stands still."""
-    if way is Way.IN:
-        return f"{label}: {'its source gives nothing' if waits_for_us else 'the function does not read'}"
-    return f"{label}: {'its target takes nothing' if waits_for_us else 'the function does not write'}"
 
 
 CHANNEL_BYTES = 16 << 20  # what a channel of ours may hold in the engine: frames times buffer (design.md 4)
@@ -175,10 +179,16 @@ class Lane(Protocol):
         """Grows while anything moves."""
 
     def byte_count(self) -> int:
-        """Payload bytes so far."""
+        """Bytes so far, of payload or of the text that is the data."""
+
+    def message_count(self) -> int | None:
+        """Messages so far, where they are the data."""
 
     def waits_for_us(self) -> bool:
         """Is it our side that stands still?"""
+
+    def standing(self, span: str) -> str:
+        """Why nothing moves (standing.py)."""
 
     async def close(self) -> None:
         """Let go of an end that never got to move."""
@@ -203,23 +213,19 @@ class Demand:
 
 @final
 class _PacedSource:
-    """A source that gives no more than a frame at a time, and shows when it is waited for."""
+    """A source that gives no more than a frame at a time."""
 
     def __init__(self, inner: ByteSource, longest: int) -> None:
         self._inner = inner
         self._longest = longest
         self.name = inner.name
-        self.awaited = False
 
     @property
     def short_by(self) -> int:
         return self._inner.short_by
 
     async def read_into(self, view: memoryview) -> int:
-        self.awaited = True
-        count = await self._inner.read_into(view[: self._longest])
-        self.awaited = False
-        return count
+        return await self._inner.read_into(view[: self._longest])
 
 
 @final
@@ -230,7 +236,6 @@ class _GatedSink:
         self._inner = inner
         self._lane = lane
         self._gate = gate
-        self.awaited = False
 
     @property
     def durable(self) -> bool:
@@ -243,17 +248,13 @@ class _GatedSink:
         self._inner.expect_text()
 
     async def write(self, chunk: Buffer) -> None:
-        self.awaited = True
         await self._inner.write(chunk)
-        self.awaited = False
 
     def has_readers(self) -> bool:
         return self._inner.has_readers()
 
     async def write_many(self, chunks: Iterable[Buffer]) -> None:
-        self.awaited = True
         await self._inner.write_many(chunks)
-        self.awaited = False
 
     def judge(self, status: int, *, verified: bool, count: int) -> None:
         self._inner.judge(status, verified=verified, count=count)
@@ -285,8 +286,9 @@ class InLane:
     longest_frame: int = FRAME_BYTES_MAX
     way: Way = Way.IN
     settled: bool = False
-    _sources: list[_PacedSource] = field(default_factory=list)
+    _order: WriteOrder | None = None
     _words: tuple[int, str] | None = None
+    _bytes: int = 0
 
     async def open(self) -> None:
         await self.writer.open()
@@ -294,15 +296,15 @@ class InLane:
     async def move(self, gate: anyio.Event) -> Verdict | None:
         """Write the whole stream. Raises as `write_stream`."""
         async with self.supply() as supply:
-            self._sources = [_PacedSource(source, self.longest_frame) for source in supply.sources]
-            order = WriteOrder(
+            self._order = WriteOrder(
                 writer=self.writer,
-                sources=self._sources,
+                sources=[_PacedSource(source, self.longest_frame) for source in supply.sources],
                 mode=self.mode,
+                moved=self._moved,
                 conclude=supply.conclude,
                 words=self._words_for,
             )
-            await write_stream(order)
+            await write_stream(self._order)
         return None
 
     def give_up_as(self, code: int, reason: str) -> None:
@@ -313,13 +315,24 @@ class InLane:
         return counted.bytes + counted.messages - counted.unsent_bytes
 
     def byte_count(self) -> int:
-        return self.writer.statistics().bytes
+        return self._bytes
+
+    def message_count(self) -> int | None:
+        return None if self._order is None else self._order.messages()
 
     def waits_for_us(self) -> bool:
-        return any(source.awaited for source in self._sources)
+        return not (self.writer.statistics().unsent_bytes or self.writer.closing)
+
+    def standing(self, span: str) -> str:
+        if self._order is None:
+            return "its source has not started"
+        return writing(self._order, {"": self.writer}, span, reader="the function")
 
     async def close(self) -> None:
         await self.writer.abort(*(self._words or NOT_STARTED))
+
+    def _moved(self, count: int) -> None:
+        self._bytes += count
 
     def _words_for(self, cause: BaseException) -> tuple[int, str]:
         cancelled = not isinstance(cause, Failure)
@@ -341,7 +354,8 @@ class OutLane:
     expected_bytes: int | None = None
     way: Way = Way.OUT
     settled: bool = False  # the stream is over, only the call's success is awaited
-    _sink: _GatedSink | None = None
+    _order: ReadOrder | None = None
+    _bytes: int = 0
 
     async def open(self) -> None:
         """Open the target and take our end, before the call is made."""
@@ -351,9 +365,9 @@ class OutLane:
     async def move(self, gate: anyio.Event) -> Verdict | None:
         """Read the whole stream. Raises as `read_stream`."""
         async with self.demand() as demand:
-            self._sink = _GatedSink(demand.sink, self, gate)
-            order = self.order(self._sink)
+            self._order = order = self.order(_GatedSink(demand.sink, self, gate))
             order.beside, order.conclude = demand.beside, demand.conclude
+            order.moved = self._moved
             return await read_stream(order)
 
     def give_up_as(self, code: int, reason: str) -> None:
@@ -364,10 +378,21 @@ class OutLane:
         return counted.bytes + counted.messages
 
     def byte_count(self) -> int:
-        return self.reader.statistics().bytes
+        return self._bytes
+
+    def message_count(self) -> int | None:
+        return None if self._order is None else self._order.messages()
 
     def waits_for_us(self) -> bool:
-        return self._sink is not None and self._sink.awaited
+        return self._order is None or self._order.delivering or self.reader.verdict is not None
+
+    def standing(self, span: str) -> str:
+        if self._order is None:
+            return "its target has not started"
+        return reading(self._order, span, writer="the function")
+
+    def _moved(self, count: int) -> None:
+        self._bytes += count
 
     async def close(self) -> None:
         self.reader.leave()
@@ -537,10 +562,17 @@ class _Run:
     # what watches
 
     async def _watch_whole(self) -> None:
-        await anyio.sleep_until(self._order.deadline)
-        self._own(
-            TimedOut(f"{self._order.function_id} took longer than {self._order.whole:g} s{self._standing()}")
-        )
+        order, seconds = self._order, dict[_Track, float]()
+        if math.isinf(order.deadline):
+            return
+        look, clocks = look_every(order.whole), dict[_Track, _Quiet]()
+        while (left := order.deadline - anyio.current_time()) > 0:
+            await anyio.sleep(min(left, look))
+            for track in self._tracks:
+                clock = clocks.setdefault(track, _Quiet(track.lane))
+                seconds[track] = clock.look()[0]
+        spans = {track: span_words(still) if still > look else None for track, still in seconds.items()}
+        self._own(TimedOut(f"{order.function_id} took longer than {order.whole:g} s{self._standing(spans)}"))
 
     async def _watch_before_answer(self) -> None:
         """A limit that was asked for holds before the result, too: while every stream stands still."""
@@ -555,7 +587,8 @@ class _Run:
             active = [track for track in self._tracks if not (track.over.is_set() or track.lane.settled)]
             seconds = [clocks[track].look()[0] for track in active]
             if seconds and min(seconds) >= stall:
-                self._own(TimedOut(f"nothing moved for {stall:g} s (--stall-timeout){self._standing()}"))
+                spans: dict[_Track, str | None] = dict.fromkeys(active, "")
+                self._own(TimedOut(f"nothing moved for {stall:g} s (--stall-timeout){self._standing(spans)}"))
 
     async def _watch_after_answer(self, track: _Track) -> None:
         await self._answered.wait()
@@ -567,7 +600,9 @@ class _Run:
                 return
             seconds, theirs = quiet.look()
             if stall is not None and (seconds if order.stall_asked else theirs) >= stall:
-                self._own(TimedOut(f"nothing moved for {stall:g} s after the result{self._standing(track)}"))
+                self._own(
+                    TimedOut(f"nothing moved for {stall:g} s after the result{self._standing({track: ''})}")
+                )
             elif linger is not None and seconds >= linger:
                 linger = None
                 await self._find_out(track)
@@ -589,16 +624,12 @@ class _Run:
         lane.give_up_as(1, "nobody reads it")
         track.scope.cancel()
 
-    def _standing(self, only: _Track | None = None) -> str:
-        """Which sides stand still, as the rest of a sentence."""
-        active = [
-            track
-            for track in self._tracks
-            if not (track.over.is_set() or track.lane.settled) and only in (None, track)
-        ]
+    def _standing(self, spans: Mapping[_Track, str | None]) -> str:
+        """Which sides stand still, as the rest of a sentence. `spans`: for how long; None: it moves."""
         parts = [
-            standing(track.lane.way, track.lane.label, waits_for_us=track.lane.waits_for_us())
-            for track in active
+            f"{track.lane.label}: {MOVING if span is None else track.lane.standing(span)}"
+            for track, span in spans.items()
+            if not (track.over.is_set() or track.lane.settled)
         ]
         if not self._answered.is_set():
             parts.append("the function has not answered")

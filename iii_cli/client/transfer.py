@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from mmap import mmap
-from typing import TYPE_CHECKING, Protocol, TypeVar, final
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, final
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
-from msgspec import Struct
-from msgspec.structs import replace
 
 from iii_cli.client.channels import HeldReceipt
 from iii_cli.errors import (
@@ -32,21 +30,24 @@ from iii_cli.protocol.records import (
     jsonl_to_record,
     messages_to_data,
 )
+from iii_cli.protocol.refs import Value
 from iii_cli.protocol.seal import STOPPED_EARLY, Mode
 from iii_cli.protocol.verifier import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from anyio.abc import TaskStatus
 
-    from iii_cli.client.channels import ChannelReader, ChannelWriter, WriterStatistics
+    from iii_cli.client.channels import AwaitedReceipt, ChannelReader, ChannelWriter, WriterStatistics
     from iii_cli.protocol.frames import Buffer, Event
     from iii_cli.protocol.refs import Endpoint
     from iii_cli.protocol.seal import Open
     from iii_cli.protocol.verifier import Verdict
 
 __all__ = (
+    "CONNECTING",
+    "MOVING",
     "Branch",
     "ByteSink",
     "ByteSource",
@@ -55,17 +56,93 @@ __all__ = (
     "ReadOrder",
     "WriteOrder",
     "abort_words",
+    "look_every",
     "opened_within",
     "read_stream",
+    "reading",
+    "span_words",
     "within",
     "write_stream",
+    "writing",
 )
+
+
+CONNECTING = "still connecting to the engine"
+MOVING = "it was still moving"
+
+
+def span_words(seconds: float) -> str:
+    """For how long, as the rest of a sentence."""
+    return f" for {seconds:.0f} s" if seconds >= 1 else f" for {seconds:.1g} s"
+
+
+def writing(
+    order: WriteOrder,
+    writers: Mapping[str, ChannelWriter],
+    span: str,
+    *,
+    receipts: Sequence[AwaitedReceipt] = (),
+    reader: str = "the reader",
+) -> str:
+    """Of a stream that is written. `writers` by what people call them, which is not said of a single one."""
+    blocked = [name for name, each in writers.items() if each.statistics().unsent_bytes]
+    if blocked:
+        there = any(receipt.confirmed is not None for receipt in receipts)  # it has said how much it has
+        return _blocked(blocked if len(writers) > 1 else [], span, reader, there=there)
+    closing = [name for name, each in writers.items() if each.closing]
+    if closing and len(writers) > 1:
+        return f"all is sent;{span} the readers of {', '.join(closing)} have not taken the rest"
+    if closing:
+        return f"all is sent;{span} {reader} has not taken the rest"
+    if receipts and all(each.ended for each in writers.values()):
+        return f"all is sent; {reader} has not confirmed it{span}"
+    source = order.sources[0].name if len(order.sources) == 1 else "the input"
+    if order.stage == "opening":
+        return CONNECTING
+    if order.stage == "ended":
+        return f"all is sent; {source} has ended, what gave it runs on"
+    if order.unfinished:
+        return f"nothing to send{span}: {order.unfinished} bytes of {source} are a line without an end"
+    more = " more" if order.given else ""
+    return f"nothing to send{span}: {source} gives nothing{more}"
+
+
+def _blocked(names: list[str], span: str, reader: str, *, there: bool) -> str:
+    if there:
+        return f"{reader} takes nothing{span}"
+    if reader == "the function":
+        return f"nothing accepted{span}: the function does not read"
+    if names:
+        return f"{', '.join(names)}: nothing taken{span}: no reader yet, or a slow one"
+    return f"the engine accepts nothing{span}: no reader yet, or a slow one"
+
+
+def reading(order: ReadOrder, span: str, *, writer: str = "the writer") -> str:
+    """Of a stream that is read."""
+    reader = order.reader
+    output = "our output" if order.beside is None else "COMMAND"
+    if order.delivering:
+        return f"{output} takes nothing{span}"
+    if reader.verdict is not None:
+        return "all has come; " + ("it is not yet kept" if order.beside is None else "COMMAND runs on")
+    if reader.writer_alive:
+        return f"no data{span}, {writer} is alive"
+    if reader.opened is not None:
+        return f"no data{span}, and no other word of {writer}"
+    if any(reader.statistics()):
+        return f"no more data{span}"
+    if writer == "the function":
+        return f"nothing has come{span}: the function has not begun to write"
+    return f"nothing has come{span}: no writer yet, or a silent one"
 
 
 T = TypeVar("T")
 
+LOOKS = 4  # in each limit, at least
+LOOK_SECONDS = 1.0  # between looks at the count; what moved since the last one moves
 
-class Limits(Struct, frozen=True):
+
+class Limits(Value):
     """In seconds; None: no limit. `since`, on anyio's clock, is when the whole began; None: it begins now."""
 
     whole: float | None = None
@@ -73,19 +150,29 @@ class Limits(Struct, frozen=True):
     since: float | None = None
 
 
+def look_every(*limits: float | None) -> float:
+    """How often to look whether anything moves, for the sake of these limits: several times in each."""
+    return min([LOOK_SECONDS, *(limit / LOOKS for limit in limits if limit is not None)])
+
+
 async def within(
-    limits: Limits, progress: Callable[[], int], body: Callable[[], Awaitable[T]], what: str
+    limits: Limits,
+    progress: Callable[[], int],
+    body: Callable[[], Awaitable[T]],
+    what: str,
+    standing: Callable[[str], str] | None = None,
 ) -> T:
     """Run `body` under the limits. `progress` is any count that grows while something moves.
 
-    Raises TimedOut, for which `what` names the transfer, and what `body` raises, of several the gravest.
+    Raises TimedOut, for which `what` names the transfer and `standing` says why nothing moves (standing.py),
+    and what `body` raises, of several the gravest.
     """
     if limits.whole is None and limits.stall is None:
         return await body()
     result: list[T] = []
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch, limits, progress, what)
+            tasks.start_soon(_watch, limits, progress, what, standing)
             result.append(await body())
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
@@ -93,28 +180,44 @@ async def within(
     return result[0]
 
 
-async def opened_within(limits: Limits, body: Callable[[], Awaitable[None]]) -> None:
+async def opened_within(
+    limits: Limits,
+    body: Callable[[], Awaitable[None]],
+    standing: Callable[[str], str] = lambda span: CONNECTING,
+) -> None:
     """Run what opens a transfer, for which only the limit of the whole counts. Raises as `within`."""
-    await within(replace(limits, stall=None), lambda: 0, body, "the stream")
+    await within(limits.replace(stall=None), lambda: 0, body, "the stream", standing)
 
 
-async def _watch(limits: Limits, progress: Callable[[], int], what: str) -> None:
+async def _watch(
+    limits: Limits, progress: Callable[[], int], what: str, standing: Callable[[str], str] | None
+) -> None:
     now = anyio.current_time()
     began = now if limits.since is None else limits.since
     end = math.inf if limits.whole is None else began + limits.whole
     stall = math.inf if limits.stall is None else limits.stall
+    look = look_every(limits.whole, limits.stall)
     count, moved_at = progress(), now
     while True:
-        await anyio.sleep_until(min(end, moved_at + stall))
+        await anyio.sleep(min(look, max(end - now, 0), max(moved_at + stall - now, 0)))
         now = anyio.current_time()
-        if now >= end:
-            raise TimedOut(f"{what} took longer than {limits.whole:g} s (--timeout)")
         if progress() != count:
-            # When exactly it moved is unknown: at most a limit ago, so the limit holds within a factor of
-            # two.
             count, moved_at = progress(), now
-        elif now >= moved_at + stall:
-            raise TimedOut(f"{what}: nothing moved for {limits.stall:g} s (--stall-timeout)")
+        if now >= end:
+            text = f"{what} took longer than {limits.whole:g} s (--timeout)"
+            raise TimedOut(text + _reason(standing, now - moved_at, still_after=look))
+        if now >= moved_at + stall:
+            text = f"{what}: nothing moved for {limits.stall:g} s (--stall-timeout)"
+            raise TimedOut(text + _reason(standing, None))
+
+
+def _reason(standing: Callable[[str], str] | None, seconds: float | None, *, still_after: float = 0.0) -> str:
+    """The rest of the sentence. `seconds` without a movement, None: as many as the sentence says."""
+    if standing is None:
+        return ""
+    if seconds is None:
+        return f"; {standing('')}"
+    return f"; {standing(span_words(seconds)) if seconds > still_after else MOVING}"
 
 
 class ByteSource(Protocol):
@@ -137,7 +240,10 @@ class WriteOrder:
     `conclude` runs after the last byte and before the stream is ended: it raises where the producer failed,
     so that the stream is aborted instead. Other than `size` bytes abort it too, in byte mode. `moved` hears
     of every payload byte. `words` finds the code and reason of an abort, for whoever knows more of the cause
-    than that the writing was cancelled.
+    than that the writing was cancelled. `standing` says why nothing moves (standing.py), `span` as there.
+
+    `given`: bytes that the sources gave. `unfinished`: those of a line whose end has not come. `stage`
+    `ended`: all sources have, maybe not their producer.
     """
 
     writer: ChannelWriter | FanOut
@@ -148,6 +254,16 @@ class WriteOrder:
     moved: Callable[[int], None] = lambda count: None
     conclude: Callable[[], Awaitable[None]] | None = None
     words: Callable[[BaseException], tuple[int, str]] = field(default_factory=lambda: abort_words)
+    standing: Callable[[str], str] | None = None
+    given: int = 0
+    unfinished: int = 0
+    stage: Literal["opening", "sending", "ended"] = "opening"
+
+    def messages(self) -> int | None:
+        """How many are sent, where it is messages that are sent."""
+        counted = self.writer.statistics()
+        frames = counted.frames if self.mode is Mode.RECORDS else 0
+        return None if self.mode is Mode.BYTES else counted.messages + frames
 
 
 async def write_stream(order: WriteOrder) -> None:
@@ -158,7 +274,9 @@ async def write_stream(order: WriteOrder) -> None:
     """
     writer = order.writer
     try:
-        await within(order.limits, lambda: _progress(writer), lambda: _write(order), "the stream")
+        await within(
+            order.limits, lambda: _progress(writer), lambda: _write(order), "the stream", order.standing
+        )
     except BaseException as error:
         cause = sole_cause(error)
         await writer.abort(*order.words(cause))
@@ -174,10 +292,12 @@ async def _write(order: WriteOrder) -> None:
     await writer.open()
     async with anyio.create_task_group() as tasks:
         await tasks.start(writer.attend)
+        order.stage = "sending"
         for source in order.sources:
             await _PUMPS[order.mode](source, order)
             if source.short_by > 0:
                 raise LocalProblem(f"{source.name} ended {source.short_by} bytes before its size")
+        order.stage = "ended"
         if order.conclude is not None:
             await order.conclude()
         if order.size is not None and (count := writer.statistics().bytes) < order.size:
@@ -211,6 +331,7 @@ async def _pump_bytes(source: ByteSource, order: WriteOrder) -> None:
     # as long, and that copy is half of what a writer of files does.
     buffer = memoryview(mmap(-1, FRAME_BYTES_MAX))
     while count := await source.read_into(buffer):
+        order.given += count
         if order.size is not None and order.writer.statistics().bytes + count > order.size:
             raise LocalProblem(f"{source.name} gave more than the {order.size} bytes that --size promised")
         await order.writer.push(buffer[:count])
@@ -221,9 +342,13 @@ async def _pump_lines(source: ByteSource, order: WriteOrder) -> None:
     splitter = LineSplitter(what=source.name)
     buffer = memoryview(bytearray(LINES_BYTES))
     while count := await source.read_into(buffer):
-        await order.writer.push_messages(splitter.feed(buffer[:count]))
+        order.given += count
+        lines = splitter.feed(buffer[:count])
+        order.unfinished = splitter.held
+        await order.writer.push_messages(lines)
         order.moved(count)
     last = splitter.finish()
+    order.unfinished = 0
     if last is not None:
         await order.writer.push_messages([last])
 
@@ -234,7 +359,9 @@ async def _pump_jsonl(source: ByteSource, order: WriteOrder) -> None:
     number = 0
     while True:
         count = await source.read_into(buffer)
+        order.given += count
         lines = splitter.feed(buffer[:count]) if count else [splitter.finish()]
+        order.unfinished = splitter.held
         for line in lines:
             if line is None:
                 return
@@ -425,6 +552,8 @@ class ReadOrder:
     A consumer that wants no more does not end the judgement: the rest is read and dropped, for at most
     `drain_limit` seconds (None: no limit). With `stop_early` the connection ends at once instead. `early`
     hears of it: None, once the rest has been read for a second; the bytes read, where it was stopped.
+    `standing` says why nothing moves (standing.py), `span` as there. `delivering`: the sink is waited for.
+    `followed`: how it is read, once that is known. `records`: binary messages that came as such.
     """
 
     reader: ChannelReader
@@ -440,6 +569,16 @@ class ReadOrder:
     stop_early: bool = False
     drain_limit: float | None = None
     early: Callable[[int | None], None] = lambda count: None
+    standing: Callable[[str], str] | None = None
+    delivering: bool = False
+    followed: Mode | None = None
+    records: int = 0
+
+    def messages(self) -> int | None:
+        """How many have come, where they are the data."""
+        if self.followed in (None, Mode.BYTES):
+            return None
+        return self.reader.statistics().messages + self.records
 
 
 async def read_stream(order: ReadOrder) -> Verdict | None:
@@ -450,7 +589,7 @@ async def read_stream(order: ReadOrder) -> Verdict | None:
     """
     drain = _Drain(order)
     try:
-        return await within(order.limits, drain.progress, drain.run, "the stream")
+        return await within(order.limits, drain.progress, drain.run, "the stream", order.standing)
     except BaseException as error:
         cause = sole_cause(error)
         order.sink.discard()
@@ -468,7 +607,6 @@ class _Drain:
         self.order = order
         self.reader = order.reader
         self.sink = order.sink
-        self.mode: Mode | None = None
         self.written = 0
         self._whole = bytearray()  # a binary message of --jsonl whose rest is still to come
         self._kept = bytearray()  # the messages of a foreign stream without bytes
@@ -479,6 +617,16 @@ class _Drain:
         """Grows while bytes come in or go out."""
         counted = self.reader.statistics()
         return counted.bytes + counted.messages + self.written
+
+    @property
+    def mode(self) -> Mode | None:
+        """How the stream is read; None until it has begun."""
+        return self.order.followed
+
+    def amount(self) -> int:
+        """Bytes that have come, of payload or of the text that is the data."""
+        in_bytes = self.mode in (None, Mode.BYTES)
+        return self.reader.statistics().bytes if in_bytes else self.written
 
     async def run(self) -> Verdict | None:
         """The story: open, move everything, judge, commit, confirm."""
@@ -501,7 +649,7 @@ class _Drain:
         self.sink.judge(
             0 if failure is None else failure.exit_status,
             verified=verdict.verified,
-            count=verdict.figures.bytes,
+            count=self.amount(),
         )
         if failure is not None:
             if self.order.deliver_partial:
@@ -514,7 +662,7 @@ class _Drain:
         if self._is_all_messages(verdict):
             count = verdict.figures.messages
             late = f"its {count} text messages were written at the end, --text writes them as they come"
-            return replace(verdict, text=f"{verdict.text}; {late}")
+            return verdict.replace(text=f"{verdict.text}; {late}")
         return verdict
 
     async def _conclude(self) -> None:
@@ -569,11 +717,11 @@ class _Drain:
 
     async def _stopped_early(self) -> None:
         self.reader.leave()
-        self.order.early(self.reader.statistics().bytes)
+        self.order.early(self.amount())
         if self._receipt is not None:
             await self._receipt.send(self.reader.figures, None, durable=False, reason=STOPPED_EARLY)
             self._receipt = None
-        self.sink.judge(0, verified=False, count=self.reader.statistics().bytes)
+        self.sink.judge(0, verified=False, count=self.amount())
         await self._conclude()
 
     async def _move(self) -> None:
@@ -597,12 +745,12 @@ class _Drain:
         self._follow(follow(self.order.mode, opened.mode))
 
     def _follow(self, mode: Mode) -> None:
-        self.mode = mode
+        self.order.followed = mode
         if mode is not Mode.BYTES:
             self.sink.expect_text()
 
     async def _beat(self, receipt: HeldReceipt, every: float) -> None:
-        await receipt.beat(every, lambda: self.reader.statistics().bytes, will_confirm=self.sink.durable)
+        await receipt.beat(every, self.amount, will_confirm=self.sink.durable)
 
     async def _deliver_bytes(self, events: list[Event]) -> None:
         for opcode, payload, _ in events:
@@ -649,17 +797,20 @@ class _Drain:
         if len(self._whole) > ENGINE_MESSAGE_MAX:
             raise ContentDiffers(f"a binary message longer than {ENGINE_MESSAGE_MAX} bytes")
         if whole:
+            self.order.records += 1
             await self._write(chunk_to_jsonl(self._whole))
             self._whole.clear()
 
     async def _write(self, data: Buffer) -> None:
         """Give it to the sink; count and drop it once a consumer has closed its input."""
         if not self._enough.is_set():
+            self.order.delivering = True
             try:
                 await self.sink.write(data)
             except BrokenPipeError:
                 if self.order.beside is None:
                     raise
                 self._enough.set()
+            self.order.delivering = False
         self.written += len(data)
         self.order.moved(len(data))

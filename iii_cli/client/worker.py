@@ -14,8 +14,6 @@ from weakref import WeakSet
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
-from msgspec import Struct
-from msgspec.structs import replace
 
 from iii_cli.client.call import CALL_SECONDS, new_stream_id, new_uuid, read_created
 from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
@@ -31,7 +29,7 @@ from iii_cli.protocol.messages import (
     Void,
     encode,
 )
-from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, is_ref
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, Value, is_ref
 from iii_cli.protocol.seal import BEAT_AFTER, Sealer
 
 if TYPE_CHECKING:
@@ -305,7 +303,7 @@ def error_body(problem: BaseException) -> ErrorBody:
     )
 
 
-class Pace(Struct, frozen=True):
+class Pace(Value):
     """How a connection is watched and won back, in seconds (protocol.md 1.5)."""
 
     ping_every: float = PING_SECONDS
@@ -452,7 +450,7 @@ class Connection:
             await anyio.sleep(self._pace.pause(attempt))
             attempt += 1
             try:
-                return await self._open(replace(self._endpoint, wait_engine=None), previous)
+                return await self._open(self._endpoint.replace(wait_engine=None), previous)
             except Failure as failure:
                 if type(failure) is not type(lost):
                     lost = failure
@@ -549,7 +547,7 @@ class WorkerStatistics(NamedTuple):
     waiting: int  # calls of ours without an answer yet
 
 
-class Channel(Struct, frozen=True):
+class Channel(Value):
     """A new channel: its two refs, to hand over, and its two ends, to use here."""
 
     writer_ref: ChannelRef

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from iii_cli.client.transfer import reading, span_words, writing
 from iii_cli.config.settings import format_bytes
 from iii_cli.io.console import clean, talk
 from iii_cli.io.progress import Meter, Progress, ProgressMode, progress_mode
@@ -52,21 +53,15 @@ def progress_of_write(
     Of several `branches` the names are told.
     """
 
+    writers = {branch.name: branch.writer for branch in branches}
+
     def waiting(seconds: float) -> str:
-        blocked = [each.name for each in branches if each.writer.statistics().unsent_bytes]
-        if blocked and len(branches) == 1:
-            return f"the engine accepts nothing for {seconds:.0f} s: no reader yet, or a slow one"
-        if blocked:
-            return f"{', '.join(blocked)}: nothing taken for {seconds:.0f} s: no reader yet, or a slow one"
-        if any(each.writer.closing for each in branches):
-            return f"all is sent; for {seconds:.0f} s the reader has not taken the rest"
-        if receipts and all(each.writer.ended for each in branches):
-            return f"waiting {seconds:.0f} s for the reader to confirm"
-        return f"nothing to send for {seconds:.0f} s: {clean(_source_name(order))} gives nothing"
+        return clean(writing(order, writers, span_words(seconds), receipts=receipts))
 
     confirmed = (lambda: min(each.confirmed or 0 for each in receipts)) if receipts else None
-    meter = Meter(total=total, waiting=waiting, confirmed=confirmed)
+    meter = Meter(total=total, waiting=waiting, confirmed=confirmed, messages=order.messages)
     order.moved = meter.moved
+    order.standing = lambda span: writing(order, writers, span, receipts=receipts)
     return Progress(mode, meter, color=settings.use_color(True))
 
 
@@ -87,16 +82,11 @@ def progress_of_read(mode: ProgressMode, settings: Settings, order: ReadOrder) -
         return None if reader.opened is None else reader.opened.size
 
     def waiting(seconds: float) -> str:
-        counted = reader.statistics()
-        if counted.bytes > meter.bytes and counted.messages == 0:
-            return f"our output takes nothing for {seconds:.0f} s"
-        if reader.opened is None and not counted.bytes + counted.messages:
-            return f"nothing has come for {seconds:.0f} s: no writer yet"
-        alive = ", the writer is alive" if reader.writer_alive else ""
-        return f"no data for {seconds:.0f} s{alive}"
+        return reading(order, span_words(seconds))
 
-    meter = Meter(total=total, waiting=waiting)
+    meter = Meter(total=total, waiting=waiting, messages=order.messages)
     order.moved = meter.moved
+    order.standing = lambda span: reading(order, span)
     return Progress(mode, meter, color=settings.use_color(True))
 
 
@@ -119,7 +109,3 @@ def say_early(count: int | None) -> None:
         talk.notice("COMMAND finished early; reading the rest to verify it (--stop-early skips this)")
     else:
         talk.notice(f"stopped early: {format_bytes(count)} read, the rest was neither read nor verified")
-
-
-def _source_name(order: WriteOrder) -> str:
-    return order.sources[0].name if len(order.sources) == 1 else "the input"

@@ -14,12 +14,10 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from iii_cli.config.store import nearest, read_secret_file, read_secret_stdin
 from iii_cli.errors import LocalProblem, RefSpent, UnknownTarget, UsageProblem
 from iii_cli.protocol.messages import MalformedJson, parse
-from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, TlsFiles
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, TlsFiles, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +34,7 @@ _TYPED = "the ref"  # that stood on the command line
 _FORMS = "expected @NAME, iii:read:ID:KEY, iii:write:ID:KEY, its JSON, env:NAME, file:PATH or -"
 
 
-class ResolvedRef(Struct, frozen=True):
+class ResolvedRef(Value):
     """The ref that was meant, and where it came from."""
 
     ref: ChannelRef

@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from msgspec import Struct
-from msgspec.structs import replace
-
 from iii_cli.config.store import read_headers, read_token_file, token_of
 from iii_cli.errors import UsageProblem
-from iii_cli.protocol.refs import DEFAULT_URL, Endpoint, EngineAddress, MalformedAddress, TlsFiles
+from iii_cli.protocol.refs import DEFAULT_URL, Endpoint, EngineAddress, MalformedAddress, TlsFiles, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +99,7 @@ def _refusal(noun: str, text: str, source: str) -> str:
 ColorChoice = Literal["auto", "always", "never"]
 
 
-class GlobalFlags(Struct, frozen=True):
+class GlobalFlags(Value):
     """The options that every command takes, as typed. None and empty: not typed."""
 
     url: str | None = None
@@ -121,7 +118,7 @@ class GlobalFlags(Struct, frozen=True):
     headers: tuple[str, ...] = ()
 
 
-class Settings(Struct, frozen=True):
+class Settings(Value):
     """What all that was typed, exported and saved comes to."""
 
     endpoint: Endpoint
@@ -311,9 +308,8 @@ class _Resolution:
         context = self._own_context()
         base = context.tls if context and self._remembered_tls == TlsFiles() else self._remembered_tls
         if flags.cert is not None:
-            base = replace(base, certificate=flags.cert, key=flags.key)
-        return replace(
-            base,
+            base = base.replace(certificate=flags.cert, key=flags.key)
+        return base.replace(
             ca_file=base.ca_file if flags.cacert is None else flags.cacert,
             server_name=base.server_name if flags.server_name is None else flags.server_name,
         )

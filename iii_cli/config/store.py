@@ -10,12 +10,17 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import Struct
-from msgspec.structs import replace
-
-from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem, cannot_read, cannot_write
+from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem
 from iii_cli.protocol.messages import parse, render
-from iii_cli.protocol.refs import ChannelRef, Direction, EngineAddress, MalformedAddress, Secret, TlsFiles
+from iii_cli.protocol.refs import (
+    ChannelRef,
+    Direction,
+    EngineAddress,
+    MalformedAddress,
+    Secret,
+    TlsFiles,
+    Value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -102,9 +107,12 @@ def read_secret_file(path: str, source: str, notices: list[str]) -> str:
             everyone_writes = os.fstat(file.fileno()).st_mode & stat.S_IWOTH
             data = file.read(SECRET_FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a path"
         if isinstance(error, FileNotFoundError) and not _is_somewhere(path):  # perhaps the secret itself
-            raise cannot_read(source.removesuffix(" in"), "there is no file of that name") from None
-        raise cannot_read(f"{source} {path!r}", error) from None
+            raise LocalProblem(
+                f"cannot read {source.removesuffix(' in')}: there is no file of that name"
+            ) from None
+        raise LocalProblem(f"cannot read {source} {path!r}: {reason}") from None
     if everyone_writes:
         notices.append(f"{path!r} can be changed by everyone; chmod o-w it")
     if len(data) > SECRET_FILE_BYTES_MAX:
@@ -155,12 +163,12 @@ def _header(line: str) -> tuple[str, Secret]:
 def read_secret_stdin() -> str:
     """What comes on stdin, to its end. Raises LocalProblem."""
     if sys.stdin is None:
-        raise cannot_read("a secret from stdin", "it is closed")
+        raise LocalProblem("cannot read a secret from stdin: it is closed")
     try:
         return sys.stdin.read(SECRET_FILE_BYTES_MAX)
     except (OSError, ValueError) as error:
-        reason = error if isinstance(error, OSError) else "it is closed, or not text"
-        raise cannot_read("a secret from stdin", reason) from None
+        reason = error.strerror if isinstance(error, OSError) else "it is closed, or not text"
+        raise LocalProblem(f"cannot read a secret from stdin: {reason}") from None
 
 
 if sys.platform != "win32":
@@ -223,7 +231,7 @@ class PrivateFolder:
         except OSError as error:
             if isinstance(error, PermissionError) and not _reachable(path):
                 return None  # somebody else's home: a container with another user, sudo
-            raise cannot_read(repr(str(path)), error) from None
+            raise LocalProblem(f"cannot read {str(path)!r}: {error.strerror}") from None
         try:
             text = data.decode()
         except UnicodeDecodeError:
@@ -244,7 +252,7 @@ class PrivateFolder:
         except OSError as error:
             if isinstance(error, PermissionError) and not _reachable(folder):
                 return []
-            raise cannot_read(repr(str(folder)), error) from None
+            raise LocalProblem(f"cannot read {str(folder)!r}: {error.strerror}") from None
         stems = (file.removesuffix(suffix) for file in files if file.endswith(suffix))
         return sorted(stem for stem in stems if _NAME.fullmatch(stem))
 
@@ -318,9 +326,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise cannot_write(repr(str(path)), error) from None
+        raise LocalProblem(f"cannot write {str(path)!r}: {error.strerror}") from None
     except UnicodeEncodeError:
-        raise cannot_write(repr(str(path)), "a name in it is not valid UTF-8") from None
+        raise LocalProblem(f"cannot write {str(path)!r}: a name in it is not valid UTF-8") from None
 
 
 def _hold(lock: int, folder: Path) -> None:
@@ -346,7 +354,7 @@ IN_USE = "in-use"
 _KEYS = ("url", "namespace", "token", "cacert", "cert", "key", "server_name")
 
 
-class Context(Struct, frozen=True):
+class Context(Value):
     """An engine by name, and how to be somebody there. `token_source` is env:NAME or file:PATH."""
 
     name: str
@@ -536,7 +544,7 @@ EXPIRY = (
 KEPT = 86_400.0  # seconds: how long a spent one stays, to be told from one that never was
 
 
-class SavedRef(Struct, frozen=True):
+class SavedRef(Value, hidden=("engine_url",)):
     """A channel, the ends of it that we were given, and what became of them. Times are Unix seconds."""
 
     name: str
@@ -548,9 +556,6 @@ class SavedRef(Struct, frozen=True):
     buffer: int | None = None
     used: tuple[tuple[Direction, float], ...] = ()
     tls: TlsFiles = TlsFiles()  # absolute paths: it may be used in another folder
-
-    def __repr__(self) -> str:
-        return f"SavedRef({self.name!r})"
 
     def ref(self, direction: Direction) -> ChannelRef:
         """The channel's end in `direction`."""
@@ -630,7 +635,7 @@ class SavedRefs:
             if saved is not None and (saved.channel_id, saved.access_key) == (ref.channel_id, ref.access_key):
                 used = dict(saved.used)
                 used.setdefault(ref.direction, self.now())
-                self._folder.write(name + REF_SUFFIX, _to_text(replace(saved, used=tuple(used.items()))))
+                self._folder.write(name + REF_SUFFIX, _to_text(saved.replace(used=tuple(used.items()))))
 
     def ls(self) -> tuple[list[SavedRef], list[LocalProblem]]:
         """Every saved ref by name, and what is wrong with the files that are none. Forgets day-old ones.
@@ -732,7 +737,7 @@ def _from_json(name: str, body: Any) -> SavedRef:
 def absolute(tls: TlsFiles) -> TlsFiles:
     """The same files, wherever they are named from."""
     files = {name: os.path.abspath(value) for name, value in _tls_fields(tls) if value and name in TLS_FILES}
-    return replace(tls, **files)
+    return tls.replace(**files)
 
 
 def _tls_fields(tls: TlsFiles) -> list[tuple[str, str | None]]:

@@ -11,7 +11,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
-from iii_cli.errors import Failure, FunctionFailed, cannot_write
+from iii_cli.errors import Failure, FunctionFailed, LocalProblem
 from iii_cli.io.descriptors import Kind, grow_pipe, kind_of, own_description, writable
 
 if TYPE_CHECKING:
@@ -208,6 +208,7 @@ class Outlet:
 
 
 BACKLOG_BYTES = 64 << 10  # as much again as a pipe of the usual size holds
+ROWS_MAX = 1000  # that a job draws
 PATIENCE = 1.0  # seconds that a full backlog may hold us up, once: a slow reader keeps up, a stalled one not
 
 
@@ -257,6 +258,38 @@ class Stderr:
         except OSError:
             pass  # not the terminal of our session: nobody else's jobs are on it either
         return _is_plain(self._fd)
+
+    def claim(self, rows: int) -> bool:
+        """Take the terminal for a drawing of `rows`, 0 gives it back. False: another process draws there.
+
+        Of the processes of one job only one draws at a time, or two of a pipeline would draw over each other.
+        Locks on the terminal say who: as many bytes as rows, at a place that is the job's. They vanish with
+        their process. A system that has none for terminals lets everybody draw.
+        """
+        if rows == 0:
+            _lock(self._fd, 0, 0, take=False)
+            return True
+        start = self._place()
+        if not _lock(self._fd, start, rows):
+            return False
+        _lock(self._fd, start + rows, ROWS_MAX - rows, take=False)
+        return True
+
+    def rows_of_another(self) -> int:
+        """How many rows another process of the job in the foreground draws at the moment."""
+        if not self.is_terminal:
+            return 0
+        start, rows = self._place(), 0
+        while rows < ROWS_MAX and not _lock(self._fd, start + rows, 1):
+            rows += 1
+        _lock(self._fd, start + rows, 1, take=False)
+        return rows
+
+    def _place(self) -> int:
+        try:
+            return ROWS_MAX * os.tcgetpgrp(self._fd)
+        except (OSError, AttributeError):
+            return 0  # not the terminal of our session, or no jobs
 
     @property
     def is_idle(self) -> bool:
@@ -335,6 +368,19 @@ class Stderr:
         return bool(poll.poll(max(1, int(seconds * 1000))))
 
 
+def _lock(fd: int, start: int, count: int, *, take: bool = True) -> bool:
+    """Lock these bytes, or let go of them; 0: all that follow. False where another process has some."""
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
+    except ImportError:  # Windows
+        return True
+    try:
+        lockf(fd, LOCK_EX | LOCK_NB if take else LOCK_UN, count, start)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES)
+    return True
+
+
 def _is_plain(fd: int) -> bool:
     """Does the terminal edit lines and echo them? Whoever changes that has the whole screen, or asks for a
     secret.
@@ -373,18 +419,29 @@ class Drawing:
         """Draw `lines` in place of those before. Nothing on a terminal that somebody else has now."""
         if not lines and not self._lines:
             return ""
-        if self._stderr.is_terminal and not self._stderr.is_ours:
-            self._lines = ()  # what was drawn has become part of the past
+        lines = lines[: max(1, self._stderr.rows - 1)]
+        if not self._may_draw(len(lines)):
             return ""
         return self._erase() + self._put(lines)
 
     def around(self, text: str) -> str:
-        """Whole lines above what is drawn."""
-        lines, before = self._lines, self.replace(())
-        return before + text + self._put(lines) if before else text
+        """Whole lines above what is drawn, be it by us or by another process of the job."""
+        if self._lines and self._may_draw(len(self._lines)):
+            return self._erase() + text + self._put(self._lines)
+        if rows := self._stderr.rows_of_another():
+            # It will go up from the last of its rows to erase them, so as many must be there.
+            return f"{_erasing(rows)}{text}" + "\n" * (rows - 1)
+        return text
+
+    def _may_draw(self, rows: int) -> bool:
+        if not self._stderr.is_terminal or (self._stderr.is_ours and self._stderr.claim(rows)):
+            return True
+        self._lines = ()  # what was drawn has become part of the past
+        self._stderr.claim(0)
+        return False
 
     def _put(self, lines: Sequence[str]) -> str:
-        self._lines = tuple(lines[: max(1, self._stderr.rows - 1)])
+        self._lines = tuple(lines)
         self._columns = self._stderr.columns
         return "\n".join(self._lines)
 
@@ -395,7 +452,11 @@ class Drawing:
         rows, columns = len(self._lines), self._stderr.columns
         if columns < self._columns and _folds():
             rows = sum(max(1, -(-width_of(clean(line)) // columns)) for line in self._lines)
-        return ERASE_LINE if rows < 2 else f"\r\x1b[{rows - 1}A\x1b[J"
+        return _erasing(rows)
+
+
+def _erasing(rows: int) -> str:
+    return ERASE_LINE if rows < 2 else f"\r\x1b[{rows - 1}A\x1b[J"
 
 
 def _folds() -> bool:
@@ -541,7 +602,7 @@ def emit(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise cannot_write("standard output", error) from None
+        raise LocalProblem(f"cannot write to standard output: {error.strerror or error}") from None
 
 
 def print_json(value: Any, *, sort_keys: bool = False) -> None:

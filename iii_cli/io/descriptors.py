@@ -7,7 +7,8 @@ import re
 import stat
 import sys
 from enum import Enum
-from typing import NamedTuple
+
+from iii_cli.protocol.refs import Value
 
 __all__ = (
     "PIPE_BYTES",
@@ -140,7 +141,7 @@ def reserve_descriptors() -> None:
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
 
 
-class SystemLimits(NamedTuple):
+class SystemLimits(Value):
     """None: no limit, or none that this system tells."""
 
     open_files: int | None = None  # `ulimit -n`

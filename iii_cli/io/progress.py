@@ -38,6 +38,7 @@ __all__ = (
     "ProgressMode",
     "Snapshot",
     "bar_line",
+    "counted_messages",
     "event_fields",
     "plain_line",
     "progress_mode",
@@ -46,7 +47,7 @@ __all__ = (
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     DrawBar = Callable[[float, int], str]
 
@@ -66,7 +67,8 @@ SHORT_WORDS = {
 class Snapshot:
     """A stream at one moment: bytes, bytes a second, seconds. `waiting` says why nothing moves.
 
-    `confirmed` is what the other side has said to have; None: nobody will say.
+    `confirmed` is what the other side has said to have; None: nobody will say. `messages`: of a stream whose
+    data they are.
     """
 
     moved: int
@@ -77,6 +79,7 @@ class Snapshot:
     label: str = ""
     over: bool = False
     confirmed: int | None = None
+    messages: int | None = None
 
     @property
     def average(self) -> float:
@@ -102,6 +105,7 @@ class Snapshot:
         """The fields of a progress event."""
         return {
             "bytes": self.moved,
+            **counted_messages([self]),
             "total": self.total,
             "rate": round(self.rate),
             "average": round(self.average),
@@ -109,6 +113,12 @@ class Snapshot:
             "eta": None if self.eta is None else round(self.eta, 1),
             "waiting": self.waiting,
         } | ({} if self.confirmed is None else {"confirmed": self.confirmed})
+
+
+def counted_messages(streams: Iterable[Snapshot]) -> dict[str, int]:
+    """The field of an event for the messages of all streams, where there are such."""
+    counts = [each.messages for each in streams if each.messages is not None]
+    return {"messages": sum(counts)} if counts else {}
 
 
 def event_fields(streams: Sequence[Snapshot]) -> dict[str, Any]:
@@ -122,6 +132,7 @@ def event_fields(streams: Sequence[Snapshot]) -> dict[str, Any]:
         seconds=max((each.seconds for each in streams), default=0.0),
         rate=sum(each.rate for each in streams),
         waiting=waiting[0] if waiting and all(waiting) else None,
+        messages=counted_messages(streams).get("messages"),
     )
     return total.to_json() | {"streams": [{"label": each.label, **each.to_json()} for each in streams]}
 
@@ -152,8 +163,8 @@ def _drawn(now: Snapshot, columns: int, draw: DrawBar) -> str:
     done = now.moved if now.confirmed is None else now.confirmed
     volume, figures = f"{volume_text(done):>8}", _figures(now, steady=True)
     if now.fraction is None:
-        return _joined([volume, *figures], columns)
-    whole, brief = [volume + _of_total(now), *figures], [volume, *figures]
+        return _joined([volume + _in_messages(now), *figures], columns)
+    whole, brief = [volume + _in_messages(now) + _of_total(now), *figures], [volume, *figures]
     for parts, bar in ((whole, BAR_WANTED), (brief, BAR_NARROWEST)):
         if len("  ".join(parts[:WANTED])) + 2 + bar <= columns:
             line = _joined(parts, columns - 2 - bar)
@@ -195,14 +206,24 @@ def summary_line(
 
 def _moved(now: Snapshot, *, exact: bool, rate: bool) -> str:
     label = f"{clean(now.label)} " if now.label else ""
-    digits = f" ({now.moved:,} bytes)" if exact and now.moved >= 1024 else ""
+    exactly = [f"{now.moved:,} bytes"] if exact and now.moved >= 1024 else []
+    exactly += [] if now.messages is None else [_messages(now.messages)]
+    digits = f" ({', '.join(exactly)})" if exactly else ""
     return f"{label}{volume_text(now.moved)}{digits}" + (f" at {volume_text(now.average)}/s" if rate else "")
 
 
 def _volume(now: Snapshot) -> str:
     if now.confirmed is None:
-        return volume_text(now.moved) + _of_total(now)
-    return f"{volume_text(now.moved)} sent, {volume_text(now.confirmed)}{_of_total(now)}"
+        return volume_text(now.moved) + _in_messages(now) + _of_total(now)
+    return f"{volume_text(now.moved)}{_in_messages(now)} sent, {volume_text(now.confirmed)}{_of_total(now)}"
+
+
+def _in_messages(now: Snapshot) -> str:
+    return "" if now.messages is None else f" ({_messages(now.messages)})"
+
+
+def _messages(count: int) -> str:
+    return f"{count:,} message{'' if count == 1 else 's'}"
 
 
 def _of_total(now: Snapshot) -> str:
@@ -240,7 +261,7 @@ class Meter:
 
     `total` may be asked for: the reading side learns it from the seal. `waiting` is asked after some seconds
     (its argument) without a byte, and says what is known. `over`: has the stream ended, though others go on?
-    `confirmed`: what the other side says to have, where it does.
+    `confirmed`: what the other side says to have, where it does. `messages`: how many, where they are data.
     """
 
     def __init__(
@@ -252,6 +273,7 @@ class Meter:
         waiting: Callable[[float], str | None] | None = None,
         over: Callable[[], bool] | None = None,
         confirmed: Callable[[], int] | None = None,
+        messages: Callable[[], int | None] | None = None,
     ) -> None:
         self.label = label
         self.bytes = 0
@@ -260,6 +282,7 @@ class Meter:
         self._waiting = waiting
         self._over = over
         self._confirmed = confirmed
+        self._messages = messages
         self.start(0.0)
 
     def start(self, at: float) -> None:
@@ -290,6 +313,7 @@ class Meter:
             label=self.label,
             over=self._over is not None and self._over(),
             confirmed=None if self._confirmed is None else self._confirmed(),
+            messages=None if self._messages is None else self._messages(),
         )
 
     def _reason(self, seconds: float) -> str | None:
@@ -466,7 +490,7 @@ class Progress:
         now = self._look()
         self._talk.draw()
         moved, seconds = sum(each.moved for each in now), self._seen_at - self._began
-        self._talk.facts.update(bytes=moved, seconds=round(seconds, 3))
+        self._talk.facts.update(bytes=moved, seconds=round(seconds, 3), **counted_messages(now))
         if self.mode in {ProgressMode.OFF, ProgressMode.JSON}:
             return
         columns = self._talk.room if self._talk.stderr.is_terminal else None

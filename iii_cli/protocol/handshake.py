@@ -5,9 +5,8 @@ from __future__ import annotations
 from base64 import b64encode
 from urllib.parse import parse_qsl
 
-from msgspec import Struct
-
 from iii_cli.errors import PeerMisbehaved
+from iii_cli.protocol.refs import Value
 
 __all__ = (
     "HEAD_BYTES_MAX",
@@ -54,7 +53,7 @@ class BadRequest(ValueError):
         self.body = body
 
 
-class Request(Struct, frozen=True):
+class Request(Value):
     """An HTTP request head. Header names are lower-case; repeated ones are joined with a comma."""
 
     method: str
@@ -93,7 +92,7 @@ class Request(Struct, frozen=True):
         return None
 
 
-class Response(Struct, frozen=True):
+class Response(Value):
     """An HTTP response head."""
 
     status: int

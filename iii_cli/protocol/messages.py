@@ -9,10 +9,8 @@ import re
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
 
-from msgspec import NODEFAULT as REQUIRED
-from msgspec import Struct
-
 from iii_cli.errors import Failure, FunctionFailed, PeerMisbehaved
+from iii_cli.protocol.refs import REQUIRED, Value, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,7 +182,7 @@ class MalformedMessage(ValueError):
     """The text is not a message of the protocol."""
 
 
-class ErrorBody(Struct, frozen=True):
+class ErrorBody(Value):
     """What went wrong, wherever the protocol says so. `stacktrace` is the language's own."""
 
     code: str
@@ -199,7 +197,7 @@ class ErrorBody(Struct, frozen=True):
         return body
 
 
-class Void(Struct, frozen=True):
+class Void(Value):
     """Run it, and let nobody hear how it went."""
 
     def to_json(self) -> dict[str, str]:
@@ -207,7 +205,7 @@ class Void(Struct, frozen=True):
         return {"type": "void"}
 
 
-class Enqueue(Struct, frozen=True):
+class Enqueue(Value):
     """Put the call into a queue; the answer is the message's receipt id."""
 
     queue: str
@@ -323,7 +321,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-class RegisterFunction(Struct, frozen=True):
+class RegisterFunction(Value):
     """2.1, worker to engine. `invocation` makes it a function that the engine calls over HTTP."""
 
     id: str
@@ -334,13 +332,13 @@ class RegisterFunction(Struct, frozen=True):
     invocation: HttpInvocation | None = None
 
 
-class UnregisterFunction(Struct, frozen=True):
+class UnregisterFunction(Value):
     """2.2, worker to engine."""
 
     id: str
 
 
-class InvokeFunction(Struct, frozen=True):
+class InvokeFunction(Value):
     """2.3, both ways. Without `invocation_id` it is fire and forget.
 
     `action` and `namespace` go to the engine only. `data` may be null, but must be there.
@@ -356,7 +354,7 @@ class InvokeFunction(Struct, frozen=True):
     baggage: str | None = None
 
 
-class InvocationResult(Struct, frozen=True):
+class InvocationResult(Value):
     """2.4, both ways. An absent `error` means success, whatever `result` is."""
 
     invocation_id: Uuid
@@ -367,7 +365,7 @@ class InvocationResult(Struct, frozen=True):
     baggage: str | None = None
 
 
-class RegistrationRejected(Struct, frozen=True):
+class RegistrationRejected(Value):
     """2.6, engine to worker. Exactly one of `worker_name` and `function_id` is set."""
 
     code: str
@@ -377,7 +375,7 @@ class RegistrationRejected(Struct, frozen=True):
     function_id: str | None = None
 
 
-class RegisterTriggerType(Struct, frozen=True):
+class RegisterTriggerType(Value):
     """2.7, worker to engine."""
 
     id: str
@@ -387,14 +385,14 @@ class RegisterTriggerType(Struct, frozen=True):
     namespace: str | None = None
 
 
-class UnregisterTriggerType(Struct, frozen=True):
+class UnregisterTriggerType(Value):
     """2.7, worker to engine. The real engine does not know it, though its SDKs send it."""
 
     id: str
     namespace: str | None = None
 
 
-class RegisterTrigger(Struct, frozen=True):
+class RegisterTrigger(Value):
     """2.7, worker to engine, and engine to the provider of the trigger type."""
 
     id: str
@@ -406,14 +404,14 @@ class RegisterTrigger(Struct, frozen=True):
     trigger_namespace: str | None = None
 
 
-class UnregisterTrigger(Struct, frozen=True):
+class UnregisterTrigger(Value):
     """2.7, worker to engine, and engine to the provider of the trigger type."""
 
     id: str
     trigger_type: str | None = None
 
 
-class TriggerRegistrationResult(Struct, frozen=True):
+class TriggerRegistrationResult(Value):
     """2.7, provider to engine, and engine to the registrant when it failed."""
 
     id: str
@@ -422,7 +420,7 @@ class TriggerRegistrationResult(Struct, frozen=True):
     error: ErrorBody | None = None
 
 
-class RegisterService(Struct, frozen=True):
+class RegisterService(Value):
     """2.8, worker to engine: bookkeeping for a dashboard."""
 
     id: str
@@ -431,7 +429,7 @@ class RegisterService(Struct, frozen=True):
     parent_service_id: str | None = None
 
 
-class WorkerRegistered(Struct, frozen=True):
+class WorkerRegistered(Value):
     """2.9, engine to worker, first of all. `features` is what newer engines negotiate (section 11)."""
 
     worker_id: str
@@ -439,22 +437,22 @@ class WorkerRegistered(Struct, frozen=True):
     features: Any = None
 
 
-class Reattach(Struct, frozen=True):
+class Reattach(Value):
     """2.9, worker to engine, first of all on a reconnect."""
 
     previous_worker_id: str
     reattach_token: str | None = None
 
 
-class Ping(Struct, frozen=True):
+class Ping(Value):
     """2.9, both ways."""
 
 
-class Pong(Struct, frozen=True):
+class Pong(Value):
     """2.9, both ways."""
 
 
-class ErrorMessage(Struct, frozen=True):
+class ErrorMessage(Value):
     """1.2, engine to worker, before it closes: the session was refused."""
 
     error: ErrorBody
@@ -550,13 +548,8 @@ class _Shape(NamedTuple):
     values: Callable[[Any], tuple[Any, ...]]
 
 
-def _shape_of(message_class: type[Struct]) -> _Shape:
-    kinds, defaults = message_class.__annotations__, message_class.__struct_defaults__
-    required = (REQUIRED,) * (len(message_class.__struct_fields__) - len(defaults))
-    rows = [
-        (name, kinds[name], default)
-        for name, default in zip(message_class.__struct_fields__, required + defaults, strict=True)
-    ]
+def _shape_of(message_class: type[Value]) -> _Shape:
+    rows = fields_of(message_class)
     names = tuple(name for name, _, _ in rows)
     return _Shape(
         message_class.__name__.removesuffix("Message").lower(),

@@ -65,6 +65,11 @@ class LineSplitter:
         self._tail = bytearray()
         self.count = 0  # lines given out so far
 
+    @property
+    def held(self) -> int:
+        """Bytes of a line whose end has not come."""
+        return len(self._tail)
+
     def feed(self, chunk: Buffer) -> list[bytes]:
         """The lines that end in `chunk`, without their newline.
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 import unicodedata
 from enum import StrEnum
 from itertools import chain
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
-
-from msgspec import Struct
-from msgspec.structs import replace
 
 from iii_cli.errors import ContentDiffers, NotConfirmed
 from iii_cli.limits import limit
-from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +75,8 @@ def printable(text: str, limit: int = 500) -> str:
 DIGESTS = ("xxh3_128", "sha256")
 COUNT_END = 1 << 63  # above what a file offset can hold
 
-_HEAD = struct.Struct(">QI")  # of a message: the byte offset at which it came, its length
-_RECORD = struct.Struct(">BI")  # of a frame in mode `records`: its kind and its length
+_HEAD = Struct(">QI")  # of a message: the byte offset at which it came, its length
+_RECORD = Struct(">BI")  # of a frame in mode `records`: its kind and its length
 BINARY, TEXT = 0, 1  # kinds
 _SMALL = 4096  # up to here one copy is cheaper than a second call
 
@@ -114,7 +111,7 @@ class MalformedFigures(ValueError):
     """The object does not hold the figures."""
 
 
-class Figures(Struct, frozen=True):
+class Figures(Value):
     """What went through a stream: payload bytes and text messages, counted and digested (lower-case hex).
 
     `frames` is there in mode `records` only, where `digest` covers every frame with its kind and length.
@@ -248,7 +245,7 @@ class MalformedSeal(ValueError):
     """The frame claims to be of a seal and is not a right one."""
 
 
-class Open(Struct, frozen=True):
+class Open(Value):
     """The first frame. `size` is a hint in bytes; `receipt` is the writer end of the receipt channel, on
     which the reader is asked for a word every `receipt_beat` seconds.
     """
@@ -286,7 +283,7 @@ class Open(Struct, frozen=True):
         return cls(Mode(mode), digest, size, _receipt_of(value.get("receipt")), beat)
 
 
-class Beat(Struct, frozen=True):
+class Beat(Value):
     """The writer lives, and has sent so many payload bytes so far."""
 
     bytes: int
@@ -302,7 +299,7 @@ class Beat(Struct, frozen=True):
         return cls(value["bytes"])
 
 
-class Close(Struct, frozen=True):
+class Close(Value):
     """The writer meant to end here, and this is what it sent."""
 
     figures: Figures
@@ -321,7 +318,7 @@ class Close(Struct, frozen=True):
             raise MalformedSeal(f"a malformed close frame: {error}") from None
 
 
-class Abort(Struct, frozen=True):
+class Abort(Value):
     """The writer failed. `code` is its exit status; `reason` is text of a stranger until made printable."""
 
     code: int
@@ -350,7 +347,7 @@ _BODIES: dict[str, type[Open] | type[Beat] | type[Close] | type[Abort]] = {
 }
 
 
-class SealFrame(Struct, frozen=True):
+class SealFrame(Value):
     """One frame of the seal whose stream has this id (32 lower-case hex digits)."""
 
     stream_id: str
@@ -459,7 +456,7 @@ class Sealer:
         mode = Mode(mode)
         if mode is Mode.JSONL:
             raise ValueError("the mode jsonl is read and never written; `records` is its successor")
-        self.opening = replace(self.opening, mode=mode)
+        self.opening = self.opening.replace(mode=mode)
         self._counter = Counter(self.opening.digest, records=mode is Mode.RECORDS)
 
     def chunk(self, data: Buffer) -> None:
@@ -517,7 +514,7 @@ STOPPED_EARLY = "stopped early"  # the reason of a reader whose consumer wanted 
 STDOUT = "stdout"  # the reason of a reader whose output is a pipe: it cannot know what became of the data
 
 
-class Receipt(Struct, frozen=True):
+class Receipt(Value):
     """`committed`: the data is on the reader's disk, or its consumer ended with 0. Else code and reason."""
 
     committed: bool
@@ -545,7 +542,7 @@ class Receipt(Struct, frozen=True):
         return NotConfirmed(f"the reader did not keep the data: {reason}{code}")
 
 
-class ReceiptBeat(Struct, frozen=True):
+class ReceiptBeat(Value):
     """The reader lives, and has so many payload bytes. `will_confirm` False: it cannot, whatever comes."""
 
     bytes: int

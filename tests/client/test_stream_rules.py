@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iii_cli.client.channels import EndState
-from iii_cli.client.streams import Found, Way, after_probe, is_own, named, outcome, standing
+from iii_cli.client.streams import Found, Way, after_probe, is_own, named, outcome
 from iii_cli.errors import (
     CommandFailed,
     ContentDiffers,
@@ -87,16 +87,3 @@ def test_a_swept_channel_is_named_while_the_call_runs() -> None:
 def test_an_end_that_was_never_opened_is_named() -> None:
     failure = named(NothingArrived("nothing"), Way.OUT, "--out x", call_runs=False, never_opened=True)
     assert (failure.exit_status, "never opened it" in failure.message) == (6, True)
-
-
-@pytest.mark.parametrize(
-    ("way", "ours", "words"),
-    [
-        (Way.IN, True, "its source gives nothing"),
-        (Way.IN, False, "the function does not read"),
-        (Way.OUT, True, "its target takes nothing"),
-        (Way.OUT, False, "the function does not write"),
-    ],
-)
-def test_who_stands_still(way: Way, ours: bool, words: str) -> None:
-    assert standing(way, "--x k", waits_for_us=ours) == f"--x k: {words}"

@@ -79,8 +79,14 @@ class FakeLane:
     def byte_count(self) -> int:
         return self.count
 
+    def message_count(self) -> int | None:
+        return None
+
     def waits_for_us(self) -> bool:
         return self.ours
+
+    def standing(self, span: str) -> str:
+        return "our side stands still" if self.ours else "the function stands still"
 
     async def close(self) -> None:
         return
@@ -285,7 +291,7 @@ async def test_a_silent_stream_whose_channel_is_gone_fails(state: EndState, stat
 async def test_a_stream_in_use_goes_on_until_the_stall_limit_and_is_probed_once() -> None:
     stage = Stage(FakeLane(), linger=SOON, stall=5 * SOON)
     stage.answer()
-    with pytest.raises(TimedOut, match="after the result: --in x: the function does not read"):
+    with pytest.raises(TimedOut, match="after the result: --in x: the function stands still"):
         await stage.run()
     assert stage.probed == 1
 
@@ -305,7 +311,7 @@ async def test_our_own_silence_is_not_held_against_the_function() -> None:
 async def test_a_stall_limit_that_was_asked_for_counts_for_both_sides() -> None:
     stage = Stage(FakeLane(ours=True), linger=None, stall=SOON, stall_asked=True)
     stage.answer()
-    with pytest.raises(TimedOut, match="its source gives nothing"):
+    with pytest.raises(TimedOut, match="our side stands still"):
         await stage.run()
 
 
@@ -313,8 +319,7 @@ async def test_a_stall_limit_holds_before_the_result_and_names_every_side() -> N
     lanes = FakeLane(), FakeLane(way=Way.OUT, label="--out y")
     stage = Stage(*lanes, stall=SOON, stall_asked=True)
     words = (
-        "--in x: the function does not read; --out y: the function does not write; "
-        "the function has not answered"
+        "--in x: the function stands still; --out y: the function stands still; the function has not answered"
     )
     with pytest.raises(TimedOut, match=words):
         await stage.run()

@@ -198,3 +198,60 @@ def test_a_ring_of_parents_does_not_go_on_for_ever() -> None:
     store.keep(_span(2, f"{1:016x}"))
     store.keep(_span(3, f"{3:016x}"))
     assert store.tree(TRACE) == []
+
+
+OTLP = {
+    "resourceSpans": [
+        {
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "images"}}]},
+            "scopeSpans": [
+                {
+                    "scope": {"name": "iii-py"},
+                    "spans": [
+                        {
+                            "traceId": TRACE,
+                            "spanId": "c7ad6b7169203331",
+                            "name": "resize",
+                            "startTimeUnixNano": "5",
+                            "endTimeUnixNano": 9,
+                            "attributes": [{"key": "n", "value": {"intValue": "3"}}],
+                            "status": {"code": 2, "message": "oops"},
+                            "events": [
+                                {
+                                    "name": "exception",
+                                    "timeUnixNano": "8",
+                                    "attributes": [
+                                        {"key": "exception.message", "value": {"stringValue": "oops"}}
+                                    ],
+                                }
+                            ],
+                            "links": [{"traceId": "0" * 32, "spanId": "1" * 16}],
+                        }
+                    ],
+                }
+            ],
+        }
+    ]
+}
+
+
+def test_spans_of_workers_join_the_tree() -> None:
+    bench = Bench()
+    worker, caller = bench.worker("w", "f"), bench.worker("c")
+    caller.invoke("f", {}, traceparent=PARENT)
+    worker.answer(worker.hear_one())
+    worker.say_raw(b"OTLP" + json.dumps(OTLP).encode())
+    (root,) = _tree(bench)
+    assert (root["name"], root["service_name"], root["instrumentation_scope_name"]) == (
+        "resize",
+        "images",
+        "iii-py",
+    )
+    assert (root["status"], root["status_description"]) == ("error", "oops")
+    assert (root["start_time_unix_nano"], root["end_time_unix_nano"]) == (5, 9)
+    assert root["attributes"] == [["n", "3"]]
+    assert root["events"] == [
+        {"name": "exception", "timestamp_unix_nano": 8, "attributes": [["exception.message", "oops"]]}
+    ]
+    assert root["links"] == [{"trace_id": "0" * 32, "span_id": "1" * 16, "attributes": []}]
+    assert [child["name"] for child in root["children"]] == ["call f"]

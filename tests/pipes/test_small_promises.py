@@ -65,7 +65,7 @@ def test_an_engine_that_dies_before_the_receipt_is_not_the_reader(tmp_path: Path
                 writing.stdin.close()
                 assert reading.stderr.readline() == b"got\n"
                 line = b""
-                while b"for the reader to confirm" not in line:
+                while b"the reader has not confirmed it" not in line:
                     writing.send_signal(signal.SIGUSR1)
                     line = writing.stderr.readline()
                 engine.kill()

@@ -6,11 +6,10 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from iii_cli.client.call import create_channel
 from iii_cli.config.store import SavedRef, SavedRefs, absolute
 from iii_cli.errors import UsageProblem
+from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ("CreateOrder", "create_channel_ends")
 
 
-class CreateOrder(Struct, frozen=True):
+class CreateOrder(Value):
     """The options, as typed."""
 
     buffer: int | None

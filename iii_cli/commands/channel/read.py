@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-from msgspec.structs import replace
-
 from iii_cli.client.channels import ChannelReader
-from iii_cli.client.transfer import Limits, ReadOrder, opened_within, read_stream
+from iii_cli.client.transfer import CONNECTING, Limits, ReadOrder, opened_within, read_stream
 from iii_cli.commands.channel.message_door import NO_FILES, MessageDoor
 from iii_cli.commands.common import find_ref, opening, run, tell
 from iii_cli.commands.spawning import spawn
@@ -20,7 +17,7 @@ from iii_cli.io.console import stdout_is_terminal
 from iii_cli.io.process import PIPE, ConsumerSink, prepare_command
 from iii_cli.io.sinks import open_output, share_a_file
 from iii_cli.protocol.records import asked_mode
-from iii_cli.protocol.refs import Direction
+from iii_cli.protocol.refs import Direction, Value
 from iii_cli.protocol.seal import BEAT_AFTER, PEER_TIMEOUT, Mode
 from iii_cli.protocol.verifier import Outcome, Verifier
 
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ("ReadOptions", "read_channel")
 
 
-class ReadOptions(Struct, frozen=True):
+class ReadOptions(Value):
     """The options, as typed."""
 
     ref: str | None
@@ -92,7 +89,7 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
         progress = progress_of_read(shown, settings, order)
 
         async def read() -> Verdict | None:
-            order.limits = replace(limits, since=anyio.current_time())
+            order.limits = limits.replace(since=anyio.current_time())
             await _open(order, given, options)
             async with progress:
                 verdict = await _read(order, options)
@@ -109,14 +106,18 @@ async def _open(order: ReadOrder, given: ResolvedRef, options: ReadOptions) -> N
     A FIFO is opened by somebody's reading it, which the time limit does not wait for.
     """
 
+    standing = "our output is not open yet: what should read it has not come"
+
     async def both() -> None:
+        nonlocal standing
         if options.command is None:
             await order.sink.open()
+        standing = CONNECTING
         with opening(given):
             await order.reader.open()
 
     try:
-        await opened_within(order.limits, both)
+        await opened_within(order.limits, both, lambda span: standing)
     except BaseException:
         order.sink.discard()  # the file beside FILE
         raise

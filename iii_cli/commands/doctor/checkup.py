@@ -73,7 +73,8 @@ def examine_everything(flags: GlobalFlags, *, as_json: bool) -> None:
         print_checklist([Finding(*hide(list(finding))) for finding in found])
     if facts.failures:
         failure = gravest(facts.failures)
-        raise failure.with_message(hide(failure.message))
+        failure.message = hide(failure.message)
+        raise failure
 
 
 @final

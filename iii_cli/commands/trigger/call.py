@@ -139,7 +139,7 @@ def _spending(invocation: Invocation) -> Iterator[None]:
         if failure.exit_status in (ExitStatus.FAILED, ExitStatus.UNCONFIRMED):
             _spend(invocation)
         if failure.exit_status == ExitStatus.UNKNOWN:
-            raise failure.with_hint(_meant(invocation, failure)) from None
+            failure.hint = _meant(invocation, failure)
         raise
     _spend(invocation)
 

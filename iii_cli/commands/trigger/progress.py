@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iii_cli.client.streams import InLane, OutLane
+from iii_cli.client.transfer import span_words
 from iii_cli.io.progress import Meter
 
 if TYPE_CHECKING:
@@ -27,27 +28,20 @@ def meter_of(lane: Lane, lanes: Sequence[Lane], *, size: int | None, label: bool
     def waiting(seconds: float) -> str | None:
         if _over(lane):
             return f"waiting {seconds:.0f} s for the result" if all(map(_over, lanes)) else None
-        return _reason(lane, f"{seconds:.0f} s")
+        return lane.standing(span_words(seconds))
 
     name = lane.label if label else ""
-    return Meter(label=name, total=total, count=lane.byte_count, waiting=waiting, over=lambda: _over(lane))
+    return Meter(
+        label=name,
+        total=total,
+        count=lane.byte_count,
+        messages=lane.message_count,
+        waiting=waiting,
+        over=lambda: _over(lane),
+    )
 
 
 def _over(lane: Lane) -> bool:
     if isinstance(lane, InLane):
         return lane.writer.ended
     return isinstance(lane, OutLane) and lane.reader.verdict is not None
-
-
-def _reason(lane: Lane, time: str) -> str | None:
-    if lane.waits_for_us():
-        way = "input gives" if isinstance(lane, InLane) else "output takes"
-        return f"our {way} nothing for {time}"
-    if isinstance(lane, InLane):
-        if lane.writer.closing:
-            return f"all is sent, the rest not taken for {time}"
-        return f"nothing accepted for {time}: the function does not read"
-    if isinstance(lane, OutLane) and lane.reader.opened is None and not lane.moved():
-        return f"nothing for {time}: the function has not begun to write"
-    alive = ", the writer is alive" if isinstance(lane, OutLane) and lane.reader.writer_alive else ""
-    return f"no data for {time}{alive}"
