@@ -7,6 +7,8 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from iii_cli.client.channels import ChannelReader, ChannelWriter
 from iii_cli.client.connection import Call, Identity, unique_name
 from iii_cli.client.worker import CALLS_MAX, Channel, Worker, open_worker
@@ -77,7 +79,7 @@ async def connect(
     settings = resolve(flags, os.environ, ContextStore())
     for notice in settings.notices:
         log.warning("%s", notice)
-    endpoint = settings.endpoint.replace(connect_timeout=connect_timeout, wait_engine=wait_engine)
+    endpoint = replace(settings.endpoint, connect_timeout=connect_timeout, wait_engine=wait_engine)
     worker = Worker(
         _with_token(endpoint, token),
         Identity(name or unique_name(), settings.namespace, description),
@@ -103,4 +105,4 @@ def _with_token(endpoint: Endpoint, token: str | None) -> Endpoint:
     address = endpoint.address
     if not address.secure and not address.is_loopback:
         log.warning("the token goes to %s without encryption; prefer wss://", address)
-    return endpoint.replace(token=token_of(token, "token"))
+    return replace(endpoint, token=token_of(token, "token"))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from iii_cli import __version__
 from iii_cli.commands.engine.words import hand_over
-from iii_cli.errors import ExitStatus, Failure, Interrupted, LocalProblem, UsageProblem
+from iii_cli.errors import ExitStatus, Failure, Interrupted, LocalProblem, UsageProblem, cannot_write
 from iii_cli.io.descriptors import reserve_descriptors
 from iii_cli.io.signals import end_by_signal, ends_by_itself, heard
 
@@ -62,7 +62,7 @@ def _status(arguments: list[str]) -> int:
             return _report(LocalProblem("the working directory was deleted", hint="cd to another one"))
         if error.errno not in OUTPUT_FAULTS:
             return _internal(error)
-        return _report(LocalProblem(f"cannot write to standard output: {os.strerror(error.errno).lower()}"))
+        return _report(cannot_write("standard output", error))
     except UnicodeEncodeError as error:
         if not _has_other_bytes(arguments):
             return _internal(error)
@@ -214,8 +214,8 @@ def _flush() -> None:
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is closed"
-        raise LocalProblem(f"cannot write to standard output: {reason.lower()}") from None
+        reason = error if isinstance(error, OSError) else "it is closed"
+        raise cannot_write("standard output", reason) from None
 
 
 def _leave(status: int) -> NoReturn:

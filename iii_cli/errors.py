@@ -1,32 +1,33 @@
 """The tree of errors. Each says whose fault it is, what to do next, and how the process ends.
 
     Failure
-    ├── UsageProblem            2    what was typed
+    ├── UsageProblem            2    what was typed cannot be meant
     ├── EngineUnreachable       3    nothing listens, or the engine was lost
-    ├── NotAuthorised           4
+    ├── NotAuthorised           4    401, 403, or the engine's in-band AUTH_ERROR
     ├── UnknownTarget           5    a ref or function that the engine does not know (any more)
-    ├── RefSpent                6    an end that was already taken
-    ├── NothingArrived          6    a stream of nothing, which may be a used ref
+    ├── RefSpent                6    the end was already taken: refs are single-use
+    ├── NothingArrived          6    a clean end without a byte: a used or expired ref, or an empty stream
     ├── StreamTruncated         7    the writer died or vanished
-    ├── StreamAborted           7    the writer said that it failed
-    ├── ContentDiffers          8    not what was promised
+    │   └── StreamAborted       7    the writer said that it failed
+    ├── ContentDiffers          8    not what was promised: a digest, a count, the shape of the seal
     ├── PeerLeft                9    the reader went away while we were writing
     ├── NotConfirmed            9    no receipt, or one that says no; calls lost with their worker
-    ├── LocalProblem           10    a local read or write failed
+    ├── LocalProblem           10    a local read or write failed: a file, a disk, a descriptor
     ├── CommandFailed          11    the COMMAND given to us failed
     │   └── ProducerFailed     11    a program before our pipe was seen to fail
-    ├── CommandNotRunnable    126
-    ├── CommandNotFound       127
-    ├── TimedOut              124
-    ├── NameTaken               1    another worker has the name
+    ├── CommandNotRunnable    126    the COMMAND exists but cannot be run
+    ├── CommandNotFound       127    the COMMAND does not exist
+    ├── TimedOut              124    a time limit that the person set has passed
+    ├── NameTaken               1    another worker has the name of our worker or function
     ├── FunctionFailed          1    the function answered with an error
     │   ├── FunctionNotFound    5    the engine knows no such function
-    │   ├── FunctionForbidden   4    the engine does not let us call it
-    │   └── WorkerLost          9    its worker was lost during the call
+    │   ├── FunctionForbidden   4    the engine does not let us call it, or does not say whether it is there
+    │   └── WorkerLost          9    its worker was lost during the call, which may have run
     ├── Interrupted         128+n    a signal
-    └── PeerMisbehaved          1    the engine broke the protocol
+    └── PeerMisbehaved          1    the other side of a socket broke the protocol
 
-`app.main` is the one place that prints a Failure and exits.
+A failure is never edited: who knows more about it makes a new one (`with_hint`, `about`, `with_message`).
+`app.main` is the one place that prints a Failure and exits (docs: design, "Exit codes").
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Self
 
 __all__ = (
     "CommandFailed",
@@ -65,7 +67,10 @@ __all__ = (
     "UsageProblem",
     "Where",
     "WorkerLost",
+    "cannot_read",
+    "cannot_write",
     "gravest",
+    "reason_of",
     "sole_cause",
 )
 
@@ -73,7 +78,7 @@ Where = Literal["local", "engine", "peer"]
 
 
 class ExitStatus(IntEnum):
-    """How a process of ours ends (design.md section 5)."""
+    """How a process of ours ends."""
 
     DONE = 0
     FAILED = 1
@@ -102,6 +107,10 @@ class Failure(Exception):
     status: ClassVar[int] = ExitStatus.FAILED
     where: Where = "local"
 
+    def __init_subclass__(cls, status: ExitStatus | None = None, where: Where | None = None) -> None:
+        cls.status = cls.status if status is None else status
+        cls.where = where or cls.where
+
     def __init__(self, message: str, *, hint: str | None = None, where: Where | None = None) -> None:
         super().__init__(message)
         self.message = message
@@ -117,53 +126,50 @@ class Failure(Exception):
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
+    def with_message(self, message: str) -> Self:
+        """The same failure in other words."""
+        return self._changed(message=message)
 
-class UsageProblem(Failure):
+    def with_hint(self, hint: str | None) -> Self:
+        """The same failure with another hint."""
+        return self._changed(hint=hint)
+
+    def about(self, subject: str) -> Self:
+        """The same failure, of one among several: `SUBJECT: message`."""
+        return self.with_message(f"{subject}: {self.message}")
+
+    def _changed(self, **fields: str | None) -> Self:
+        changed = type(self).__new__(type(self), self.message)
+        vars(changed).update(vars(self) | fields)
+        return changed
+
+
+class UsageProblem(Failure, status=ExitStatus.USAGE):
     """What was typed cannot be meant."""
 
-    status = ExitStatus.USAGE
 
-
-class EngineUnreachable(Failure):
+class EngineUnreachable(Failure, status=ExitStatus.UNREACHABLE, where="engine"):
     """Nothing listens at the address, or the engine was lost while we were connected."""
 
-    status = ExitStatus.UNREACHABLE
-    where = "engine"
+
+class NotAuthorised(Failure, status=ExitStatus.NOT_AUTHORISED, where="engine"):
+    """The engine does not want us."""
 
 
-class NotAuthorised(Failure):
-    """The engine does not want us: 401, 403, or its in-band AUTH_ERROR."""
-
-    status = ExitStatus.NOT_AUTHORISED
-    where = "engine"
-
-
-class UnknownTarget(Failure):
+class UnknownTarget(Failure, status=ExitStatus.UNKNOWN, where="engine"):
     """A ref or a function that the engine does not know, or does not know any more."""
 
-    status = ExitStatus.UNKNOWN
-    where = "engine"
+
+class RefSpent(Failure, status=ExitStatus.SPENT, where="peer"):
+    """The end was already taken."""
 
 
-class RefSpent(Failure):
-    """The end was already taken: refs are single-use."""
-
-    status = ExitStatus.SPENT
-    where = "peer"
+class NothingArrived(Failure, status=ExitStatus.SPENT, where="peer"):
+    """A clean end without a byte."""
 
 
-class NothingArrived(Failure):
-    """A clean end without a byte: a used or expired ref, or a writer that sent nothing."""
-
-    status = ExitStatus.SPENT
-    where = "peer"
-
-
-class StreamTruncated(Failure):
-    """The stream ended before its end: the writer died or vanished."""
-
-    status = ExitStatus.TRUNCATED
-    where = "peer"
+class StreamTruncated(Failure, status=ExitStatus.TRUNCATED, where="peer"):
+    """The stream ended before its end."""
 
 
 class StreamAborted(StreamTruncated):
@@ -174,37 +180,24 @@ class StreamAborted(StreamTruncated):
         self.code = code
 
 
-class ContentDiffers(Failure):
-    """What came is not what was promised: a digest, a count, or the shape of the seal."""
-
-    status = ExitStatus.DIFFERS
-    where = "peer"
+class ContentDiffers(Failure, status=ExitStatus.DIFFERS, where="peer"):
+    """What came is not what was promised."""
 
 
-class PeerLeft(Failure):
+class PeerLeft(Failure, status=ExitStatus.UNCONFIRMED, where="peer"):
     """The reader went away while we were writing."""
 
-    status = ExitStatus.UNCONFIRMED
-    where = "peer"
 
-
-class NotConfirmed(Failure):
+class NotConfirmed(Failure, status=ExitStatus.UNCONFIRMED, where="peer"):
     """The reader did not confirm that it has the data, or a worker that it ran what was called."""
 
-    status = ExitStatus.UNCONFIRMED
-    where = "peer"
+
+class LocalProblem(Failure, status=ExitStatus.LOCAL):
+    """A local read or write failed."""
 
 
-class LocalProblem(Failure):
-    """A local read or write failed: a file, a disk, a descriptor."""
-
-    status = ExitStatus.LOCAL
-
-
-class CommandFailed(Failure):
-    """The COMMAND given to us failed. `code` is its own exit status, 128+n for a signal."""
-
-    status = ExitStatus.COMMAND
+class CommandFailed(Failure, status=ExitStatus.COMMAND):
+    """The COMMAND failed. `code` is its own exit status, 128+n for a signal; `pass_on` makes it ours."""
 
     def __init__(self, message: str, *, code: int, hint: str | None = None, pass_on: bool = False) -> None:
         super().__init__(message, hint=hint)
@@ -224,35 +217,24 @@ class ProducerFailed(CommandFailed):
         self.reason = reason
 
 
-class CommandNotRunnable(Failure):
-    """The COMMAND given to us exists but cannot be run."""
-
-    status = ExitStatus.NOT_RUNNABLE
+class CommandNotRunnable(Failure, status=ExitStatus.NOT_RUNNABLE):
+    """The COMMAND exists but cannot be run."""
 
 
-class CommandNotFound(Failure):
-    """The COMMAND given to us does not exist."""
-
-    status = ExitStatus.NOT_FOUND
+class CommandNotFound(Failure, status=ExitStatus.NOT_FOUND):
+    """The COMMAND does not exist."""
 
 
-class TimedOut(Failure):
+class TimedOut(Failure, status=ExitStatus.TIMED_OUT):
     """A time limit that the person set has passed."""
 
-    status = ExitStatus.TIMED_OUT
 
-
-class NameTaken(Failure):
+class NameTaken(Failure, where="engine"):
     """Another worker has the name of our worker, or of a function that we want to serve."""
 
-    where = "engine"
 
-
-class FunctionFailed(Failure):
-    """The function, or the engine on its behalf, answered with an error body (protocol.md 2.5)."""
-
-    status = ExitStatus.FAILED
-    where: Where = "peer"
+class FunctionFailed(Failure, where="peer"):
+    """The function, or the engine on its behalf, answered with an error body."""
 
     def __init__(self, code: str, message: str, stacktrace: str | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -272,7 +254,7 @@ class FunctionFailed(Failure):
 
     @staticmethod
     def of(code: str, message: str, stacktrace: str | None = None) -> FunctionFailed:
-        """The class that ends the process as the code deserves (design.md section 5)."""
+        """The class that ends the process as the code deserves."""
         return _BY_CODE.get(code, FunctionFailed)(code, message, stacktrace)
 
     def body(self) -> dict[str, Any]:
@@ -280,24 +262,17 @@ class FunctionFailed(Failure):
         return {"code": self.code, "message": self.remote_message, "stacktrace": self.stacktrace}
 
 
-class FunctionNotFound(FunctionFailed):
+class FunctionNotFound(FunctionFailed, status=ExitStatus.UNKNOWN, where="engine"):
     """The engine knows no such function in that namespace."""
 
-    status = ExitStatus.UNKNOWN
-    where = "engine"
+
+class FunctionForbidden(FunctionFailed, status=ExitStatus.NOT_AUTHORISED, where="engine"):
+    """The engine does not let us call it."""
 
 
-class FunctionForbidden(FunctionFailed):
-    """The engine does not let us call it, or does not say whether it is there (protocol.md 6.3)."""
+class WorkerLost(FunctionFailed, status=ExitStatus.UNCONFIRMED):
+    """The worker was lost during the call."""
 
-    status = ExitStatus.NOT_AUTHORISED
-    where = "engine"
-
-
-class WorkerLost(FunctionFailed):
-    """The worker was lost during the call, which may have run."""
-
-    status = ExitStatus.UNCONFIRMED
     CODE = "invocation_stopped"
 
     def __init__(self, code: str, message: str, stacktrace: str | None = None) -> None:
@@ -324,18 +299,30 @@ class Interrupted(Failure):
         return 128 + self.signum
 
 
-class PeerMisbehaved(Failure):
+class PeerMisbehaved(Failure, where="engine"):
     """The other side of a socket broke the protocol. `close_code` is what RFC 6455 7.4.1 calls it."""
-
-    status = ExitStatus.FAILED
-    where = "engine"
 
     def __init__(self, message: str, *, close_code: int = 1002) -> None:
         super().__init__(message)
         self.close_code = close_code
 
 
-# design.md section 5: "Where several things failed". A call's statuses rank together.
+def cannot_read(name: str, reason: OSError | ValueError | str, *, hint: str | None = None) -> LocalProblem:
+    """`cannot read NAME: reason`."""
+    return LocalProblem(f"cannot read {name}: {reason_of(reason)}", hint=hint)
+
+
+def cannot_write(name: str, reason: OSError | ValueError | str, *, hint: str | None = None) -> LocalProblem:
+    """`cannot write to NAME: reason`."""
+    return LocalProblem(f"cannot write to {name}: {reason_of(reason)}", hint=hint)
+
+
+def reason_of(error: OSError | ValueError | str) -> str:
+    """What the system says, without the number and the name of the file."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+# Where several things failed (docs: design, "Exit codes"). A call's statuses rank together.
 _OF_A_CALL = 3
 _GRAVITY: dict[int, int] = {
     status: rank

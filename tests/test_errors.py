@@ -35,3 +35,12 @@ def test_a_command_may_pass_on_its_own_status() -> None:
     assert CommandFailed("x", code=3).exit_status == 11
     assert CommandFailed("x", code=3, pass_on=True).exit_status == 3
     assert Interrupted(2).exit_status == 130
+
+
+def test_a_failure_that_is_told_otherwise_is_a_new_one() -> None:
+    failure = CommandFailed("x", code=3, hint="y", pass_on=True)
+    told = failure.about("REF 2").with_hint("z")
+    assert (type(told), str(told), told.code, told.exit_status) == (CommandFailed, "REF 2: x; z", 3, 3)
+    assert str(failure) == "x; y"
+    called = FunctionFailed.of("FORBIDDEN", "no").with_hint("ask")
+    assert (str(called), called.body()["message"], called.where) == ("FORBIDDEN: no; ask", "no", "engine")

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import anyio
+from msgspec import Struct
 
 from iii_cli.client.call import new_stream_id, new_uuid
 from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
@@ -16,7 +17,6 @@ from iii_cli.client.connection import Identity, open_caller, unique_name
 from iii_cli.client.worker import Worker, open_worker
 from iii_cli.errors import Failure, FunctionFailed, TimedOut
 from iii_cli.protocol.frames import Opcode
-from iii_cli.protocol.refs import Value
 from iii_cli.protocol.seal import Mode, Sealer
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ async def _take(pair: Pair) -> None:
     await pair.writer.open()
 
 
-class Spread(Value):
+class Spread(Struct, frozen=True):
     """Times in seconds. Each is one that was measured, but for the mean."""
 
     count: int
@@ -132,7 +132,7 @@ BATCH_BYTES = 64 << 10  # of lines that are sent together, as `channel write --l
 PATIENCE = 10.0  # seconds that what is on its way may take when the time is over
 
 
-class ChannelPlan(Value):
+class ChannelPlan(Struct, frozen=True):
     """`size` is the bytes of all clients together, None as much as the time allows. `seconds` is how long is
     written; what is on its way then is still read and verified.
     """
@@ -251,7 +251,7 @@ class ChannelBench:
 CALLS_MAX = 1_000_000  # every time that was measured is kept, 8 bytes each
 
 
-class TriggerPlan(Value):
+class TriggerPlan(Struct, frozen=True):
     """`function_id` None: one that we serve ourselves, which answers at once. `timeout` is of each call."""
 
     endpoint: Endpoint
@@ -358,7 +358,7 @@ RTT_PATIENCE = 10.0  # seconds that one round trip may take
 BUFFER = 16
 
 
-class RttPlan(Value):
+class RttPlan(Struct, frozen=True):
     """`seconds` is the time for all the ways, `count` the round trips on each."""
 
     endpoint: Endpoint

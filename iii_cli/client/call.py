@@ -7,6 +7,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
+from msgspec.structs import replace
+
 from iii_cli.errors import EngineUnreachable, FunctionFailed, NotAuthorised, PeerMisbehaved, TimedOut
 from iii_cli.net.blocking import BlockingWebSocket, open_blocking
 from iii_cli.net.dialing import ConnectionLost
@@ -119,7 +121,7 @@ class BlockingCaller:
         deadline = _end_of(timeout)
         if self._ws is None:
             patience = min(self._endpoint.connect_timeout or timeout, timeout)
-            endpoint = self._endpoint.replace(connect_timeout=patience)
+            endpoint = replace(self._endpoint, connect_timeout=patience)
             self._ws = open_blocking(endpoint, endpoint.address.worker_target(), what="engine")
         request = InvokeFunction(function_id=function_id, data=data, invocation_id=new_uuid())
         try:

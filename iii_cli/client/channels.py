@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import ByteReceiveStream, ByteSendStream
+from msgspec.structs import replace
 
 from iii_cli.errors import (
     ContentDiffers,
@@ -94,7 +95,7 @@ async def probe(endpoint: Endpoint, ref: ChannelRef) -> EndState:
 
     It disturbs nothing that is in use; an end that nobody had taken is used up.
     """
-    quick = endpoint.replace(wait_engine=None, connect_timeout=PROBE_SECONDS)
+    quick = replace(endpoint, wait_engine=None, connect_timeout=PROBE_SECONDS)
     try:
         ws = await open_websocket(quick, endpoint.address.channel_target(ref), what="channel")
     except UnknownTarget:

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from iii_cli.client.call import exchange, new_uuid, ping
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, PeerMisbehaved
 from iii_cli.net.blocking import open_blocking
@@ -53,7 +55,7 @@ class EngineFacts:
 def examine(endpoint: Endpoint, facts: EngineFacts) -> None:
     """Find out what there is to know. Raises nothing; takes five seconds at most, where names resolve."""
     patience = min(endpoint.connect_timeout or CONNECT_SECONDS, CONNECT_SECONDS)
-    quick = endpoint.replace(connect_timeout=patience, wait_engine=None)
+    quick = replace(endpoint, connect_timeout=patience, wait_engine=None)
     began = time.monotonic()
     try:
         with open_blocking(quick, quick.address.worker_target(), what="engine") as ws:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.lowlevel import checkpoint
+from msgspec import Struct
 
 from iii_cli.client.call import encoded, new_uuid, read_created
 from iii_cli.errors import (
@@ -42,7 +43,6 @@ from iii_cli.protocol.messages import (
     failure_of,
     read_message,
 )
-from iii_cli.protocol.refs import Value
 from iii_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 CALLER_KEY = "_caller_worker_id"  # the engine puts it into every payload that is an object (protocol.md 2.3)
 
 
-class Call(Value):
+class Call(Struct, frozen=True):
     """What a handler may know of a call beside its payload."""
 
     function_id: str
@@ -242,7 +242,7 @@ def unique_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(2).hex()}"
 
 
-class Identity(Value):
+class Identity(Struct, frozen=True):
     """Who we say we are. `namespace` None is the engine's `default`."""
 
     name: str

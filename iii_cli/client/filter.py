@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import anyio
+from msgspec import Struct
 
 from iii_cli.client.call import new_stream_id
 from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
@@ -14,7 +15,7 @@ from iii_cli.client.worker import BUSY, error_body
 from iii_cli.errors import CommandFailed, Failure, FunctionFailed, TimedOut, sole_cause
 from iii_cli.limits import limit
 from iii_cli.protocol.messages import MalformedJson, parse, render
-from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, Value
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef
 from iii_cli.protocol.seal import Counter, Sealer, printable
 from iii_cli.protocol.verifier import Verifier
 
@@ -273,7 +274,7 @@ def _as_fields(output: bytes) -> dict[str, Any]:
     return fields
 
 
-class FilterOptions(Value):
+class FilterOptions(Struct, frozen=True):
     """`stdin`: from a ref, the payload as JSON, or nothing. `stdout`: to a ref, or into the result."""
 
     stdin: Literal["ref", "json", "none"] = "ref"

@@ -120,8 +120,7 @@ def named(failure: Failure, way: Way, label: str, *, call_runs: bool, never_open
         return UnknownTarget(
             f"{label}: the channel expired while the call runs: the function did not open it within 5 minutes"
         )
-    failure.message = f"{label}: {failure.message}"
-    return failure
+    return failure.about(label)
 
 
 def after_probe(state: EndState, label: str, url: str) -> tuple[Found, Failure | None]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, final
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
+from msgspec import Struct
+from msgspec.structs import replace
 
 from iii_cli.client.channels import HeldReceipt
 from iii_cli.errors import (
@@ -30,7 +32,6 @@ from iii_cli.protocol.records import (
     jsonl_to_record,
     messages_to_data,
 )
-from iii_cli.protocol.refs import Value
 from iii_cli.protocol.seal import STOPPED_EARLY, Mode
 from iii_cli.protocol.verifier import Outcome
 
@@ -142,7 +143,7 @@ LOOKS = 4  # in each limit, at least
 LOOK_SECONDS = 1.0  # between looks at the count; what moved since the last one moves
 
 
-class Limits(Value):
+class Limits(Struct, frozen=True):
     """In seconds; None: no limit. `since`, on anyio's clock, is when the whole began; None: it begins now."""
 
     whole: float | None = None
@@ -186,7 +187,7 @@ async def opened_within(
     standing: Callable[[str], str] = lambda span: CONNECTING,
 ) -> None:
     """Run what opens a transfer, for which only the limit of the whole counts. Raises as `within`."""
-    await within(limits.replace(stall=None), lambda: 0, body, "the stream", standing)
+    await within(replace(limits, stall=None), lambda: 0, body, "the stream", standing)
 
 
 async def _watch(
@@ -662,7 +663,7 @@ class _Drain:
         if self._is_all_messages(verdict):
             count = verdict.figures.messages
             late = f"its {count} text messages were written at the end, --text writes them as they come"
-            return verdict.replace(text=f"{verdict.text}; {late}")
+            return replace(verdict, text=f"{verdict.text}; {late}")
         return verdict
 
     async def _conclude(self) -> None:

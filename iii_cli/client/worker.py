@@ -14,6 +14,8 @@ from weakref import WeakSet
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
+from msgspec import Struct
+from msgspec.structs import replace
 
 from iii_cli.client.call import CALL_SECONDS, new_stream_id, new_uuid, read_created
 from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
@@ -29,7 +31,7 @@ from iii_cli.protocol.messages import (
     Void,
     encode,
 )
-from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, Value, is_ref
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, is_ref
 from iii_cli.protocol.seal import BEAT_AFTER, Sealer
 
 if TYPE_CHECKING:
@@ -303,7 +305,7 @@ def error_body(problem: BaseException) -> ErrorBody:
     )
 
 
-class Pace(Value):
+class Pace(Struct, frozen=True):
     """How a connection is watched and won back, in seconds (protocol.md 1.5)."""
 
     ping_every: float = PING_SECONDS
@@ -450,7 +452,7 @@ class Connection:
             await anyio.sleep(self._pace.pause(attempt))
             attempt += 1
             try:
-                return await self._open(self._endpoint.replace(wait_engine=None), previous)
+                return await self._open(replace(self._endpoint, wait_engine=None), previous)
             except Failure as failure:
                 if type(failure) is not type(lost):
                     lost = failure
@@ -547,7 +549,7 @@ class WorkerStatistics(NamedTuple):
     waiting: int  # calls of ours without an answer yet
 
 
-class Channel(Value):
+class Channel(Struct, frozen=True):
     """A new channel: its two refs, to hand over, and its two ends, to use here."""
 
     writer_ref: ChannelRef

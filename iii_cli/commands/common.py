@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
+from msgspec.structs import replace
 from typer.core import TyperCommand
 
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
@@ -201,12 +202,12 @@ def opening(given: ResolvedRef) -> Iterator[None]:
     try:
         yield
     except EngineUnreachable as error:
-        if given.saved_name is not None:
-            error.hint = (
-                f"@{given.saved_name} is of that engine, whatever III_URL says; "
-                f"`iii channel create --save {given.saved_name} --force` makes a new one"
-            )
-        raise
+        if given.saved_name is None:
+            raise
+        raise error.with_hint(
+            f"@{given.saved_name} is of that engine, whatever III_URL says; "
+            f"`iii channel create --save {given.saved_name} --force` makes a new one"
+        ) from None
     mark_used(given)
 
 
@@ -337,7 +338,7 @@ def _meant(settings: Settings, name: str, noun: str, key: str, data: dict[str, A
     from iii_cli.client.call import call
     from iii_cli.config.store import nearest
 
-    endpoint = settings.endpoint.replace(connect_timeout=ASK_SECONDS, wait_engine=None)
+    endpoint = replace(settings.endpoint, connect_timeout=ASK_SECONDS, wait_engine=None)
     try:
         answer = call(endpoint, f"engine::{noun}::list", data, timeout=ASK_SECONDS, whole=True)
         known = [str(row[key]) for row in rows_of(answer, noun) if row.get(key) and row[key] != name]

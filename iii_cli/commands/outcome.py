@@ -9,7 +9,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from iii_cli.errors import LocalProblem
+from iii_cli.errors import cannot_write
 from iii_cli.io.console import clean, escape_json
 
 if TYPE_CHECKING:
@@ -54,5 +54,4 @@ def write_text(text: str, stream: TextIO) -> None:
         raise
     except (OSError, ValueError) as error:
         name = "standard output" if stream is sys.stdout else "standard error"
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise LocalProblem(f"cannot write to {name}: {reason or 'it is closed'}") from None
+        raise cannot_write(name, error if isinstance(error, OSError) else "it is closed") from None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from iii_cli.errors import UsageProblem
 from iii_cli.io.descriptors import is_standard
 from iii_cli.protocol.payload import MalformedPath, parse_path, show, split_key
-from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +24,7 @@ _PLACES = {"--in": "a FILE, - or cmd:COMMAND", "--out": "a FILE, - or cmd:COMMAN
 _DEFAULT_KEYS = {"--in": "stdin", "--out": "stdout"}
 
 
-class StreamSpec(Value):
+class StreamSpec(Struct, frozen=True):
     """One stream: the KEY of the payload where its ref goes, and the FILE, `-` or `cmd:COMMAND`."""
 
     option: str

@@ -14,10 +14,12 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from iii_cli.config.store import nearest, read_secret_file, read_secret_stdin
 from iii_cli.errors import LocalProblem, RefSpent, UnknownTarget, UsageProblem
 from iii_cli.protocol.messages import MalformedJson, parse
-from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, TlsFiles, Value
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +36,7 @@ _TYPED = "the ref"  # that stood on the command line
 _FORMS = "expected @NAME, iii:read:ID:KEY, iii:write:ID:KEY, its JSON, env:NAME, file:PATH or -"
 
 
-class ResolvedRef(Value):
+class ResolvedRef(Struct, frozen=True):
     """The ref that was meant, and where it came from."""
 
     ref: ChannelRef

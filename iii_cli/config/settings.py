@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from iii_cli.config.store import read_headers, read_token_file, token_of
 from iii_cli.errors import UsageProblem
-from iii_cli.protocol.refs import DEFAULT_URL, Endpoint, EngineAddress, MalformedAddress, TlsFiles, Value
+from iii_cli.protocol.refs import DEFAULT_URL, Endpoint, EngineAddress, MalformedAddress, TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +102,7 @@ def _refusal(noun: str, text: str, source: str) -> str:
 ColorChoice = Literal["auto", "always", "never"]
 
 
-class GlobalFlags(Value):
+class GlobalFlags(Struct, frozen=True):
     """The options that every command takes, as typed. None and empty: not typed."""
 
     url: str | None = None
@@ -118,7 +121,7 @@ class GlobalFlags(Value):
     headers: tuple[str, ...] = ()
 
 
-class Settings(Value):
+class Settings(Struct, frozen=True):
     """What all that was typed, exported and saved comes to."""
 
     endpoint: Endpoint
@@ -308,8 +311,9 @@ class _Resolution:
         context = self._own_context()
         base = context.tls if context and self._remembered_tls == TlsFiles() else self._remembered_tls
         if flags.cert is not None:
-            base = base.replace(certificate=flags.cert, key=flags.key)
-        return base.replace(
+            base = replace(base, certificate=flags.cert, key=flags.key)
+        return replace(
+            base,
             ca_file=base.ca_file if flags.cacert is None else flags.cacert,
             server_name=base.server_name if flags.server_name is None else flags.server_name,
         )

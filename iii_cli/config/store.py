@@ -10,17 +10,12 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem
+from msgspec import Struct
+from msgspec.structs import replace
+
+from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem, cannot_read, cannot_write
 from iii_cli.protocol.messages import parse, render
-from iii_cli.protocol.refs import (
-    ChannelRef,
-    Direction,
-    EngineAddress,
-    MalformedAddress,
-    Secret,
-    TlsFiles,
-    Value,
-)
+from iii_cli.protocol.refs import ChannelRef, Direction, EngineAddress, MalformedAddress, Secret, TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -107,12 +102,9 @@ def read_secret_file(path: str, source: str, notices: list[str]) -> str:
             everyone_writes = os.fstat(file.fileno()).st_mode & stat.S_IWOTH
             data = file.read(SECRET_FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a path"
         if isinstance(error, FileNotFoundError) and not _is_somewhere(path):  # perhaps the secret itself
-            raise LocalProblem(
-                f"cannot read {source.removesuffix(' in')}: there is no file of that name"
-            ) from None
-        raise LocalProblem(f"cannot read {source} {path!r}: {reason}") from None
+            raise cannot_read(source.removesuffix(" in"), "there is no file of that name") from None
+        raise cannot_read(f"{source} {path!r}", error) from None
     if everyone_writes:
         notices.append(f"{path!r} can be changed by everyone; chmod o-w it")
     if len(data) > SECRET_FILE_BYTES_MAX:
@@ -163,12 +155,12 @@ def _header(line: str) -> tuple[str, Secret]:
 def read_secret_stdin() -> str:
     """What comes on stdin, to its end. Raises LocalProblem."""
     if sys.stdin is None:
-        raise LocalProblem("cannot read a secret from stdin: it is closed")
+        raise cannot_read("a secret from stdin", "it is closed")
     try:
         return sys.stdin.read(SECRET_FILE_BYTES_MAX)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is closed, or not text"
-        raise LocalProblem(f"cannot read a secret from stdin: {reason}") from None
+        reason = error if isinstance(error, OSError) else "it is closed, or not text"
+        raise cannot_read("a secret from stdin", reason) from None
 
 
 if sys.platform != "win32":
@@ -231,7 +223,7 @@ class PrivateFolder:
         except OSError as error:
             if isinstance(error, PermissionError) and not _reachable(path):
                 return None  # somebody else's home: a container with another user, sudo
-            raise LocalProblem(f"cannot read {str(path)!r}: {error.strerror}") from None
+            raise cannot_read(repr(str(path)), error) from None
         try:
             text = data.decode()
         except UnicodeDecodeError:
@@ -252,7 +244,7 @@ class PrivateFolder:
         except OSError as error:
             if isinstance(error, PermissionError) and not _reachable(folder):
                 return []
-            raise LocalProblem(f"cannot read {str(folder)!r}: {error.strerror}") from None
+            raise cannot_read(repr(str(folder)), error) from None
         stems = (file.removesuffix(suffix) for file in files if file.endswith(suffix))
         return sorted(stem for stem in stems if _NAME.fullmatch(stem))
 
@@ -326,9 +318,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LocalProblem(f"cannot write {str(path)!r}: {error.strerror}") from None
+        raise cannot_write(repr(str(path)), error) from None
     except UnicodeEncodeError:
-        raise LocalProblem(f"cannot write {str(path)!r}: a name in it is not valid UTF-8") from None
+        raise cannot_write(repr(str(path)), "a name in it is not valid UTF-8") from None
 
 
 def _hold(lock: int, folder: Path) -> None:
@@ -354,7 +346,7 @@ IN_USE = "in-use"
 _KEYS = ("url", "namespace", "token", "cacert", "cert", "key", "server_name")
 
 
-class Context(Value):
+class Context(Struct, frozen=True):
     """An engine by name, and how to be somebody there. `token_source` is env:NAME or file:PATH."""
 
     name: str
@@ -544,7 +536,7 @@ EXPIRY = (
 KEPT = 86_400.0  # seconds: how long a spent one stays, to be told from one that never was
 
 
-class SavedRef(Value, hidden=("engine_url",)):
+class SavedRef(Struct, frozen=True):
     """A channel, the ends of it that we were given, and what became of them. Times are Unix seconds."""
 
     name: str
@@ -556,6 +548,9 @@ class SavedRef(Value, hidden=("engine_url",)):
     buffer: int | None = None
     used: tuple[tuple[Direction, float], ...] = ()
     tls: TlsFiles = TlsFiles()  # absolute paths: it may be used in another folder
+
+    def __repr__(self) -> str:
+        return f"SavedRef({self.name!r})"
 
     def ref(self, direction: Direction) -> ChannelRef:
         """The channel's end in `direction`."""
@@ -635,7 +630,7 @@ class SavedRefs:
             if saved is not None and (saved.channel_id, saved.access_key) == (ref.channel_id, ref.access_key):
                 used = dict(saved.used)
                 used.setdefault(ref.direction, self.now())
-                self._folder.write(name + REF_SUFFIX, _to_text(saved.replace(used=tuple(used.items()))))
+                self._folder.write(name + REF_SUFFIX, _to_text(replace(saved, used=tuple(used.items()))))
 
     def ls(self) -> tuple[list[SavedRef], list[LocalProblem]]:
         """Every saved ref by name, and what is wrong with the files that are none. Forgets day-old ones.
@@ -737,7 +732,7 @@ def _from_json(name: str, body: Any) -> SavedRef:
 def absolute(tls: TlsFiles) -> TlsFiles:
     """The same files, wherever they are named from."""
     files = {name: os.path.abspath(value) for name, value in _tls_fields(tls) if value and name in TLS_FILES}
-    return tls.replace(**files)
+    return replace(tls, **files)
 
 
 def _tls_fields(tls: TlsFiles) -> list[tuple[str, str | None]]:

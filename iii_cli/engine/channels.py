@@ -14,7 +14,6 @@ from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from iii_cli.engine.tombstones import Tombstones
 from iii_cli.protocol.frames import Opcode
 from iii_cli.protocol.refs import ChannelRef, Direction, Secret
 
@@ -187,7 +186,7 @@ class ChannelTable:
         self._settings = settings
         self._spans = spans
         self._channels: dict[str, Channel] = {}  # in the order of creation
-        self._tombstones = Tombstones(settings.max_tombstones)
+        self._tombstones: dict[str, Secret] = {}  # the keys of channels that are over, oldest first (4.5)
         self._sweep_at: int | None = None
         self.buffered_bytes = 0
 
@@ -225,9 +224,8 @@ class ChannelTable:
     def exists(self, channel_id: str, key: str) -> bool:
         """Does the pair name a channel, finished or not? Wrong keys look like unknown ids."""
         channel = self._channels.get(channel_id)
-        if channel is None:
-            return self._tombstones.holds(channel_id, key)
-        return hmac.compare_digest(channel.key.reveal().encode(), key.encode())
+        expected = self._tombstones.get(channel_id) if channel is None else channel.key
+        return expected is not None and hmac.compare_digest(expected.reveal().encode(), key.encode())
 
     def take(self, channel_id: str, direction: Direction, now: int) -> Channel | None:
         """Take one end, once. None where it was taken before, or the stream is over (4.1, last row)."""
@@ -255,7 +253,9 @@ class ChannelTable:
             figures = (("iii.channel.bytes", str(end.bytes)), ("iii.channel.messages", str(end.messages)))
             self._spans.end(end.span, now, *figures, ("iii.channel.ended", how.value), error=error)
         if len(channel.finished) == 2 and self._channels.pop(channel.id, None) is not None:
-            self._tombstones.add(channel.id, channel.key.reveal())
+            self._tombstones[channel.id] = channel.key
+            if len(self._tombstones) > self._settings.max_tombstones:
+                del self._tombstones[next(iter(self._tombstones))]
 
     @property
     def next_sweep(self) -> int | None:

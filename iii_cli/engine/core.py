@@ -13,7 +13,6 @@ from iii_cli.engine.router import Router
 from iii_cli.engine.sessions import Registration, Sessions
 from iii_cli.engine.settings import Settings
 from iii_cli.engine.state import EngineState, Notice, keep_quiet
-from iii_cli.engine.telemetry import take_telemetry
 from iii_cli.engine.triggers import FUNCTIONS_AVAILABLE, TriggerTable
 from iii_cli.protocol.messages import (
     InvocationResult,
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from iii_cli.protocol.messages import Message
 
 __all__ = ("Core",)
+
+TELEMETRY = (b"OTLP", b"MTRC", b"LOGS")  # how binary frames begin that are no messages (1.6)
 
 
 class Core:
@@ -94,7 +95,7 @@ class Core:
         worker = self._state.registry.workers.get(connection)
         if worker is None:
             return []
-        if isinstance(frame, bytes) and take_telemetry(self._state, frame, now):
+        if isinstance(frame, bytes) and frame.startswith(TELEMETRY):
             return []
         try:
             message = decode(frame)
@@ -110,10 +111,6 @@ class Core:
         worker = self._state.registry.workers.get(connection)
         if worker is not None:
             self._state.notice("worker dropped", worker=worker.id, reason=reason)
-
-    def received_telemetry(self, frame: bytes, now: int) -> None:
-        """A binary frame came on the telemetry socket (1.6)."""
-        take_telemetry(self._state, frame, now)
 
     def _dispatch(self, worker: Worker, message: Message, size: int, now: int) -> None:
         match message:

@@ -19,8 +19,9 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from iii_cli.protocol.handshake import BadRequest
-from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     from iii_cli.protocol.handshake import Request
@@ -35,7 +36,7 @@ class MalformedOrigin(ValueError):
     """The text is not the origin of a web page."""
 
 
-class Guard(Value):
+class Guard(Struct, frozen=True):
     """What a request must show. The default is for loopback: no token, no web page."""
 
     token: Secret | None = None

@@ -11,7 +11,6 @@ import anyio
 from iii_cli.engine.guard import is_loopback
 from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.net.dialing import keep_alive, word_for
-from iii_cli.net.sockets import each_time_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,9 +97,8 @@ async def accept_all(
     `short` is told, once for each time, that the system has no descriptors left and connections wait.
     """
     shortage: str | None = None  # the one that `short` was told of
-
-    def accept_some() -> bool:
-        nonlocal shortage
+    while True:
+        await anyio.wait_readable(listener)
         for _ in range(ACCEPTS_PER_WAKE):
             try:
                 raw, _ = listener.accept()
@@ -112,14 +110,9 @@ async def accept_all(
                 if shortage is None:
                     shortage = word_for(error)
                     short(shortage)
-                return True
+                await anyio.sleep(SHORTAGE_PAUSE)
+                break
             shortage = None
             raw.setblocking(False)
             keep_alive(raw)
             welcome(raw)
-            del raw  # or the last one would outlive its connection
-        return False
-
-    while True:
-        await each_time_readable(listener, accept_some)
-        await anyio.sleep(SHORTAGE_PAUSE)

@@ -18,7 +18,6 @@ from iii_cli.engine.guard import Guard
 from iii_cli.engine.listening import accept_all, listen, url_of
 from iii_cli.engine.settings import SECOND, Settings
 from iii_cli.engine.state import keep_quiet
-from iii_cli.engine.tidy import Tidy, reuse_memory
 from iii_cli.engine.unfinished import Share, Unfinished
 from iii_cli.engine.worker_socket import Switchboard, serve_telemetry
 from iii_cli.errors import PeerMisbehaved
@@ -45,6 +44,9 @@ DEFAULT_PORT = 49134
 HANDSHAKE_TIMEOUT = 10.0  # seconds for a request head; then the connection is closed without a word
 SHUTDOWN_TIMEOUT = 0.5  # seconds that channels outlive the workers when the engine stops
 KEPT_BUFFER_MAX = 256 << 10  # bytes that an idle connection may hold; larger frames get memory of their own
+# glibc gives the top of its heap back as soon as 128 KiB of it are unused, and would ask for each frame of
+# 1 MiB anew. It learns better by seeing a large piece come and go (mallopt(3), M_MMAP_THRESHOLD).
+FRAMES_KEPT = 8 << 20
 TICK_MAX = 0.5  # seconds: how late a new deadline may be noticed
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -93,7 +95,6 @@ class EngineServer:
         self._switchboard = Switchboard(self.core, self.now)
         self._unfinished = Unfinished(self.core.settings.max_unfinished_bytes)
         self._connections = 0
-        self._tidy: Tidy | None = None
         self._handshakes: dict[anyio.CancelScope, int] = {}  # and until when, the oldest first
         self._channel_scopes: set[anyio.CancelScope] = set()
         self._channel_over = Bell()
@@ -119,7 +120,7 @@ class EngineServer:
     ) -> None:
         """See `serve_engine`."""
         prepare()
-        reuse_memory()
+        bytes(FRAMES_KEPT)
         listeners = listen(host, port, guarded=bool(self._guard.token))
         try:
             async with anyio.create_task_group() as tasks:
@@ -132,8 +133,7 @@ class EngineServer:
                     self._guard = self._guard.at(listeners[0].getsockname()[1], secure=secure)
                     self._notice("listening", url=url)
                     task_status.started(url)
-                    self._tidy = Tidy()
-                    await self._keep_time(self._tidy)
+                    await self._keep_time()
                 finally:
                     await self._stop(shutdown_timeout)
         finally:
@@ -149,11 +149,10 @@ class EngineServer:
                 break
             handshake.cancel()
 
-    async def _keep_time(self, tidy: Tidy) -> None:
+    async def _keep_time(self) -> None:
         while True:
             await anyio.sleep(self._pause())
             self.tick()
-            await tidy.look(self._connections)
 
     def _pause(self) -> float:
         """Seconds until something is due."""
@@ -212,8 +211,6 @@ class EngineServer:
         finally:
             share.hold(0)
             self._connections -= 1
-            if self._tidy is not None:
-                self._tidy.connection_ended()
             socket.close()
 
     async def _shake_hands(self, socket: Socket, share: Share) -> tuple[Purpose, WebSocket] | None:
@@ -257,14 +254,11 @@ class EngineServer:
                 await self._switchboard.serve(websocket, websocket.socket.peer_host())
             case ForTelemetry():
                 try:
-                    await serve_telemetry(websocket, self._take_telemetry)
+                    await serve_telemetry(websocket)
                 except PeerMisbehaved as error:
                     self._notice("telemetry dropped", reason=error.message)
             case ForChannel():
                 await self._serve_channel_end(purpose, websocket)
-
-    def _take_telemetry(self, frame: bytes) -> None:
-        self.core.received_telemetry(frame, self.now())
 
     async def _serve_channel_end(self, purpose: ForChannel, websocket: WebSocket) -> None:
         details: dict[str, Any] = {"channel": purpose.channel_id, "end": purpose.direction.noun}

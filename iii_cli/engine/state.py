@@ -9,7 +9,7 @@ from iii_cli.engine.delivery import Close, Delivery, Drop, Send
 from iii_cli.engine.logs import LogStore
 from iii_cli.engine.registry import Registry
 from iii_cli.engine.spans import SpanStore
-from iii_cli.protocol.messages import encode_as_engine
+from iii_cli.protocol.messages import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ class EngineState:
     def send(self, worker: Worker, message: Message) -> None:
         """Tell a worker, unless it is gone."""
         if not worker.gone:
-            self._outbox.append(Send(worker.connection, encode_as_engine(message)))
+            self._outbox.append(Send(worker.connection, encode(message)))
 
     def close(self, worker: Worker) -> None:
         """The last thing that a refused worker sees."""
@@ -62,6 +62,5 @@ class EngineState:
 
     def deliveries(self) -> list[Delivery]:
         """What was decided since the last time."""
-        outbox = self._outbox[:]
-        self._outbox.clear()  # the list itself stays: see tidy.py
+        outbox, self._outbox = self._outbox, []
         return outbox

@@ -175,18 +175,16 @@ class Switchboard:
         return False
 
 
-async def serve_telemetry(websocket: WebSocket, take: Callable[[bytes], None]) -> None:
-    """1.6, `/otel`: telemetry is taken, pings are answered, everything else is ignored. A Close ends it
-    without an echo, as on worker sockets.
+async def serve_telemetry(websocket: WebSocket) -> None:
+    """1.6, `/otel`: what comes is dropped, pings are answered. A Close ends it without an echo, as on worker
+    sockets.
 
     Raises PeerMisbehaved for a broken or too large frame.
     """
     try:
         while True:
             for opcode, payload, _ in await websocket.receive():
-                if opcode == _BINARY:
-                    take(bytes(payload))
-                elif opcode == _PING:
+                if opcode == _PING:
                     await websocket.send(_PONG, payload)
                 elif opcode == _CLOSE:
                     return

@@ -11,7 +11,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
-from iii_cli.errors import Failure, FunctionFailed, LocalProblem
+from iii_cli.errors import Failure, FunctionFailed, cannot_write
 from iii_cli.io.descriptors import Kind, grow_pipe, kind_of, own_description, writable
 
 if TYPE_CHECKING:
@@ -602,7 +602,7 @@ def emit(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise LocalProblem(f"cannot write to standard output: {error.strerror or error}") from None
+        raise cannot_write("standard output", error) from None
 
 
 def print_json(value: Any, *, sort_keys: bool = False) -> None:

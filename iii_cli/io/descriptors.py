@@ -7,8 +7,7 @@ import re
 import stat
 import sys
 from enum import Enum
-
-from iii_cli.protocol.refs import Value
+from typing import NamedTuple
 
 __all__ = (
     "PIPE_BYTES",
@@ -141,7 +140,7 @@ def reserve_descriptors() -> None:
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
 
 
-class SystemLimits(Value):
+class SystemLimits(NamedTuple):
     """None: no limit, or none that this system tells."""
 
     open_files: int | None = None  # `ulimit -n`

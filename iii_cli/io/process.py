@@ -22,6 +22,7 @@ from iii_cli.errors import (
     Interrupted,
     LocalProblem,
     UsageProblem,
+    reason_of,
 )
 from iii_cli.io.console import talk
 from iii_cli.io.guard import KILL_SECONDS, SpawnRequest, ask_guard, guard_forever
@@ -146,7 +147,7 @@ class Complaints:
         try:
             read, self.fd = os.pipe()
         except OSError as error:
-            raise LocalProblem(f"cannot make a pipe: {error.strerror}") from None
+            raise LocalProblem(f"cannot make a pipe: {reason_of(error)}") from None
         self._source = Source.from_fd(read, owned=True, name="the stderr of the command")
 
     @property
@@ -523,7 +524,7 @@ def _the_guard() -> _Guard:
         try:
             pid = os.fork()
         except OSError as error:
-            raise LocalProblem(f"cannot start a process: {error.strerror}") from None
+            raise LocalProblem(f"cannot start a process: {reason_of(error)}") from None
         if not pid:
             control.close()
             guard_forever(theirs)
@@ -648,11 +649,11 @@ def kill_children() -> None:
 
 def _not_started(name: str, error: OSError, cwd: str | None) -> Failure:
     if cwd is not None and error.filename == cwd:
-        return LocalProblem(f"cannot run {name} in {cwd}: {error.strerror}")
+        return LocalProblem(f"cannot run {name} in {cwd}: {reason_of(error)}")
     if error.errno in {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ECONNRESET, errno.EPIPE}:
-        return LocalProblem(f"cannot run {name}: {error.strerror}")
+        return LocalProblem(f"cannot run {name}: {reason_of(error)}")
     hint = "its first line names an interpreter that does not exist" if error.errno == errno.ENOENT else None
-    return CommandNotRunnable(f"cannot run {name}: {error.strerror}", hint=hint)
+    return CommandNotRunnable(f"cannot run {name}: {reason_of(error)}", hint=hint)
 
 
 def ending_text(code: int) -> str:

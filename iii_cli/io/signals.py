@@ -6,8 +6,6 @@ import os
 import signal
 from typing import NoReturn
 
-from iii_cli.protocol.refs import without_secrets
-
 __all__ = ("end_by_signal", "ends_by_itself", "heard", "inherited", "pass_token_on", "withhold")
 
 
@@ -55,5 +53,7 @@ def inherited() -> dict[str, str]:
         for variable in _withheld:
             env.pop(variable, None)
         if "III_URL" in env:
+            from iii_cli.protocol.refs import without_secrets
+
             env["III_URL"] = without_secrets(env["III_URL"])
     return env

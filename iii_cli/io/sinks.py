@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, final
 import anyio
 import anyio.to_thread
 
-from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.errors import LocalProblem, UsageProblem, cannot_write
 from iii_cli.io.console import Outlet, clean, talk
 from iii_cli.io.descriptors import Kind, descriptor_named
 from iii_cli.io.sources import Turns
@@ -31,7 +31,6 @@ __all__ = (
     "Sink",
     "StdoutSink",
     "TerminalGuard",
-    "cannot_write",
     "discard_unfinished",
     "flush_to_disk",
     "open_output",
@@ -115,7 +114,7 @@ class DescriptorSink(Sink):
         try:
             self._outlet = Outlet(fd)
         except OSError:
-            raise LocalProblem(f"cannot write to {name}: it is closed") from None
+            raise cannot_write(name, "it is closed") from None
 
     @property
     def durable(self) -> bool:
@@ -221,11 +220,6 @@ def _joined(chunks: list[Buffer]) -> Buffer:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def cannot_write(name: str, error: OSError) -> LocalProblem:
-    """The one line for a failed write to `name`."""
-    return LocalProblem(f"cannot write to {name}: {error.strerror or error}")
-
-
 FIRST_WAIT, LONGEST_WAIT = 0.005, 0.2  # seconds between two looks at a FIFO that nobody reads yet
 
 
@@ -324,9 +318,9 @@ class OutFile(Sink):
         if named is not None:
             return DescriptorSink(named, name=path, owned=False)
         if path.endswith("/") or (old is not None and stat.S_ISDIR(old.st_mode)):
-            raise LocalProblem(f"cannot write to {path}: it is a folder")
+            raise cannot_write(path, "it is a folder")
         if old is not None and not os.access(path, os.W_OK):
-            raise LocalProblem(f"cannot write to {path}: it is read-only for you")
+            raise cannot_write(path, "it is read-only for you")
         if old is not None and not stat.S_ISREG(old.st_mode):
             return InPlaceFile(path, is_fifo=stat.S_ISFIFO(old.st_mode))
         return cls(path, no_clobber=no_clobber, keep_partial=keep_partial, old=old)._with_folder()
@@ -398,10 +392,10 @@ class OutFile(Sink):
 
     def _with_folder(self) -> Self:
         if not os.path.isdir(self._folder):
-            raise LocalProblem(f"cannot write to {self.name}: no folder {self._folder}")
+            raise cannot_write(self.name, f"no folder {self._folder}")
         if not os.access(self._folder, os.W_OK | os.X_OK):
             hint = f"`> {self.name}` writes without a second file" if self._old is not None else None
-            raise LocalProblem(f"cannot write to {self.name}: {self._folder} is read-only for you", hint=hint)
+            raise cannot_write(self.name, f"{self._folder} is read-only for you", hint=hint)
         return self
 
     def _open_temporary(self) -> int:
@@ -431,7 +425,7 @@ class OutFile(Sink):
             fd = os.open(path, flags, 0o600)
             try:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise LocalProblem(f"cannot write to {path}: it is not a regular file")
+                    raise cannot_write(path, "it is not a regular file")
                 _lock(fd, path)
                 if os.path.samestat(os.fstat(fd), os.stat(path)):
                     self._path = path
@@ -534,7 +528,7 @@ def _lock(fd: int, path: str) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise LocalProblem(f"cannot write to {path}: another process is writing it") from None
+        raise cannot_write(path, "another process is writing it") from None
     except OSError:
         return  # a file system without locks
 

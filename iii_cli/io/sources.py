@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from anyio.lowlevel import checkpoint
 
-from iii_cli.errors import LocalProblem
+from iii_cli.errors import LocalProblem, cannot_read
 from iii_cli.io.descriptors import Kind, descriptor_named, grow_pipe, kind_of, own_description, readable
 from iii_cli.net.sockets import wait_readable
 
@@ -90,7 +90,7 @@ class Source:
             # Non-blocking, because a FIFO without a writer, or a modem line, would hang in open().
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
-            raise _cannot_read(path, error) from None
+            raise cannot_read(path, error) from None
         try:
             return cls(fd, name=path, owned=True, wait_first=True)
         except LocalProblem:
@@ -136,7 +136,7 @@ class Source:
             while (count := self._attempt_or_none(view)) is None:
                 await self._wait()
         except OSError as error:
-            raise _cannot_read(self.name, error) from None
+            raise cannot_read(self.name, error) from None
         finally:
             self._reading = False
             if self._closed:
@@ -179,12 +179,12 @@ class Source:
     def _checked_kind(self) -> Kind:
         try:
             if stat.S_ISDIR(os.fstat(self._fd).st_mode):
-                raise LocalProblem(f"cannot read {self.name}: it is a folder")
+                raise cannot_read(self.name, "it is a folder")
             if readable(self._fd):
                 return kind_of(self._fd)
         except OSError:
             pass
-        raise LocalProblem(f"cannot read {self.name}: it is closed")
+        raise cannot_read(self.name, "it is closed")
 
     def _size(self) -> int | None:
         if self._kind is not Kind.FILE:
@@ -218,8 +218,3 @@ class Source:
         if not poll.poll(0):
             raise BlockingIOError
         return os.readv(self._fd, [view])
-
-
-def _cannot_read(name: str, error: OSError | ValueError) -> LocalProblem:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return LocalProblem(f"cannot read {name}: {reason}")

@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, final
 
+from msgspec import Struct
+
 from iii_cli.errors import EngineUnreachable, PeerMisbehaved
 from iii_cli.net.dialing import (
     ConnectionLost,
@@ -34,7 +36,6 @@ from iii_cli.net.dialing import (
 )
 from iii_cli.protocol.frames import Event, FrameDecoder, encode_frame
 from iii_cli.protocol.handshake import HEAD_BYTES_MAX, check_accepted, parse_response, upgrade_request
-from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ("BlockingWebSocket", "TlsSession", "open_blocking")
 
 
-class TlsSession(Value):
+class TlsSession(Struct, frozen=True):
     """What TLS agreed on, and whose certificate the engine showed. Names come from there: not to be
     trusted.
     """

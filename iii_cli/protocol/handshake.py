@@ -5,8 +5,9 @@ from __future__ import annotations
 from base64 import b64encode
 from urllib.parse import parse_qsl
 
+from msgspec import Struct
+
 from iii_cli.errors import PeerMisbehaved
-from iii_cli.protocol.refs import Value
 
 __all__ = (
     "HEAD_BYTES_MAX",
@@ -53,7 +54,7 @@ class BadRequest(ValueError):
         self.body = body
 
 
-class Request(Value):
+class Request(Struct, frozen=True):
     """An HTTP request head. Header names are lower-case; repeated ones are joined with a comma."""
 
     method: str
@@ -92,7 +93,7 @@ class Request(Value):
         return None
 
 
-class Response(Value):
+class Response(Struct, frozen=True):
     """An HTTP response head."""
 
     status: int

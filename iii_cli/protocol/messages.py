@@ -9,8 +9,10 @@ import re
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
 
+from msgspec import NODEFAULT as REQUIRED
+from msgspec import Struct
+
 from iii_cli.errors import Failure, FunctionFailed, PeerMisbehaved
-from iii_cli.protocol.refs import REQUIRED, Value, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,7 +184,7 @@ class MalformedMessage(ValueError):
     """The text is not a message of the protocol."""
 
 
-class ErrorBody(Value):
+class ErrorBody(Struct, frozen=True):
     """What went wrong, wherever the protocol says so. `stacktrace` is the language's own."""
 
     code: str
@@ -197,7 +199,7 @@ class ErrorBody(Value):
         return body
 
 
-class Void(Value):
+class Void(Struct, frozen=True):
     """Run it, and let nobody hear how it went."""
 
     def to_json(self) -> dict[str, str]:
@@ -205,7 +207,7 @@ class Void(Value):
         return {"type": "void"}
 
 
-class Enqueue(Value):
+class Enqueue(Struct, frozen=True):
     """Put the call into a queue; the answer is the message's receipt id."""
 
     queue: str
@@ -321,7 +323,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-class RegisterFunction(Value):
+class RegisterFunction(Struct, frozen=True):
     """2.1, worker to engine. `invocation` makes it a function that the engine calls over HTTP."""
 
     id: str
@@ -332,13 +334,13 @@ class RegisterFunction(Value):
     invocation: HttpInvocation | None = None
 
 
-class UnregisterFunction(Value):
+class UnregisterFunction(Struct, frozen=True):
     """2.2, worker to engine."""
 
     id: str
 
 
-class InvokeFunction(Value):
+class InvokeFunction(Struct, frozen=True):
     """2.3, both ways. Without `invocation_id` it is fire and forget.
 
     `action` and `namespace` go to the engine only. `data` may be null, but must be there.
@@ -354,7 +356,7 @@ class InvokeFunction(Value):
     baggage: str | None = None
 
 
-class InvocationResult(Value):
+class InvocationResult(Struct, frozen=True):
     """2.4, both ways. An absent `error` means success, whatever `result` is."""
 
     invocation_id: Uuid
@@ -365,7 +367,7 @@ class InvocationResult(Value):
     baggage: str | None = None
 
 
-class RegistrationRejected(Value):
+class RegistrationRejected(Struct, frozen=True):
     """2.6, engine to worker. Exactly one of `worker_name` and `function_id` is set."""
 
     code: str
@@ -375,7 +377,7 @@ class RegistrationRejected(Value):
     function_id: str | None = None
 
 
-class RegisterTriggerType(Value):
+class RegisterTriggerType(Struct, frozen=True):
     """2.7, worker to engine."""
 
     id: str
@@ -385,14 +387,14 @@ class RegisterTriggerType(Value):
     namespace: str | None = None
 
 
-class UnregisterTriggerType(Value):
+class UnregisterTriggerType(Struct, frozen=True):
     """2.7, worker to engine. The real engine does not know it, though its SDKs send it."""
 
     id: str
     namespace: str | None = None
 
 
-class RegisterTrigger(Value):
+class RegisterTrigger(Struct, frozen=True):
     """2.7, worker to engine, and engine to the provider of the trigger type."""
 
     id: str
@@ -404,14 +406,14 @@ class RegisterTrigger(Value):
     trigger_namespace: str | None = None
 
 
-class UnregisterTrigger(Value):
+class UnregisterTrigger(Struct, frozen=True):
     """2.7, worker to engine, and engine to the provider of the trigger type."""
 
     id: str
     trigger_type: str | None = None
 
 
-class TriggerRegistrationResult(Value):
+class TriggerRegistrationResult(Struct, frozen=True):
     """2.7, provider to engine, and engine to the registrant when it failed."""
 
     id: str
@@ -420,7 +422,7 @@ class TriggerRegistrationResult(Value):
     error: ErrorBody | None = None
 
 
-class RegisterService(Value):
+class RegisterService(Struct, frozen=True):
     """2.8, worker to engine: bookkeeping for a dashboard."""
 
     id: str
@@ -429,7 +431,7 @@ class RegisterService(Value):
     parent_service_id: str | None = None
 
 
-class WorkerRegistered(Value):
+class WorkerRegistered(Struct, frozen=True):
     """2.9, engine to worker, first of all. `features` is what newer engines negotiate (section 11)."""
 
     worker_id: str
@@ -437,22 +439,22 @@ class WorkerRegistered(Value):
     features: Any = None
 
 
-class Reattach(Value):
+class Reattach(Struct, frozen=True):
     """2.9, worker to engine, first of all on a reconnect."""
 
     previous_worker_id: str
     reattach_token: str | None = None
 
 
-class Ping(Value):
+class Ping(Struct, frozen=True):
     """2.9, both ways."""
 
 
-class Pong(Value):
+class Pong(Struct, frozen=True):
     """2.9, both ways."""
 
 
-class ErrorMessage(Value):
+class ErrorMessage(Struct, frozen=True):
     """1.2, engine to worker, before it closes: the session was refused."""
 
     error: ErrorBody
@@ -548,8 +550,13 @@ class _Shape(NamedTuple):
     values: Callable[[Any], tuple[Any, ...]]
 
 
-def _shape_of(message_class: type[Value]) -> _Shape:
-    rows = fields_of(message_class)
+def _shape_of(message_class: type[Struct]) -> _Shape:
+    kinds, defaults = message_class.__annotations__, message_class.__struct_defaults__
+    required = (REQUIRED,) * (len(message_class.__struct_fields__) - len(defaults))
+    rows = [
+        (name, kinds[name], default)
+        for name, default in zip(message_class.__struct_fields__, required + defaults, strict=True)
+    ]
     names = tuple(name for name, _, _ in rows)
     return _Shape(
         message_class.__name__.removesuffix("Message").lower(),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import unicodedata
 from enum import StrEnum
 from itertools import chain
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from iii_cli.errors import ContentDiffers, NotConfirmed
 from iii_cli.limits import limit
-from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, Value
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,8 +78,8 @@ def printable(text: str, limit: int = 500) -> str:
 DIGESTS = ("xxh3_128", "sha256")
 COUNT_END = 1 << 63  # above what a file offset can hold
 
-_HEAD = Struct(">QI")  # of a message: the byte offset at which it came, its length
-_RECORD = Struct(">BI")  # of a frame in mode `records`: its kind and its length
+_HEAD = struct.Struct(">QI")  # of a message: the byte offset at which it came, its length
+_RECORD = struct.Struct(">BI")  # of a frame in mode `records`: its kind and its length
 BINARY, TEXT = 0, 1  # kinds
 _SMALL = 4096  # up to here one copy is cheaper than a second call
 
@@ -111,7 +114,7 @@ class MalformedFigures(ValueError):
     """The object does not hold the figures."""
 
 
-class Figures(Value):
+class Figures(Struct, frozen=True):
     """What went through a stream: payload bytes and text messages, counted and digested (lower-case hex).
 
     `frames` is there in mode `records` only, where `digest` covers every frame with its kind and length.
@@ -245,7 +248,7 @@ class MalformedSeal(ValueError):
     """The frame claims to be of a seal and is not a right one."""
 
 
-class Open(Value):
+class Open(Struct, frozen=True):
     """The first frame. `size` is a hint in bytes; `receipt` is the writer end of the receipt channel, on
     which the reader is asked for a word every `receipt_beat` seconds.
     """
@@ -283,7 +286,7 @@ class Open(Value):
         return cls(Mode(mode), digest, size, _receipt_of(value.get("receipt")), beat)
 
 
-class Beat(Value):
+class Beat(Struct, frozen=True):
     """The writer lives, and has sent so many payload bytes so far."""
 
     bytes: int
@@ -299,7 +302,7 @@ class Beat(Value):
         return cls(value["bytes"])
 
 
-class Close(Value):
+class Close(Struct, frozen=True):
     """The writer meant to end here, and this is what it sent."""
 
     figures: Figures
@@ -318,7 +321,7 @@ class Close(Value):
             raise MalformedSeal(f"a malformed close frame: {error}") from None
 
 
-class Abort(Value):
+class Abort(Struct, frozen=True):
     """The writer failed. `code` is its exit status; `reason` is text of a stranger until made printable."""
 
     code: int
@@ -347,7 +350,7 @@ _BODIES: dict[str, type[Open] | type[Beat] | type[Close] | type[Abort]] = {
 }
 
 
-class SealFrame(Value):
+class SealFrame(Struct, frozen=True):
     """One frame of the seal whose stream has this id (32 lower-case hex digits)."""
 
     stream_id: str
@@ -456,7 +459,7 @@ class Sealer:
         mode = Mode(mode)
         if mode is Mode.JSONL:
             raise ValueError("the mode jsonl is read and never written; `records` is its successor")
-        self.opening = self.opening.replace(mode=mode)
+        self.opening = replace(self.opening, mode=mode)
         self._counter = Counter(self.opening.digest, records=mode is Mode.RECORDS)
 
     def chunk(self, data: Buffer) -> None:
@@ -514,7 +517,7 @@ STOPPED_EARLY = "stopped early"  # the reason of a reader whose consumer wanted 
 STDOUT = "stdout"  # the reason of a reader whose output is a pipe: it cannot know what became of the data
 
 
-class Receipt(Value):
+class Receipt(Struct, frozen=True):
     """`committed`: the data is on the reader's disk, or its consumer ended with 0. Else code and reason."""
 
     committed: bool
@@ -542,7 +545,7 @@ class Receipt(Value):
         return NotConfirmed(f"the reader did not keep the data: {reason}{code}")
 
 
-class ReceiptBeat(Value):
+class ReceiptBeat(Struct, frozen=True):
     """The reader lives, and has so many payload bytes. `will_confirm` False: it cannot, whatever comes."""
 
     bytes: int

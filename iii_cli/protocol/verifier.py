@@ -6,8 +6,9 @@ import json
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec import Struct
+
 from iii_cli.errors import ContentDiffers, Failure, NothingArrived, StreamAborted, StreamTruncated
-from iii_cli.protocol.refs import Value
 from iii_cli.protocol.seal import (
     Abort,
     Beat,
@@ -50,7 +51,7 @@ class Outcome(Enum):
 _FINE = frozenset({Outcome.VERIFIED, Outcome.FOREIGN, Outcome.ALLOWED_EMPTY})
 
 
-class Verdict(Value):
+class Verdict(Struct, frozen=True):
     """`text` is for people and printable. `figures` is what arrived. `code` is the one of an abort."""
 
     outcome: Outcome

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from iii_cli.client.benchmark import (
     WAYS,
@@ -53,12 +54,12 @@ async def left_on(endpoint: Endpoint) -> tuple[int, int]:
 
 def channel_plan(endpoint: Endpoint, **changes: Any) -> ChannelPlan:
     plan = ChannelPlan(endpoint, clients=1, seconds=5.0, size=100_001, message_bytes=1000, lines=False)
-    return plan.replace(**changes)
+    return replace(plan, **changes)
 
 
 def trigger_plan(endpoint: Endpoint, **changes: Any) -> TriggerPlan:
     plan = TriggerPlan(endpoint, None, {"a": 1}, None, in_flight=3, seconds=5.0, calls=50, timeout=5.0)
-    return plan.replace(**changes)
+    return replace(plan, **changes)
 
 
 @pytest.mark.parametrize("clients", [1, 3])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from iii_cli.config.store import EXPIRY, KEPT, PrivateFolder, SavedRef, SavedRefs
 from iii_cli.errors import LocalProblem, UnknownTarget, UsageProblem
@@ -78,7 +79,7 @@ def test_the_first_use_is_the_one_that_is_noted(store: SavedRefs, clock: Clock) 
 
 def test_an_unused_one_is_replaced_only_with_force(store: SavedRefs, clock: Clock) -> None:
     store.save(made())
-    other = made().replace(channel_id="c2")
+    other = replace(made(), channel_id="c2")
     with pytest.raises(UsageProblem, match="--force"):
         store.save(other)
     store.save(other, force=True)
@@ -88,17 +89,17 @@ def test_an_unused_one_is_replaced_only_with_force(store: SavedRefs, clock: Cloc
 def test_a_used_or_expired_one_is_replaced(store: SavedRefs, clock: Clock) -> None:
     store.save(made())
     store.mark_used("x", made().ref(WRITE))
-    store.save(made().replace(channel_id="c2"))
+    store.save(replace(made(), channel_id="c2"))
     assert store.load("x").channel_id == "c2"
     assert store.load("x").used == ()
     clock.now += EXPIRY
-    store.save(made(at=clock.now).replace(channel_id="c3"))
+    store.save(replace(made(at=clock.now), channel_id="c3"))
     assert store.load("x").channel_id == "c3"
 
 
 def test_a_late_mark_does_not_touch_the_channel_that_took_the_name(store: SavedRefs) -> None:
     store.save(made())
-    store.save(made().replace(channel_id="c2"), force=True)
+    store.save(replace(made(), channel_id="c2"), force=True)
     store.mark_used("x", made().ref(WRITE))
     assert store.load("x").used == ()
     store.mark_used("gone", made().ref(WRITE))
@@ -245,7 +246,7 @@ def test_two_processes_cannot_both_take_a_name(tmp_path: Path) -> None:
 
     def take(mark: str) -> None:
         try:
-            store.save(made().replace(channel_id=mark))
+            store.save(replace(made(), channel_id=mark))
         except UsageProblem:
             os.mkdir(tmp_path / f"{mark}-refused")
 

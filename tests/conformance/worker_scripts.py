@@ -475,21 +475,6 @@ async def a_call_reaches_the_executor_with_everything_beside_it(stage: Stage) ->
     await caller.hear("invocationresult", invocation_id=call_id, function_id=f, traceparent=..., baggage=...)
 
 
-@covers("2.5 passed on")
-async def keys_come_out_in_order(stage: Stage) -> None:
-    """Who relies on the order in which a peer wrote them relies on what no engine keeps."""
-    f = stage.name("f")
-    worker, caller = await stage.worker(), await stage.worker()
-    await worker.register(f)
-    await worker.quiet()
-    await caller.invoke(f, {"z": {"y": 1, "x": 2}, "a": [], "é": 0})
-    call = await worker.next()
-    data = call["data"]
-    assert (list(data), list(data["z"])) == (["_caller_worker_id", "a", "z", "é"], ["x", "y"])
-    await worker.answer(call, result=[{"b": 1, "a": 2}])
-    assert list((await caller.next())["result"][0]) == ["a", "b"]
-
-
 @covers("2.5 stopped")
 async def nobody_hears_of_a_void_call(stage: Stage) -> None:
     f = stage.name("f")

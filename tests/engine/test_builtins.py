@@ -301,20 +301,6 @@ def test_logs_are_bounded(limits: dict[str, int]) -> None:
     assert [record["body"][0] for record in peer.call("engine::logs::list")["logs"]] == ["7", "8", "9"]
 
 
-def test_logs_of_workers_are_found_too(bench: Bench) -> None:
-    peer = bench.worker()
-    peer.say_raw(
-        b'LOGS{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"oven"}}]},'
-        b'"scopeLogs":[{"logRecords":[{"timeUnixNano":"7","severityNumber":17,'
-        b'"severityText":"ERROR","body":{"stringValue":"hot"},"traceId":"t","attributes":['
-        b'{"key":"degrees","value":{"intValue":"300"}},{"key":"on","value":{"boolValue":true}}]}]}]}]}'
-    )
-    (record,) = peer.call("engine::logs::list", {"trace_id": "t"})["logs"]
-    assert (record["body"], record["severity_number"], record["timestamp_unix_nano"]) == ("hot", 17, 7)
-    assert record["attributes"] == {"degrees": 300, "on": True}
-    assert (record["service_name"], record["resource"]) == ("oven", {"service.name": "oven"})
-
-
 def test_health_and_baggage(bench: Bench) -> None:
     peer = bench.worker()
     health = peer.call("engine::health::check")

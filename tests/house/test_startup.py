@@ -24,7 +24,7 @@ HEAVY = {
     "websockets",
     "xxhash",
 }
-TYPER_AND_PARSERS = {"typer", "json", "inspect", "socket"}
+TYPER_AND_PARSERS = {"typer", "json", "inspect", "msgspec", "socket"}
 
 REPORT = """
 import sys

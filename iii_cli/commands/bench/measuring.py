@@ -143,8 +143,8 @@ def bench_trigger(
     try:
         _measure(bench.run, what, plan.seconds, show)
     except FunctionNotFound as failure:
-        failure.hint = did_you_mean(meant_function(settings, function) if function else None)
-        raise
+        hint = did_you_mean(meant_function(settings, function) if function else None)
+        raise failure.with_hint(hint) from None
     if bench.first_failure is not None:
         made = bench.answered + bench.failed
         raise Failure(f"{bench.failed} of {made} calls failed, the first: {bench.first_failure.message}")

@@ -6,10 +6,11 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from iii_cli.client.call import create_channel
 from iii_cli.config.store import SavedRef, SavedRefs, absolute
 from iii_cli.errors import UsageProblem
-from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ("CreateOrder", "create_channel_ends")
 
 
-class CreateOrder(Value):
+class CreateOrder(Struct, frozen=True):
     """The options, as typed."""
 
     buffer: int | None

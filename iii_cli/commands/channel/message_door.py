@@ -6,7 +6,7 @@ import os
 import stat
 from typing import IO, TYPE_CHECKING
 
-from iii_cli.errors import LocalProblem
+from iii_cli.errors import cannot_write
 from iii_cli.io.console import talk
 from iii_cli.protocol.records import message_notice
 
@@ -35,7 +35,7 @@ class MessageDoor:
                 fd = os.open(self._where, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 self._file = open(fd, "wb")  # noqa: SIM115 - closed by __exit__
             except OSError as error:
-                raise LocalProblem(f"cannot write to {self._where}: {error.strerror}") from None
+                raise cannot_write(self._where, error) from None
 
     def __enter__(self) -> MessageDoor:
         return self
@@ -49,7 +49,7 @@ class MessageDoor:
                     self._empty(self._file)
                 self._file.close()
             except OSError as problem:
-                raise LocalProblem(f"cannot write to {self._where}: {problem.strerror}") from None
+                raise cannot_write(self._where, problem) from None
 
     def show(self, message: bytes) -> None:
         """One message, one line."""
@@ -59,7 +59,7 @@ class MessageDoor:
                 self._file.write(message + b"\n")
                 self._file.flush()
             except OSError as error:
-                raise LocalProblem(f"cannot write to {self._where}: {error.strerror}") from None
+                raise cannot_write(self._where, error) from None
         elif self._where == "stderr" and not self._quiet:
             talk.tell(message_notice(message))
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from iii_cli.client.channels import ChannelReader
 from iii_cli.client.transfer import CONNECTING, Limits, ReadOrder, opened_within, read_stream
 from iii_cli.commands.channel.message_door import NO_FILES, MessageDoor
@@ -17,7 +20,7 @@ from iii_cli.io.console import stdout_is_terminal
 from iii_cli.io.process import PIPE, ConsumerSink, prepare_command
 from iii_cli.io.sinks import open_output, share_a_file
 from iii_cli.protocol.records import asked_mode
-from iii_cli.protocol.refs import Direction, Value
+from iii_cli.protocol.refs import Direction
 from iii_cli.protocol.seal import BEAT_AFTER, PEER_TIMEOUT, Mode
 from iii_cli.protocol.verifier import Outcome, Verifier
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ("ReadOptions", "read_channel")
 
 
-class ReadOptions(Value):
+class ReadOptions(Struct, frozen=True):
     """The options, as typed."""
 
     ref: str | None
@@ -89,7 +92,7 @@ def read_channel(ctx: typer.Context, options: ReadOptions) -> None:
         progress = progress_of_read(shown, settings, order)
 
         async def read() -> Verdict | None:
-            order.limits = limits.replace(since=anyio.current_time())
+            order.limits = replace(limits, since=anyio.current_time())
             await _open(order, given, options)
             async with progress:
                 verdict = await _read(order, options)

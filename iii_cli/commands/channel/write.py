@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from iii_cli.client.call import new_stream_id
 from iii_cli.client.channels import AwaitedReceipt, ChannelWriter, ConfirmedWriter
 from iii_cli.client.transfer import Branch, FanOut, Limits, WriteOrder, opened_within, write_stream
@@ -19,7 +22,7 @@ from iii_cli.io.descriptors import is_standard
 from iii_cli.io.process import PIPE, prepare_command
 from iii_cli.io.sources import Source
 from iii_cli.protocol.records import asked_mode
-from iii_cli.protocol.refs import Direction, Value
+from iii_cli.protocol.refs import Direction
 from iii_cli.protocol.seal import DIGESTS, RECEIPT_BEAT, RECEIPT_TIMEOUT, Mode, Sealer
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ __all__ = ("WriteOptions", "limits_of", "write_channels")
 RECEIPT_BUFFER = 4  # messages: beats and a receipt, which the writer takes at once
 
 
-class WriteOptions(Value):
+class WriteOptions(Struct, frozen=True):
     """The options, as typed."""
 
     refs: list[str | None]
@@ -55,7 +58,7 @@ class WriteOptions(Value):
     progress: str
 
 
-class _End(Value):
+class _End(Struct, frozen=True):
     """A writer end, as it was found. `name` holds no key."""
 
     name: str
@@ -135,7 +138,7 @@ def write_channels(ctx: typer.Context, options: WriteOptions) -> None:
     async def write() -> None:
         import anyio
 
-        order.limits = limits.replace(since=anyio.current_time() - (time.monotonic() - began))
+        order.limits = replace(limits, since=anyio.current_time() - (time.monotonic() - began))
         try:
             await opened_within(order.limits, open_ends)
             async with progress:
@@ -146,9 +149,7 @@ def write_channels(ctx: typer.Context, options: WriteOptions) -> None:
             if fan is not None:
                 _say_which(fan)
         if fan is not None and fan.failures:
-            worst = gravest(fan.failures)
-            worst.message = f"{len(fan.failures)} of {len(branches)} channels failed: {worst.message}"
-            raise worst
+            raise gravest(fan.failures).about(f"{len(fan.failures)} of {len(branches)} channels failed")
 
     run(write)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from iii_cli.config.settings import format_bytes
-from iii_cli.errors import ContentDiffers, Failure, LocalProblem
+from iii_cli.errors import ContentDiffers, Failure, cannot_read
 
 if TYPE_CHECKING:
     pass
@@ -153,7 +153,7 @@ def _real_file(name: str | None) -> Path:
         with path.open("rb") as probe:
             probe.read(1)
     except OSError as error:
-        raise LocalProblem(f"cannot read {name}: {(error.strerror or '').lower()}") from None
+        raise cannot_read(str(name), error) from None
     return path
 
 

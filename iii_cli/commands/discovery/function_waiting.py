@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from iii_cli.client.call import BlockingCaller
 from iii_cli.commands.common import meant_function, rows_of
 from iii_cli.config.settings import seconds
@@ -29,7 +31,7 @@ def wait_for_functions(settings: Settings, names: Sequence[str], timeout: str) -
     deadline = None if limit is None else began + limit
     missing = list(dict.fromkeys(names))
     engine_down: Failure | None = None  # or hangs
-    with BlockingCaller(settings.endpoint.replace(wait_engine=None)) as caller:
+    with BlockingCaller(replace(settings.endpoint, wait_engine=None)) as caller:
         while True:
             try:
                 missing = _missing(caller, settings, missing, deadline)

@@ -73,8 +73,7 @@ def examine_everything(flags: GlobalFlags, *, as_json: bool) -> None:
         print_checklist([Finding(*hide(list(finding))) for finding in found])
     if facts.failures:
         failure = gravest(facts.failures)
-        failure.message = hide(failure.message)
-        raise failure
+        raise failure.with_message(hide(failure.message))
 
 
 @final

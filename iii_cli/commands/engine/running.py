@@ -9,6 +9,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from iii_cli.commands.common import run, tell
 from iii_cli.commands.engine.log import notice_for
 from iii_cli.config.settings import byte_count, seconds
@@ -18,7 +20,6 @@ from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
 from iii_cli.io.descriptors import allow_open_files
 from iii_cli.io.process import prepare_command, spawn
 from iii_cli.io.signals import heard
-from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     import ssl
@@ -35,7 +36,7 @@ CLEARED = ("III_TOKEN", "III_TOKEN_FILE", "III_NAMESPACE", "III_CONTEXT", "III_W
 DESCRIPTORS_WANTED = 65_536  # a socket each for workers and channel ends; the usual limit is 1024
 
 
-class RunOptions(Value):
+class RunOptions(Struct, frozen=True):
     """The options of `engine run`, as typed."""
 
     host: str

@@ -11,7 +11,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from iii_cli.errors import CommandNotFound, CommandNotRunnable, Failure
+from iii_cli.errors import CommandNotFound, CommandNotRunnable, Failure, reason_of
 
 __all__ = ("WORDS", "hand_over", "is_ours", "programs_on_path")
 
@@ -78,4 +78,4 @@ def _become(program: str, arguments: list[str]) -> NoReturn:
     try:
         os.execve(program, ["iii", *arguments], environ)
     except OSError as error:
-        raise CommandNotRunnable(f"cannot run {program}: {error.strerror}") from None
+        raise CommandNotRunnable(f"cannot run {program}: {reason_of(error)}") from None

@@ -11,7 +11,7 @@ import typer
 
 from iii_cli.commands.common import NeedsTail, PassToken, hand_over_token, run, settings_of, tail_of
 from iii_cli.config.settings import seconds
-from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.errors import LocalProblem, UsageProblem, cannot_read
 from iii_cli.io.console import talk
 
 __all__ = ("serve_app",)
@@ -163,7 +163,7 @@ def _schema(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             schema = json.load(file)
     except OSError as error:
-        raise LocalProblem(f"cannot read {path}: {error.strerror}") from None
+        raise cannot_read(path, error) from None
     except ValueError:
         raise LocalProblem(f"--schema: {path} is not JSON") from None
     if not isinstance(schema, dict):

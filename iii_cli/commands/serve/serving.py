@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, final
 
 import anyio  # noqa: TID253 - loaded only when `serve` runs
+from msgspec import Struct
 
 from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.filter import Filter
@@ -18,7 +19,6 @@ from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupt
 from iii_cli.io.console import talk
 from iii_cli.io.process import bury_orphans, is_first_process
 from iii_cli.io.signals import ends_by_itself, heard
-from iii_cli.protocol.refs import Value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ STANDBY_SECONDS = 1.0  # between two attempts at a name that another worker has
 OWNER_SECONDS = 2.0  # for the owner's name, without which the error says its id alone
 
 
-class ServeOrder(Value):
+class ServeOrder(Struct, frozen=True):
     """What to serve. `shutdown_timeout` in seconds; None: wait for every call."""
 
     settings: Settings

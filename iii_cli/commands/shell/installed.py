@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from iii_cli.protocol.refs import Value
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ _SHELLS = {
 RC_BYTES_MAX = 1 << 20
 
 
-class InstalledCompletion(Value):
+class InstalledCompletion(Struct, frozen=True):
     """`shell` None: not told, or one that we have no script for. `path` None: not found."""
 
     shell: str | None = None

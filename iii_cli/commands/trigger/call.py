@@ -139,7 +139,7 @@ def _spending(invocation: Invocation) -> Iterator[None]:
         if failure.exit_status in (ExitStatus.FAILED, ExitStatus.UNCONFIRMED):
             _spend(invocation)
         if failure.exit_status == ExitStatus.UNKNOWN:
-            failure.hint = _meant(invocation, failure)
+            raise failure.with_hint(_meant(invocation, failure)) from None
         raise
     _spend(invocation)
 

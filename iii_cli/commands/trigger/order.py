@@ -6,14 +6,16 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from iii_cli.commands.common import flags_of, settings_of, tell
 from iii_cli.commands.stream_specs import key_of, parse_spec
 from iii_cli.commands.trigger.trace import traceparent_of
 from iii_cli.config.settings import seconds
-from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.errors import UsageProblem, cannot_read
 from iii_cli.limits import limit
 from iii_cli.protocol.payload import MalformedPath, build_payload, parse_document, place, split_key
-from iii_cli.protocol.refs import Value, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +41,7 @@ PARALLEL_MAX = 4096  # calls of one connection in flight: beyond that nothing ge
 FORMATS = ("pretty", "jsonl", "raw")
 
 
-class StreamOptions(Value):
+class StreamOptions(Struct, frozen=True):
     """The options about streams, as typed."""
 
     ins: Sequence[str] = ()
@@ -72,8 +74,11 @@ class StreamOptions(Value):
         """Raises UsageProblem for options that need a stream, or each other."""
         if self.wanted:
             return
-        for name, _, default in fields_of(StreamOptions):
-            if name not in ("result", "progress", "producer") and getattr(self, name) != default:
+        untouched = StreamOptions()
+        for name in self.__struct_fields__:
+            if name not in ("result", "progress", "producer") and getattr(self, name) != getattr(
+                untouched, name
+            ):
                 option = _OPTION_NAMES.get(name, name.replace("_", "-"))
                 raise UsageProblem(f"--{option} is about streams", hint="it needs --in, --out or --read")
 
@@ -81,7 +86,7 @@ class StreamOptions(Value):
 _OPTION_NAMES = {"seal": "seal and --no-seal"}
 
 
-class TriggerOptions(Value):
+class TriggerOptions(Struct, frozen=True):
     """The options, as typed."""
 
     function: str | None
@@ -115,7 +120,7 @@ class TriggerOptions(Value):
         return users + [f"{spec.label}=-" for spec in specs if spec.is_standard]
 
 
-class Invocation(Value):
+class Invocation(Struct, frozen=True):
     """One call. `timeout` in seconds; None: no limit."""
 
     settings: Settings
@@ -198,7 +203,7 @@ def target_settings(
         host = "localhost" if options.address is None else options.address
         if ":" in host and not host.startswith("["):
             host = f"[{host}]"
-        ctx.obj = flags.replace(url=f"ws://{host}:{49134 if options.port is None else options.port}")
+        ctx.obj = replace(flags, url=f"ws://{host}:{49134 if options.port is None else options.port}")
     saved = [ref for ref in refs if ref.engine_url is not None]
     if len({ref.engine_url for ref in saved}) > 1:
         raise UsageProblem("the saved refs belong to different engines, and a call has one")
@@ -240,16 +245,14 @@ def _read_file(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise LocalProblem(f"cannot read {path}: {reason or 'no such name'}") from None
+        raise cannot_read(path, error) from None
 
 
 def _read_stdin() -> bytes:
     try:
         return sys.stdin.buffer.read()
     except (OSError, ValueError, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise LocalProblem(f"cannot read standard input: {reason or 'it is closed'}") from None
+        raise cannot_read("standard input", error if isinstance(error, OSError) else "it is closed") from None
 
 
 def _find_ref(text: str) -> tuple[KeyPath, ResolvedRef]:

@@ -8,6 +8,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
+from msgspec.structs import replace
+
 from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, StreamedCall, call_with_lanes
 from iii_cli.commands.channel.message_door import MessageDoor
 from iii_cli.commands.common import hand_over_token, run, tell
@@ -109,7 +111,7 @@ def _read_spec(text: str) -> tuple[KeyPath, StreamSpec]:
     parts = (".", text[2:]) if text.startswith(".=") else split_key(text)
     path, place = parts if parts is not None else (text, "-")
     key = () if path == "." else key_of(path, "--read")
-    return key, parse_spec(f"read={place}", "--out").replace(option="--read", key=key)
+    return key, replace(parse_spec(f"read={place}", "--out"), option="--read", key=key)
 
 
 def _with_placeholders(invocation: Invocation, specs: _Specs) -> Any:
