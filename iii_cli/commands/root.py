@@ -25,11 +25,9 @@ TREE = {
     "serve": Leaf(
         "serve.command:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."
     ),
-    "functions": Leaf(
-        "discovery.functions:functions_app", "See which functions there are, and wait for them."
-    ),
-    "workers": Leaf("discovery.workers:workers_app", "See which workers are connected, and what they offer."),
-    "trace": Leaf("discovery.trace:trace_app", "See what happened in a trace."),
+    "functions": Leaf("listing:functions_app", "See which functions there are, and wait for them."),
+    "workers": Leaf("listing:workers_app", "See which workers are connected, and what they offer."),
+    "trace": Leaf("listing:trace_app", "See what happened in a trace."),
     "ref": Leaf("ref:ref_app", "Keep the refs of channels by name."),
     "context": Leaf("context:context_app", "Keep engines by name and choose one."),
     "engine": Leaf("engine.command:engine_app", "Run the embedded engine: for development, tests and CI."),

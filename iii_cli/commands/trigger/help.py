@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iii_cli.commands.common import parameter_lines, parameters_of, tell
-from iii_cli.commands.discovery.function_listing import find_function, schema_of
+from iii_cli.commands.listing import find_function, schema_of
 from iii_cli.commands.trigger.order import target_settings
 from iii_cli.errors import EngineUnreachable
 from iii_cli.io.console import clean, emit

@@ -32,7 +32,7 @@ def say_trace(settings: Settings, traceparent: str) -> None:
     """Print the id, and the tree where the engine can tell it, on stderr. Never raises a Failure."""
     from iii_cli.client.call import call
     from iii_cli.commands.common import rows_of
-    from iii_cli.commands.discovery.trace_tree import draw_tree
+    from iii_cli.commands.listing import draw_tree
     from iii_cli.errors import Failure
 
     trace_id = traceparent.split("-")[1]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from iii_cli.commands.discovery.trace_tree import trace_id_of
 from iii_cli.commands.root import app
 from iii_cli.errors import UnknownTarget, UsageProblem
 from tests.support.scripted_engine import ScriptedEngine, running_engine
@@ -77,11 +76,12 @@ def test_an_unknown_trace_is_said_so(engine: ScriptedEngine) -> None:
 @pytest.mark.parametrize(
     "text", [ID, ID.upper(), f"00-{ID}-c7ad6b7169203331-01", "0af76519-16cd-43dd-8448-eb211c80319c"]
 )
-def test_ids(text: str) -> None:
-    assert trace_id_of(text) == ID
+def test_ids(engine: ScriptedEngine, text: str) -> None:
+    run(engine, text, answer={"roots": TREE})
+    assert engine.calls[0]["data"] == {"trace_id": ID}
 
 
 @pytest.mark.parametrize("text", ["", "x", ID[:-1], f"{ID}0", f"00-{ID}"])
-def test_what_is_no_id(text: str) -> None:
-    with pytest.raises(UsageProblem):
-        trace_id_of(text)
+def test_what_is_no_id(engine: ScriptedEngine, text: str) -> None:
+    assert isinstance(run(engine, "--", text, answer={}).exception, UsageProblem)
+    assert engine.calls == []

@@ -1,1 +1,0 @@
-"""What is on an engine: its functions, its workers, its traces."""
