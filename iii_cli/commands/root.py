@@ -33,7 +33,7 @@ TREE = {
     "engine": Leaf("engine.command:engine_app", "Run the embedded engine: for development, tests and CI."),
     "bench": Leaf("bench.command:bench_app", "Measure an engine: bytes, calls and round trips a second."),
     "doctor": Leaf(
-        "doctor.command:doctor_app",
+        "doctor:doctor_app",
         "Look at the engine, the settings and this machine, and say what to do about what is not fine.",
     ),
     "demo": Leaf(

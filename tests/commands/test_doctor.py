@@ -1,96 +1,125 @@
-"""The rules of `iii doctor`: what is found out, and what is made of it."""
+"""What `iii doctor` makes of the answers of engines: of any shape, or none."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import iii_cli
-from iii_cli.client.checkup import EngineFacts
-from iii_cli.commands.doctor.checkup import Facts
-from iii_cli.commands.doctor.document import document
-from iii_cli.commands.doctor.findings import findings
-from iii_cli.config.settings import Settings
-from iii_cli.errors import EngineUnreachable, NotAuthorised
-from iii_cli.io.descriptors import SystemLimits
-from iii_cli.net.blocking import TlsSession
-from iii_cli.protocol.refs import Endpoint, EngineAddress, Secret
+from tests.support.listening import REFUSALS, gatekeeper
+from tests.support.program import Program
+from tests.support.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
 
 if TYPE_CHECKING:
-    from iii_cli.io.console import Finding
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
-def facts(url: str = "ws://localhost:1", **engine: Any) -> Facts:
-    endpoint = Endpoint(EngineAddress.parse(url), token=Secret("sk-hunter2"))
-    settings = Settings(endpoint, "III_URL", token_source="III_TOKEN")
-    well = {"version": iii_cli.__version__, "status": "healthy", "embedded": True, "round_trips": [0.001]}
-    return Facts(settings=settings, engine=EngineFacts(**well | engine))  # type: ignore[arg-type]
+@pytest.fixture
+def engine() -> Iterator[ScriptedEngine]:
+    yield from running_engine()
 
 
-def finding(found: Facts, check: str) -> Finding:
-    every = findings(found)
-    assert all(each.advice for each in every if each.level != "ok")
-    assert "hunter2" not in str(every) + str(document(found, every))
-    return next(each for each in every if each.check == check and each.level != "ok")
+def examined(home: Path, url: str) -> tuple[int, dict[str, Any], list[tuple[str, str, str]]]:
+    """Exit status, what the document says of the engine, and the findings: check, level, text."""
+    done = Program(home, url).run("doctor", "--json")
+    document = json.loads(done.stdout)
+    findings = document["findings"]
+    assert all(bool(each["advice"]) is (each["level"] != "ok") for each in findings)
+    return done.returncode, document["engine"], [(f["check"], f["level"], f["found"]) for f in findings]
 
 
-def test_all_is_well() -> None:
-    assert {
-        each.level for each in findings(facts()) if each.check not in ("path", "contexts", "saved refs")
-    } == {"ok"}
+def answering(engine: ScriptedEngine, answer: Any) -> None:
+    """Let the engine answer so when it is asked for its health; raise an exception."""
+
+    def health(data: Any) -> Any:
+        if isinstance(answer, (Exception, type)):
+            raise answer
+        return answer
+
+    engine.functions["engine::health::check"] = health
 
 
-@pytest.mark.parametrize(
-    ("engine", "check", "level", "said"),
-    [
-        ({"round_trips": [0.3, 0.4, 0.5]}, "latency", "note", "400 ms"),
-        ({"round_trips": []}, "latency", "warning", "pings"),
-        ({"clock_ahead": -65.0}, "clock", "warning", "behind ours"),
-        ({"limits": {"open_channels": 95, "max_channels": 100}}, "channels", "warning", "95 of 100"),
-        ({"status": "degraded"}, "health", "warning", "degraded"),
-        ({"version": "0.0.9"}, "engine", "note", iii_cli.__version__),
-        ({"version": None, "health_failure": "FORBIDDEN"}, "engine", "note", "FORBIDDEN"),
-        ({"failure": EngineUnreachable("no engine")}, "engine", "problem", "III_URL"),
-        ({"failure": NotAuthorised("no entry")}, "auth", "problem", "III_TOKEN"),
-    ],
-)
-def test_what_is_not_fine_of_an_engine(engine: dict[str, Any], check: str, level: str, said: str) -> None:
-    found = finding(facts(**engine), check)
-    assert found.level == level
-    assert said in found.found
+def embedded(**details: int) -> dict[str, Any]:
+    return {"version": "0.0.9", "components": {"embedded": {"details": details}}}
 
 
-def test_a_certificate_that_ends_soon_is_a_warning() -> None:
-    def session(days: float) -> TlsSession:
-        return TlsSession("TLSv1.3", "AES", "engine", "authority", time.time() + days * 86_400)
-
-    assert "good for 3 days" in finding(facts("wss://engine.example", tls=session(3.1)), "tls").found
-    well = findings(facts("wss://engine.example", tls=session(90)))
-    assert [each.level for each in well if each.check == "tls"] == ["ok"]
-
-
-def test_plain_text_to_another_machine_is_noted() -> None:
-    assert finding(facts("ws://engine.example"), "tls").level == "note"
+def test_a_real_engine(engine: ScriptedEngine, tmp_path: Path) -> None:
+    stamp = int((time.time() + 65) * 1000)
+    answering(engine, {"status": "healthy", "version": "0.23.0", "timestamp": stamp, "components": {}})
+    status, said, findings = examined(tmp_path, engine.url)
+    assert (status, said["version"], said["status"], said["embedded"]) == (0, "0.23.0", "healthy", False)
+    assert said["clock_ahead_ms"] == pytest.approx(65_000, abs=5000)
+    assert said["round_trips"] == 9
+    assert 0 < said["latency_ms"] < 1000
+    assert ("clock", "warning") in [finding[:2] for finding in findings]
+    assert engine.calls[0]["namespace"] == "default"
 
 
 @pytest.mark.parametrize(
-    ("limits", "check"),
+    "answer",
     [
-        (SystemLimits(open_files=64, open_files_max=4096), "open files"),
-        (SystemLimits(file_bytes=4096), "file size"),
-        (SystemLimits(pipe_bytes=65_536), "pipes"),
+        None,
+        [],
+        {"version": {"a": 1}, "status": 7, "timestamp": "soon", "components": []},
+        {"version": "", "timestamp": -1e300, "components": {"embedded": [1]}},
+        {"timestamp": True, "components": {"embedded": {"details": {"open_channels": "many"}}}},
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_tight_limits(limits: SystemLimits, check: str) -> None:
-    tight = facts()
-    tight.limits = limits
-    assert finding(tight, check).level in ("note", "warning")
+def test_an_answer_of_any_shape_tells_what_it_tells(
+    engine: ScriptedEngine, answer: Any, tmp_path: Path
+) -> None:
+    answering(engine, answer)
+    status, said, findings = examined(tmp_path, engine.url)
+    assert (status, said["version"], said["clock_ahead_ms"], said["limits"]) == (0, None, None, {})
+    assert findings[0][:2] == ("engine", "note")
 
 
-def test_a_probe_that_hangs_is_a_problem() -> None:
-    hung = facts()
-    hung.late = ["saved refs"]
-    assert any(each.level == "problem" and each.check == "saved refs" for each in findings(hung))
+@pytest.mark.parametrize(
+    ("answer", "check", "level", "said"),
+    [
+        ({"version": "1", "status": "degraded"}, "health", "warning", "degraded"),
+        (embedded(), "engine", "note", "this program has version"),
+        (embedded(open_channels=95, max_channels=100), "channels", "warning", "95 of 100"),
+        (embedded(open_channels=1, max_channels=100), "channels", "ok", "1 of 100"),
+        ({"version": "1\x1b[2J\n2" + "x" * 9999}, "engine", "ok", "version 1 [2J 2xxx"),
+        (FunctionError({"code": "FORBIDDEN", "message": "no"}), "engine", "note", "FORBIDDEN: no"),
+        pytest.param(Silence(), "engine", "note", "no answer within 1 s", marks=pytest.mark.ci),
+    ],
+)
+def test_what_is_made_of_it(
+    engine: ScriptedEngine, answer: Any, check: str, level: str, said: str, tmp_path: Path
+) -> None:
+    answering(engine, answer)
+    status, _, findings = examined(tmp_path, engine.url)
+    assert status == 0
+    assert any(found[:2] == (check, level) and said in found[2] for found in findings)
+    assert all(len(found[2]) < 500 for found in findings)
+
+
+def test_an_engine_that_dies_during_it_was_lost(engine: ScriptedEngine, tmp_path: Path) -> None:
+    answering(engine, Drop())
+    status, said, findings = examined(tmp_path, engine.url)
+    assert (status, said["reached"]) == (3, False)
+    assert "lost during the examination" in findings[0][2]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_an_engine_that_lets_nobody_in(refusal: str, tmp_path: Path) -> None:
+    with gatekeeper(refusal) as url:
+        status, _, findings = examined(tmp_path, url)
+    assert status == 4
+    assert ("auth", "problem") in [finding[:2] for finding in findings]
+
+
+def test_plain_text_to_another_machine_is_noted(tmp_path: Path) -> None:
+    _, _, findings = examined(tmp_path, "ws://192.0.2.1:9")
+    assert ("tls", "note") in [finding[:2] for finding in findings]
+
+
+def test_limits_of_this_machine(tmp_path: Path) -> None:
+    done = Program(tmp_path, "ws://127.0.0.1:9").shell("ulimit -f 4096; iii doctor --json")
+    found = {each["check"]: each["level"] for each in json.loads(done.stdout)["findings"]}
+    assert found["file size"] == "warning"

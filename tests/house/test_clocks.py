@@ -8,8 +8,7 @@ from tests.house.sources import modules, tree_of
 
 WALL = {"time", "time_ns", "localtime", "gmtime", "ctime", "now", "utcnow", "today", "fromtimestamp"}
 ALLOWED = {
-    "iii_cli.client.checkup": "compared with the engine's, because `doctor` says how far they are apart",
-    "iii_cli.commands.doctor.findings": "how long a certificate is still valid",
+    "iii_cli.commands.doctor": "compared with the engine's, and how long a certificate is still valid",
     "iii_cli.commands.engine.log": "the time in a line of the log",
     "iii_cli.commands.ref": "the date that `ref show` prints",
     "iii_cli.commands.listing": "since when a worker is there, which the engine says",

@@ -1,1 +1,0 @@
-"""The command that looks at the engine, the settings and this machine."""
