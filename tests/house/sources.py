@@ -27,7 +27,8 @@ def modules() -> list[str]:
 def tree_of(module: str) -> ast.Module:
     """The syntax tree of a module."""
     path = PACKAGE.parent.joinpath(*module.split("."))
-    return ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    package = path / "__init__.py"
+    return ast.parse((package if package.is_file() else path.with_suffix(".py")).read_text())
 
 
 def imports_of(module: str) -> Iterator[tuple[str, int]]:
