@@ -1,4 +1,4 @@
-"""What people and programs are told: stderr, tables, JSON, clean text."""
+"""What people and programs are told: clean text, lines and drawings on stderr, tables and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -8,21 +8,16 @@ import re
 import select
 import sys
 import textwrap
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from iii_cli.errors import Failure, FunctionFailed, cannot_write
-from iii_cli.io.descriptors import Kind, grow_pipe, kind_of, own_description, writable
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = (
     "GAP",
-    "Drawing",
     "Finding",
-    "Outlet",
     "Stderr",
     "Talk",
     "clean",
@@ -33,14 +28,13 @@ __all__ = (
     "print_checklist",
     "print_json",
     "print_table",
-    "span_text",
     "stdout_columns",
     "stdout_is_terminal",
     "talk",
-    "volume_text",
     "width_of",
 )
 
+# Text of strangers
 
 # Patterns are text: `re` compiles and keeps them at their first use, and most commands have none.
 # Whole sequences first, so that their letters do not stay behind: CSI, then OSC and its kin, then the rest.
@@ -119,154 +113,113 @@ def ellipsis(text: str, columns: int) -> str:
     return text[:kept].rstrip() + "…" if columns > 0 else ""
 
 
-def volume_text(count: float) -> str:
-    """`0 B`, `1023 B`, `1.50 KiB`, `64.0 MiB`, `640 MiB`: three digits that count, in powers of 1024."""
-    if count < 1023.5:
-        return f"{count:.0f} B"
-    unit = ""
-    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):  # noqa: B007 - the last one reached is the one to show
-        count /= 1024
-        if count < 999.5:
-            break
-    digits = 2 if count < 9.995 else 1 if count < 99.95 else 0
-    return f"{count:.{digits}f} {unit}"
+# stderr
 
-
-def span_text(seconds: float) -> str:
-    """`0:07`, `12:34`, `1:02:03`."""
-    whole = int(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-PIPE_BUF = 4096  # what a writable pipe takes without blocking (pipe(7))
-
-
-@final
-class Outlet:
-    """Raises OSError where `fd` is not open for writing. Never closes `fd`."""
-
-    def __init__(self, fd: int) -> None:
-        if not writable(fd):
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        self.kind = kind_of(fd)
-        self._fd = fd
-        self._own: int | None = None
-        self._socket: socket.socket | None = None
-        if self.kind is Kind.SOCKET:
-            self._open_socket()
-        elif self.kind in {Kind.PIPE, Kind.TERMINAL}:
-            if self.kind is Kind.PIPE:
-                grow_pipe(fd)
-            self._own = own_description(fd, os.O_WRONLY)
-        self._blocks = self._own is None and self._may_block()
-
-    @property
-    def ready_fd(self) -> int:
-        """The descriptor to wait for after a BlockingIOError."""
-        return self._fd if self._own is None else self._own
-
-    def offer(self, data: memoryview) -> int:
-        """Write a part of `data`; how much. Raises OSError, and BlockingIOError where nothing fits."""
-        if self._socket is not None:
-            return self._socket.send(data, self._flags)
-        if self._blocks:
-            poll = select.poll()
-            poll.register(self._fd, select.POLLOUT)
-            if not poll.poll(0):
-                raise BlockingIOError
-            return os.write(self._fd, data[:PIPE_BUF])
-        return os.write(self.ready_fd, data)
-
-    def close(self) -> None:
-        """Give back what was opened here. Safe to repeat. Raises OSError."""
-        if self._socket is not None:
-            self._socket.detach()
-            self._socket = None
-        if self._own is not None:
-            own, self._own, self._blocks = self._own, None, True
-            os.close(own)
-
-    def _may_block(self) -> bool:
-        """Not a file, and no device such as /dev/null, which epoll refuses because it is always ready."""
-        if self.kind in {Kind.FILE, Kind.BLOCK}:
-            return False
-        if self.kind is not Kind.DEVICE or not hasattr(select, "epoll"):
-            return True
-        with select.epoll() as probe:
-            try:
-                probe.register(self._fd, select.EPOLLOUT)
-            except PermissionError:
-                return False
-        return True
-
-    def _open_socket(self) -> None:
-        import socket
-
-        self._socket = socket.socket(fileno=self._fd)
-        self._flags = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
-
-
-BACKLOG_BYTES = 64 << 10  # as much again as a pipe of the usual size holds
+ERASE_LINE = "\r\x1b[K"
 ROWS_MAX = 1000  # that a job draws
-PATIENCE = 1.0  # seconds that a full backlog may hold us up, once: a slow reader keeps up, a stalled one not
 
 
 @final
 class Stderr:
-    """Writes to descriptor 2 without ever raising: there is nobody left to tell."""
+    """Descriptor 2: whole lines, and below them what is drawn on a terminal.
 
-    def __init__(self, fd: int = 2, *, clock: Callable[[], float] = time.monotonic) -> None:
+    Never raises: there is nobody left to tell. Waits for a slow reader, as every program does.
+    """
+
+    def __init__(self, fd: int = 2) -> None:
         self._fd = fd
-        self._clock = clock
-        self._outlet: Outlet | None = None
-        self._gone = False
-        self._stalled = False
-        self._backlog = bytearray()
-        self._lost = 0
+        self._drawn: Sequence[str] = ()
+        self._columns = 0  # of the terminal when they were drawn
 
     @property
     def is_terminal(self) -> bool:
         """Does a person read this, as it comes?"""
-        outlet = self._open()
-        return outlet is not None and outlet.kind is Kind.TERMINAL
+        return os.isatty(self._fd)
 
     @property
     def columns(self) -> int:
         """The width of the terminal, 80 where it does not say."""
-        try:
-            return os.get_terminal_size(self._fd).columns or 80
-        except OSError:
-            return 80
+        return _terminal_size(self._fd)[0]
 
-    @property
-    def rows(self) -> int:
-        """The height of the terminal, 24 where it does not say."""
+    def write(self, text: str) -> None:
+        """Write `text` as it is."""
+        if self._fd == 2 and _is_handed_over(sys.stderr, sys.__stderr__):
+            stream = sys.stderr
+            try:
+                stream.write(text)
+                stream.flush()
+            except (OSError, ValueError):
+                return
+            return
         try:
-            return os.get_terminal_size(self._fd).lines or 24
+            _write_all(self._fd, text)
         except OSError:
-            return 24
+            return
 
-    @property
-    def is_ours(self) -> bool:
-        """May we draw on the terminal? Not from the background, over a pager, or over a password prompt."""
+    def write_above(self, text: str) -> None:
+        """Write whole lines above what is drawn, be it by us or by another process of the job."""
+        if self._drawn and self._may_draw(len(self._drawn)):
+            self.write(self._erasing() + text + "\n".join(self._drawn))
+        elif rows := self._rows_of_another():
+            # It will go up from the last of its rows to erase them, so as many must be there.
+            self.write(_erasing(rows) + text + "\n" * (rows - 1))
+        else:
+            self.write(text)
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Draw `lines` in place of those before; none takes them away. Nothing where somebody else draws."""
+        if not lines and not self._drawn:
+            return
+        columns, rows = _terminal_size(self._fd)
+        lines = lines[: max(1, rows - 1)]
+        if self._may_draw(len(lines)):
+            erasing = self._erasing()
+            self._drawn, self._columns = tuple(lines), columns
+            self.write(erasing + "\n".join(lines))
+
+    def _may_draw(self, rows: int) -> bool:
+        if not self.is_terminal or (self._is_ours() and self._claim(rows)):
+            return True
+        self._drawn = ()  # what was drawn has become part of the past
+        self._claim(0)
+        return False
+
+    def _is_ours(self) -> bool:
+        """May we draw? Not from the background, nor over a pager or a password prompt."""
         if not hasattr(os, "tcgetpgrp"):  # Windows has no jobs
             return True
+        import termios
+
         try:
             if os.tcgetpgrp(self._fd) != os.getpgrp():
                 return False
         except OSError:
             pass  # not the terminal of our session: nobody else's jobs are on it either
-        return _is_plain(self._fd)
+        try:
+            modes: int = termios.tcgetattr(self._fd)[3]
+        except termios.error:
+            return True
+        # Who changes these has the whole screen, or asks for a secret.
+        return bool(modes & termios.ICANON and modes & termios.ECHO)
 
-    def claim(self, rows: int) -> bool:
+    def _erasing(self) -> str:
+        """Back to where the drawing began. Most terminals fold what no longer fits when they become
+        narrower. xterm and GNU screen cut, and what is above the drawing is not ours to erase.
+        """
+        rows, columns = len(self._drawn), self.columns
+        cuts = os.environ.get("XTERM_VERSION") or os.environ.get("STY")
+        if columns < self._columns and not cuts:
+            rows = sum(max(1, -(-width_of(clean(line)) // columns)) for line in self._drawn)
+        return _erasing(rows)
+
+    def _claim(self, rows: int) -> bool:
         """Take the terminal for a drawing of `rows`, 0 gives it back. False: another process draws there.
 
         Of the processes of one job only one draws at a time, or two of a pipeline would draw over each other.
         Locks on the terminal say who: as many bytes as rows, at a place that is the job's. They vanish with
         their process. A system that has none for terminals lets everybody draw.
         """
-        if rows == 0:
+        if not rows:
             _lock(self._fd, 0, 0, take=False)
             return True
         start = self._place()
@@ -275,7 +228,7 @@ class Stderr:
         _lock(self._fd, start + rows, ROWS_MAX - rows, take=False)
         return True
 
-    def rows_of_another(self) -> int:
+    def _rows_of_another(self) -> int:
         """How many rows another process of the job in the foreground draws at the moment."""
         if not self.is_terminal:
             return 0
@@ -291,81 +244,9 @@ class Stderr:
         except (OSError, AttributeError):
             return 0  # not the terminal of our session, or no jobs
 
-    @property
-    def is_idle(self) -> bool:
-        """Has everything that was written left us? A drawing that is not urgent waits for that."""
-        self._push()
-        return not self._backlog
 
-    def write(self, text: str) -> None:
-        """Take whole lines. Returns at once, or within a second if the backlog is full and nothing reads."""
-        if self._fd == 2 and sys.stderr is not sys.__stderr__ and sys.stderr is not None:
-            _hand_over(text)
-            return
-        data = text.encode(errors="replace")
-        if len(self._backlog) + len(data) > BACKLOG_BYTES and not self._make_room(len(data)):
-            self._lost += text.count("\n")
-            return
-        self._backlog += data
-        self._push()
-
-    def drain(self, seconds: float = PATIENCE) -> None:
-        """Wait until everything has left us, for `seconds` at most: before the process ends."""
-        deadline = self._clock() + seconds
-        while not self.is_idle:
-            left = deadline - self._clock()
-            if left <= 0 or not self._wait(left):
-                return
-
-    def _make_room(self, size: int) -> bool:
-        """Wait for a reader that is slow. One that has stalled is not waited for again until it moves."""
-        deadline = self._clock() + PATIENCE
-        while True:
-            before = len(self._backlog)
-            self._push()
-            self._stalled = self._stalled and len(self._backlog) == before
-            if not self._backlog or len(self._backlog) + size <= BACKLOG_BYTES:
-                return True
-            left = deadline - self._clock()
-            if self._stalled or left <= 0 or not self._wait(left):
-                self._stalled = True
-                return False
-
-    def _push(self) -> None:
-        """Write what fits."""
-        outlet = self._open()
-        if outlet is None:
-            self._backlog.clear()
-            return
-        try:
-            while self._backlog:
-                with memoryview(self._backlog) as view:
-                    count = outlet.offer(view)
-                del self._backlog[:count]
-                if not self._backlog and self._lost:
-                    lost, self._lost = self._lost, 0
-                    self._backlog += f"iii: {lost} lines are missing here, nobody read them\n".encode()
-        except BlockingIOError:
-            return
-        except OSError:
-            self._gone = True
-            self._backlog.clear()
-
-    def _open(self) -> Outlet | None:
-        if self._outlet is None and not self._gone:
-            try:
-                self._outlet = Outlet(self._fd)
-            except OSError:
-                self._gone = True
-        return None if self._gone else self._outlet
-
-    def _wait(self, seconds: float) -> bool:
-        outlet = self._open()
-        if outlet is None:
-            return False
-        poll = select.poll()
-        poll.register(outlet.ready_fd, select.POLLOUT)
-        return bool(poll.poll(max(1, int(seconds * 1000))))
+def _erasing(rows: int) -> str:
+    return ERASE_LINE if rows < 2 else f"\r\x1b[{rows - 1}A\x1b[J"
 
 
 def _lock(fd: int, start: int, count: int, *, take: bool = True) -> bool:
@@ -381,87 +262,30 @@ def _lock(fd: int, start: int, count: int, *, take: bool = True) -> bool:
     return True
 
 
-def _is_plain(fd: int) -> bool:
-    """Does the terminal edit lines and echo them? Whoever changes that has the whole screen, or asks for a
-    secret.
-    """
-    import termios
-
+def _terminal_size(fd: int) -> tuple[int, int]:
+    """Columns and rows; 80 and 24 where it does not say."""
     try:
-        modes: int = termios.tcgetattr(fd)[3]
-    except termios.error:
-        return True
-    return bool(modes & termios.ICANON and modes & termios.ECHO)
+        columns, rows = os.get_terminal_size(fd)
+    except OSError:
+        return 80, 24
+    return columns or 80, rows or 24
 
 
-def _hand_over(text: str) -> None:
-    """Someone else wants to have it: a test, a program that runs us inside."""
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        return
+def _is_handed_over(stream: object, own: object) -> bool:
+    """Has a test, or a program that runs us inside, put something in the place of a standard stream?"""
+    return stream is not None and stream is not own
 
 
-ERASE_LINE = "\r\x1b[K"
-
-
-@final
-class Drawing:
-    """Knows what is drawn on `stderr`, and gives the text that changes it. The caller writes that."""
-
-    def __init__(self, stderr: Stderr) -> None:
-        self._stderr = stderr
-        self._lines: Sequence[str] = ()
-        self._columns = 0  # of the terminal when they were drawn
-
-    def replace(self, lines: Sequence[str]) -> str:
-        """Draw `lines` in place of those before. Nothing on a terminal that somebody else has now."""
-        if not lines and not self._lines:
-            return ""
-        lines = lines[: max(1, self._stderr.rows - 1)]
-        if not self._may_draw(len(lines)):
-            return ""
-        return self._erase() + self._put(lines)
-
-    def around(self, text: str) -> str:
-        """Whole lines above what is drawn, be it by us or by another process of the job."""
-        if self._lines and self._may_draw(len(self._lines)):
-            return self._erase() + text + self._put(self._lines)
-        if rows := self._stderr.rows_of_another():
-            # It will go up from the last of its rows to erase them, so as many must be there.
-            return f"{_erasing(rows)}{text}" + "\n" * (rows - 1)
-        return text
-
-    def _may_draw(self, rows: int) -> bool:
-        if not self._stderr.is_terminal or (self._stderr.is_ours and self._stderr.claim(rows)):
-            return True
-        self._lines = ()  # what was drawn has become part of the past
-        self._stderr.claim(0)
-        return False
-
-    def _put(self, lines: Sequence[str]) -> str:
-        self._lines = tuple(lines)
-        self._columns = self._stderr.columns
-        return "\n".join(self._lines)
-
-    def _erase(self) -> str:
-        """Back to where the drawing began. Most terminals fold what no longer fits when they become
-        narrower.
-        """
-        rows, columns = len(self._lines), self._stderr.columns
-        if columns < self._columns and _folds():
-            rows = sum(max(1, -(-width_of(clean(line)) // columns)) for line in self._lines)
-        return _erasing(rows)
-
-
-def _erasing(rows: int) -> str:
-    return ERASE_LINE if rows < 2 else f"\r\x1b[{rows - 1}A\x1b[J"
-
-
-def _folds() -> bool:
-    """Not xterm itself and not GNU screen: these cut, and what is above the drawing is not ours to erase."""
-    return not os.environ.get("XTERM_VERSION") and not os.environ.get("STY")
+def _write_all(fd: int, text: str) -> None:
+    """Raises OSError."""
+    rest = memoryview(text.encode(errors="replace"))
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:  # someone made the shell's description non-blocking
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
 
 
 PREFIX = "iii: "
@@ -469,7 +293,7 @@ PREFIX = "iii: "
 
 @final
 class Talk:
-    """Nothing here raises, and nothing waits for a reader of stderr for longer than a second.
+    """Tells people and programs on stderr what happens. Nothing here raises.
 
     `facts` are the fields of the last event: bytes, digest, verified, seconds.
     """
@@ -479,7 +303,6 @@ class Talk:
         self.quiet = False
         self.as_json = False
         self.facts: dict[str, Any] = {}
-        self._drawing = Drawing(self.stderr)
         self._amid_a_line = False  # data on the terminal
 
     @property
@@ -506,9 +329,15 @@ class Talk:
             self._line(f"{PREFIX}{text}")
 
     def problem(self, failure: Failure) -> None:
-        """What went wrong: one line. A failed function as the engine's own CLI shows it (protocol.md 8.2)."""
+        """What went wrong: one line. A failed function as the engine's own CLI shows it."""
         if self.as_json:
-            self.event("error", _error_fields(failure))
+            fields = {
+                "message": clean(failure.message),
+                "hint": None if failure.hint is None else clean(failure.hint),
+                "where": failure.where,
+                "exit": int(failure.exit_status),
+            }
+            self.event("error", fields)
         elif isinstance(failure, FunctionFailed):
             import json
 
@@ -525,20 +354,15 @@ class Talk:
         self._line(escape_json(document))
 
     def done(self, exit_status: int) -> None:
-        """Say the last thing: in JSON mode the last event, else what is left of the backlog."""
+        """The last thing: take the drawing away; in JSON mode the last event."""
         self.draw()
         if self.as_json:
             nothing = dict.fromkeys(("bytes", "digest", "verified", "seconds"))
             self.event("done", {"exit": int(exit_status), **nothing, **self.facts})
-        self.stderr.drain()
 
     def draw(self, *lines: str) -> None:
-        """Keep `lines` as the last ones of the terminal, in place of those before; none takes them away.
-
-        Skipped while the terminal is behind: the next drawing will do.
-        """
-        if not lines or self.stderr.is_idle:
-            self.stderr.write(self._drawing.replace(lines))
+        """Keep `lines` as the last ones of the terminal, in place of those before; none takes them away."""
+        self.stderr.draw(lines)
 
     def data_was_shown(self, last: bytes) -> None:
         """Data went to the terminal, and ended with that byte, if any came at all."""
@@ -550,21 +374,13 @@ class Talk:
         return "\n" if amid and self.stderr.is_terminal else ""
 
     def _line(self, text: str) -> None:
-        self.stderr.write(self.new_line() + self._drawing.around(f"{mask_refs(text)}\n"))
+        self.stderr.write_above(f"{self.new_line()}{mask_refs(text)}\n")
 
 
 talk = Talk()
 """The one of this process."""
 
-
-def _error_fields(failure: Failure) -> dict[str, Any]:
-    return {
-        "message": clean(failure.message),
-        "hint": None if failure.hint is None else clean(failure.hint),
-        "where": failure.where,
-        "exit": int(failure.exit_status),
-    }
-
+# stdout
 
 GAP = "  "
 NARROW = 12  # columns: what is not wider is not cut, rather is the last column left out
@@ -573,12 +389,12 @@ NARROWEST = 8  # columns below which a cut text says nothing
 
 def stdout_is_terminal() -> bool:
     """Does a person read our stdout?"""
-    if _is_handed_over():
-        return sys.stdout.isatty()
-    try:
-        return os.isatty(1)
-    except OSError:
-        return False
+    return sys.stdout.isatty() if _is_handed_over(sys.stdout, sys.__stdout__) else os.isatty(1)
+
+
+def stdout_columns() -> int:
+    """How wide the terminal is that reads our stdout; 80 where it does not say."""
+    return _terminal_size(1)[0]
 
 
 def emit(text: str) -> None:
@@ -590,15 +406,13 @@ def emit(text: str) -> None:
     """
     if stdout_is_terminal():
         text = clean(text, keep_newlines=True)
-    if _is_handed_over():
+    if _is_handed_over(sys.stdout, sys.__stdout__):
         sys.stdout.write(text)
         return
-    rest = memoryview(text.encode(errors="replace"))
     try:
         if sys.stdout is not None:
             sys.stdout.flush()  # what others printed before comes first
-        while rest:
-            rest = rest[_write(rest) :]
+        _write_all(1, text)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -610,7 +424,9 @@ def print_json(value: Any, *, sort_keys: bool = False) -> None:
     import json
 
     text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=sort_keys)
-    emit((escape_json(text) if stdout_is_terminal() or not _has_utf8(text) else text) + "\n")
+    if stdout_is_terminal() or re.search(_SURROGATE, text):  # half a pair has no UTF-8
+        text = escape_json(text)
+    emit(text + "\n")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -652,44 +468,11 @@ def _fit(widths: list[int], columns: int) -> list[int]:
     return widths
 
 
-def stdout_columns() -> int:
-    """How wide the terminal is that reads our stdout; 80 where it does not say."""
-    try:
-        return os.get_terminal_size(1).columns or 80
-    except OSError:
-        return 80
-
-
-def _is_handed_over() -> bool:
-    """Has a test, or a program that runs us inside, put something in the place of stdout?"""
-    return sys.stdout is not None and sys.stdout is not sys.__stdout__
-
-
-def _has_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _write(rest: memoryview) -> int:
-    while True:
-        try:
-            return os.write(1, rest)
-        except BlockingIOError:  # someone made the shell's description non-blocking
-            poll = select.poll()
-            poll.register(1, select.POLLOUT)
-            poll.poll()
-
-
 CHECKLIST_NARROWEST = 20  # columns for the text, however narrow the terminal is
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at. The texts may be a stranger's: they are cleaned where they are
-    printed.
-    """
+    """One thing that was looked at. Its texts may be a stranger's: they are cleaned when printed."""
 
     check: str
     level: str  # ok, note, warning, problem
@@ -705,12 +488,9 @@ def print_checklist(findings: Sequence[Finding]) -> None:
     if stdout_is_terminal():
         lines = _wrapped(findings, stdout_columns())
     else:
-        lines = ("\t".join(clean(cell) for cell in _cells(finding)) for finding in findings)
+        cells = ((each.level, each.check, each.found, each.advice or "") for each in findings)
+        lines = ("\t".join(map(clean, row)) for row in cells)
     emit("".join(f"{line}\n" for line in lines))
-
-
-def _cells(finding: Finding) -> tuple[str, str, str, str]:
-    return (finding.level, finding.check, finding.found, finding.advice or "")
 
 
 def _wrapped(findings: Sequence[Finding], columns: int) -> Iterator[str]:
@@ -718,14 +498,14 @@ def _wrapped(findings: Sequence[Finding], columns: int) -> Iterator[str]:
     check_width = max((len(finding.check) for finding in findings), default=0)
     margin = " " * (level_width + check_width + 2 * len(GAP))
     width = max(columns - len(margin), CHECKLIST_NARROWEST)
+
+    def fold(text: str, first: str, others: str) -> Iterator[str]:
+        lines = textwrap.wrap(clean(text), width, break_long_words=False, break_on_hyphens=False)
+        yield from ((others if at else first) + line for at, line in enumerate(lines or [""]))
+
     for finding in findings:
-        head = f"{finding.level:{level_width}}{GAP}{finding.check:{check_width}}{GAP}"
-        for at, line in enumerate(_fold(finding.found, width) or [""]):
-            yield (margin if at else head) + line
+        yield from fold(
+            finding.found, f"{finding.level:{level_width}}{GAP}{finding.check:{check_width}}{GAP}", margin
+        )
         if finding.advice:
-            for at, line in enumerate(_fold(finding.advice, width - len("-> "))):
-                yield margin + ("   " if at else "-> ") + line
-
-
-def _fold(text: str, width: int) -> list[str]:
-    return textwrap.wrap(clean(text), width, break_long_words=False, break_on_hyphens=False)
+            yield from fold(finding.advice, f"{margin}-> ", f"{margin}   ")

@@ -14,12 +14,13 @@ import anyio
 import anyio.to_thread
 
 from iii_cli.errors import LocalProblem, UsageProblem, cannot_write
-from iii_cli.io.console import Outlet, clean, talk
-from iii_cli.io.descriptors import Kind, descriptor_named
+from iii_cli.io.console import clean, talk
+from iii_cli.io.descriptors import Kind, descriptor_named, grow_pipe, kind_of, own_description, writable
 from iii_cli.io.sources import Turns
 from iii_cli.net.sockets import wait_writable
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable, Sequence
     from typing import Self
 
@@ -42,6 +43,74 @@ Buffer = bytes | bytearray | memoryview
 
 JOIN_BYTES = 64 << 10  # below this one copy is cheaper than one more system call
 SLOW_SYNC_BYTES = 8 << 20  # a flush of more than this may take seconds, which the loop cannot spare
+
+
+PIPE_BUF = 4096  # what a writable pipe takes without blocking (pipe(7))
+
+
+@final
+class _Outlet:
+    """Raises OSError where `fd` is not open for writing. Never closes `fd`."""
+
+    def __init__(self, fd: int) -> None:
+        if not writable(fd):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self.kind = kind_of(fd)
+        self._fd = fd
+        self._own: int | None = None
+        self._socket: socket.socket | None = None
+        if self.kind is Kind.SOCKET:
+            self._open_socket()
+        elif self.kind in {Kind.PIPE, Kind.TERMINAL}:
+            if self.kind is Kind.PIPE:
+                grow_pipe(fd)
+            self._own = own_description(fd, os.O_WRONLY)
+        self._blocks = self._own is None and self._may_block()
+
+    @property
+    def ready_fd(self) -> int:
+        """The descriptor to wait for after a BlockingIOError."""
+        return self._fd if self._own is None else self._own
+
+    def offer(self, data: memoryview) -> int:
+        """Write a part of `data`; how much. Raises OSError, and BlockingIOError where nothing fits."""
+        if self._socket is not None:
+            return self._socket.send(data, self._flags)
+        if self._blocks:
+            poll = select.poll()
+            poll.register(self._fd, select.POLLOUT)
+            if not poll.poll(0):
+                raise BlockingIOError
+            return os.write(self._fd, data[:PIPE_BUF])
+        return os.write(self.ready_fd, data)
+
+    def close(self) -> None:
+        """Give back what was opened here. Safe to repeat. Raises OSError."""
+        if self._socket is not None:
+            self._socket.detach()
+            self._socket = None
+        if self._own is not None:
+            own, self._own, self._blocks = self._own, None, True
+            os.close(own)
+
+    def _may_block(self) -> bool:
+        """Not a file, and no device such as /dev/null, which epoll refuses because it is always ready."""
+        if self.kind in {Kind.FILE, Kind.BLOCK}:
+            return False
+        if self.kind is not Kind.DEVICE or not hasattr(select, "epoll"):
+            return True
+        with select.epoll() as probe:
+            try:
+                probe.register(self._fd, select.EPOLLOUT)
+            except PermissionError:
+                return False
+        return True
+
+    def _open_socket(self) -> None:
+        import socket
+
+        self._socket = socket.socket(fileno=self._fd)
+        self._flags = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 
 
 class Sink(ABC):
@@ -112,7 +181,7 @@ class DescriptorSink(Sink):
         self._discarded = False
         self._turns = Turns()
         try:
-            self._outlet = Outlet(fd)
+            self._outlet = _Outlet(fd)
         except OSError:
             raise cannot_write(name, "it is closed") from None
 

@@ -1,260 +1,188 @@
-"""Progress with a clock in the hand, on a real terminal, and beside failures."""
+"""How much has moved, and what a progress line says of it at any width."""
 
 from __future__ import annotations
 
-import json
-import os
-import select
-import signal
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Any
+import re
 
-import anyio
 import pytest
+from msgspec.structs import replace
 
-from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.io.console import Stderr, Talk
-from iii_cli.io.progress import Meter, Progress, ProgressMode, progress_mode
+from iii_cli.errors import UsageProblem
+from iii_cli.io.console import width_of
+from iii_cli.io.progress import (
+    Meter,
+    Snapshot,
+    event_fields,
+    plain_line,
+    progress_mode,
+    summary_line,
+    volume_text,
+)
+from iii_cli.io.progress import bar_line as drawn
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-MIB = 1 << 20
-
-
-class Desk:
-    """A terminal, or a pipe, for stderr; a clock that stands still."""
-
-    def __init__(self, *, terminal: bool) -> None:
-        self.reading, self.writing = os.openpty() if terminal else os.pipe()
-        os.set_blocking(self.reading, False)
-        self.talk = Talk(Stderr(self.writing))
-        self.now = 100.0
-
-    def progress(self, mode: ProgressMode, *, color: bool | None = None, **options: Any) -> Progress:
-        """Of one stream, whose meter is `self.meter`."""
-        self.meter = Meter(**options)
-        return Progress(mode, self.meter, color=color, talk=self.talk, clock=lambda: self.now)
-
-    def after(self, seconds: float, progress: Progress) -> str:
-        """What is shown when the clock has gone on."""
-        self.now += seconds
-        progress.tick()
-        return self.said()
-
-    def said(self) -> str:
-        """All of it: a terminal hands on what was written when it comes to it, so the end is marked."""
-        os.write(self.writing, b"\0")
-        said = b""
-        while not said.endswith(b"\0"):
-            select.select([self.reading], [], [])
-            said += os.read(self.reading, 1 << 16)
-        return said[:-1].decode()
-
-    def close(self) -> None:
-        os.close(self.reading)
-        os.close(self.writing)
+HALF = Snapshot(moved=512 << 20, total=1 << 30, seconds=5.0, rate=float(128 << 20))
+NO_TOTAL = Snapshot(moved=512 << 20, total=None, seconds=5.0, rate=float(128 << 20))
+WAITING = Snapshot(moved=0, total=1 << 30, seconds=12.0, rate=0.0, waiting="no reader\x1b[2J yet")
+LABELLED = replace(HALF, label="--out stdout")
 
 
-@pytest.fixture
-def pipe() -> Iterator[Desk]:
-    desk = Desk(terminal=False)
-    yield desk
-    desk.close()
+def hashes(fraction: float, width: int) -> str:
+    return ("#" * int(fraction * width)).ljust(width, "-")
 
 
-@pytest.fixture
-def terminal() -> Iterator[Desk]:
-    desk = Desk(terminal=True)
-    yield desk
-    desk.close()
+def bar_line(now: Snapshot, columns: int, label_width: int = 0) -> str:
+    return drawn(now, columns, color=False, plain=True, label_width=label_width)
 
 
-def test_the_mode_follows_stderr(pipe: Desk, terminal: Desk) -> None:
-    env = {"TERM": "xterm"}
-    assert progress_mode("auto", talk=pipe.talk, env=env) is ProgressMode.OFF
-    assert progress_mode("always", talk=pipe.talk, env=env) is ProgressMode.PLAIN
-    assert progress_mode("auto", talk=terminal.talk, env=env) is ProgressMode.BAR
-    assert progress_mode("auto", talk=terminal.talk, env=env, data_on_terminal=True) is ProgressMode.OFF
-    assert progress_mode("always", talk=terminal.talk, env={"TERM": "dumb"}) is ProgressMode.PLAIN
-    assert progress_mode("auto", talk=terminal.talk, env={}) is ProgressMode.OFF
-    assert progress_mode("never", talk=terminal.talk, env=env) is ProgressMode.OFF
-    assert progress_mode("json", talk=pipe.talk, env=env) is ProgressMode.JSON
-    terminal.talk.configure(quiet=True)
-    assert progress_mode("always", talk=terminal.talk, env=env) is ProgressMode.OFF
-    assert progress_mode("json", talk=terminal.talk, env=env) is ProgressMode.JSON
-    with pytest.raises(UsageProblem):
-        progress_mode("sometimes")
+def test_a_line_with_all_its_figures() -> None:
+    assert plain_line(HALF) == (
+        "512 MiB of 1.00 GiB, 128 MiB/s, 50%, ETA 0:04, 0:05, average 102 MiB/s"
+    )  # fmt: skip
+    assert plain_line(NO_TOTAL) == "512 MiB, 128 MiB/s, 0:05, average 102 MiB/s"
+    assert plain_line(WAITING) == "0 B of 1.00 GiB, no reader yet"
 
 
-def test_a_bar_after_one_second(terminal: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    progress = terminal.progress(ProgressMode.BAR, total=100 * MIB, color=False)
-    terminal.meter.moved(10 * MIB)
-    assert terminal.after(0.9, progress) == ""
-    terminal.meter.moved(10 * MIB)
-    shown = terminal.after(0.1, progress)
-    assert shown.startswith("\r\x1b[K━━━━──")
-    assert "20.0 MiB of 100 MiB  20.0 MiB/s   20%  ETA 0:04  0:01" in shown
-    assert terminal.after(0.1, progress) == "", "five times a second is enough"
-    terminal.meter.moved(80 * MIB)
-    assert "100%" in terminal.after(0.2, progress)
+def test_a_bar_takes_the_room_that_is_left() -> None:
+    end = " 512 MiB of 1.00 GiB   128 MiB/s   50%"
+    assert bar_line(HALF, 120) == f"{hashes(0.5, 40)}  {end}  ETA 0:04  0:05  average 102 MiB/s"
+    assert bar_line(HALF, 79) == f"{hashes(0.5, 23)}  {end}  ETA 0:04  0:05"
+    brief = " 512 MiB   128 MiB/s   50%  ETA 0:04"
+    assert bar_line(HALF, 50) == f"{hashes(0.5, 12)}  {brief}"
+    assert bar_line(HALF, 40) == brief
+    assert bar_line(HALF, 30) == " 512 MiB   128 MiB/s   50%"
+    assert bar_line(NO_TOTAL, 200) == " 512 MiB   128 MiB/s  0:05  average 102 MiB/s"
+    assert bar_line(replace(HALF, over=True), 50) == f"{hashes(0.5, 22)}   512 MiB of 1.00 GiB  done"
 
 
-def test_lines_in_a_log(pipe: Desk) -> None:
-    progress = pipe.progress(ProgressMode.PLAIN)
-    pipe.meter.moved(10 * MIB)
-    assert pipe.after(1.0, progress) == "iii: 10.0 MiB, 10.0 MiB/s, 0:01, average 10.0 MiB/s\n"
-    pipe.meter.moved(MIB)
-    assert pipe.after(4.9, progress) == ""
-    assert pipe.after(0.1, progress).count("\n") == 1
+def test_figures_keep_their_columns() -> None:
+    lines = [
+        bar_line(Snapshot(moved=moved << 20, total=1 << 30, seconds=5.0, rate=rate), 79)
+        for moved, rate in ((8, 9 << 20), (99, 10 << 20), (1000, 100 << 10), (1023, 1000 << 20))
+    ]
+    assert len({(line.index("of"), line.index("/s"), line.index("%")) for line in lines}) == 1, lines
 
 
-def test_a_count_that_exists_is_used(pipe: Desk) -> None:
-    counted = 0
-    progress = pipe.progress(ProgressMode.PLAIN, count=lambda: counted)
-    counted = 2 * MIB
-    assert pipe.after(1.0, progress).startswith("iii: 2.00 MiB,")
+def test_what_is_known_comes_first_where_a_line_is_short() -> None:
+    assert bar_line(WAITING, 79) == "0 B of 1.00 GiB  no reader yet"
+    assert bar_line(WAITING, 25) == "0 B  no reader yet"
+    assert bar_line(WAITING, 16) == "no reader yet"
+    assert bar_line(WAITING, 10) == "no reader…"
 
 
-def test_the_present_rate_forgets_the_past(pipe: Desk) -> None:
-    progress = pipe.progress(ProgressMode.JSON)
-    for _ in range(10):
-        pipe.meter.moved(100 * MIB)
-        pipe.after(1.0, progress)
-    for _ in range(10):
-        pipe.meter.moved(MIB)
-        said = pipe.after(1.0, progress)
-    assert json.loads(said)["rate"] == MIB
-    assert json.loads(said)["average"] == 1010 * MIB // 20
-
-
-def test_when_nothing_moves_it_says_what_is_known(
-    pipe: Desk, terminal: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    progress = pipe.progress(ProgressMode.PLAIN)
-    pipe.meter.moved(5)
-    pipe.after(1.0, progress)
-    assert pipe.after(6.0, progress) == "iii: 5 B, nothing has moved for 6 s\n"
-    asked: list[float] = []
-
-    def known(seconds: float) -> str:
-        asked.append(seconds)
-        return "no reader yet, or a slow one"
-
-    progress = terminal.progress(ProgressMode.BAR, total=10, waiting=known, color=False)
-    assert terminal.after(2.9, progress).endswith(
-        "───       0 B of 10 B       0 B/s    0%  0:02  average 0 B/s"
+def test_each_of_several_has_its_label() -> None:
+    one = replace(HALF, label="--in stdin")
+    assert plain_line(one).startswith("--in stdin: 512 MiB of")
+    assert bar_line(one, 40, label_width=12) == "--in stdin     512 MiB   128 MiB/s   50%"
+    assert bar_line(replace(HALF, label="--in " + "x" * 50), 60, label_width=55).startswith(
+        "--in " + "x" * 14 + "…   512 MiB   128"
     )
-    assert terminal.after(1.0, progress) == "\r\x1b[K0 B of 10 B  no reader yet, or a slow one"
-    terminal.meter.moved(1)
-    assert "no reader" not in terminal.after(1.0, progress)
-    assert asked == [pytest.approx(3.9)]
+    fields = event_fields([one, replace(NO_TOTAL, label="--out stdout")])
+    assert (fields["bytes"], fields["rate"], fields["total"]) == (1 << 30, 256 << 20, None)
+    assert [(each["label"], each["total"]) for each in fields["streams"]] == [
+        ("--in stdin", 1 << 30), ("--out stdout", None),
+    ]  # fmt: skip
+    assert event_fields([HALF]) == HALF.to_json()
 
 
-def test_a_stalled_stderr_does_not_stall_us(pipe: Desk) -> None:
-    progress = pipe.progress(ProgressMode.JSON)
-    pipe.talk.stderr.write("x" * ((1 << 20) - 10) + "\n")
-    for _ in range(100):
-        pipe.now += 1
-        progress.tick()
+@pytest.mark.parametrize("columns", range(0, 150, 7))
+@pytest.mark.parametrize("now", [HALF, NO_TOTAL, WAITING, LABELLED])
+def test_a_line_never_wraps(now: Snapshot, columns: int) -> None:
+    assert width_of(bar_line(now, columns, label_width=12)) <= columns
 
 
-async def test_one_summary_line_at_the_end(pipe: Desk) -> None:
-    async with pipe.progress(ProgressMode.PLAIN) as progress:
-        pipe.meter.moved(3 * MIB)
-        pipe.now += 2
-        progress.conclude(digest="xxh3_128 5f", verified=True, words=("verified",))
-    assert pipe.said() == "iii: 3.00 MiB (3,145,728 bytes) in 2.0 s, 1.50 MiB/s, verified\n"
-    pipe.talk.configure(as_json=True)
-    pipe.talk.done(0)
-    facts = {"bytes": 3 * MIB, "digest": "xxh3_128 5f", "verified": True, "seconds": 2.0}
-    assert json.loads(pipe.said()) == {"event": "done", "exit": 0, **facts}
+def test_a_wrong_hint_makes_no_promise() -> None:
+    more = Snapshot(moved=200, total=100, seconds=1.0, rate=200.0)
+    assert more.fraction is None
+    assert more.eta is None
+    assert plain_line(more) == "200 B, 200 B/s, 0:01, average 200 B/s"
+    assert Snapshot(moved=0, total=0, seconds=0.0, rate=0.0).to_json() == {
+        "bytes": 0, "total": 0, "rate": 0, "average": 0, "seconds": 0.0, "eta": None, "waiting": None,
+    }  # fmt: skip
 
 
-async def test_off_says_nothing_and_knows_all_the_same(pipe: Desk) -> None:
-    async with pipe.progress(ProgressMode.OFF) as progress:
-        pipe.meter.moved(7)
-        pipe.now += 10
-        progress.tick()
-    assert pipe.said() == ""
-    assert pipe.talk.facts["bytes"] == 7
-
-
-async def test_the_bar_moves_by_itself_and_goes_away(terminal: Desk) -> None:
-    async with terminal.progress(ProgressMode.BAR, total=100):
-        terminal.meter.moved(50)
-        terminal.now += 1
-        shown = ""
-        with anyio.fail_after(5):
-            while "50%" not in shown:
-                await anyio.sleep(0.01)
-                shown += terminal.said()
-    assert terminal.said() == "\r\x1b[Kiii: 50 B in 1.0 s, 50 B/s\r\n"
-
-
-async def test_an_error_of_the_body_comes_out_as_it_is(pipe: Desk) -> None:
-    with pytest.raises(LocalProblem, match="disk full"):
-        await _fail(pipe, LocalProblem("disk full"))
-    assert pipe.said() == "iii: stopped after 2.00 MiB (2,097,152 bytes) in 2.0 s, 1.00 MiB/s\n"
-    with pytest.raises(BrokenPipeError):
-        await _fail(pipe, BrokenPipeError())
-    assert pipe.said() == "", "`| head` ends quietly"
-
-
-async def _fail(desk: Desk, error: Exception) -> None:
-    async with desk.progress(ProgressMode.PLAIN):
-        desk.meter.moved(2 * MIB)
-        desk.now += 2
-        raise error
-
-
-async def test_cancellation_passes_through(pipe: Desk) -> None:
-    reached = False
-    with anyio.move_on_after(0.02) as scope:
-        async with pipe.progress(ProgressMode.PLAIN):
-            await anyio.sleep_forever()
-        reached = True
-    assert scope.cancelled_caught
-    assert not reached
-    with pytest.raises(TimeoutError):
-        await _time_out(pipe)
-    async with anyio.create_task_group() as group:
-        group.start_soon(_show_for_ever, pipe)
-        await anyio.wait_all_tasks_blocked()
-        group.cancel_scope.cancel()
-    await anyio.lowlevel.checkpoint()
-
-
-async def _time_out(desk: Desk) -> None:
-    with anyio.fail_after(0.02):
-        await _show_for_ever(desk)
-
-
-async def _show_for_ever(desk: Desk) -> None:
-    async with desk.progress(ProgressMode.OFF):
-        await anyio.sleep_forever()
-
-
-async def test_a_signal_prints_the_line_once_even_when_off(pipe: Desk) -> None:
-    async with pipe.progress(ProgressMode.OFF):
-        pipe.meter.moved(MIB)
-        os.kill(os.getpid(), signal.SIGUSR1)
-        said = ""
-        with anyio.fail_after(5):
-            while not said:
-                await anyio.sleep(0.005)
-                said = pipe.said()
-    assert said == "iii: 1.00 MiB, 0 B/s, 0:00, average 0 B/s\n"
-
-
-def test_rich_is_loaded_for_a_bar_only() -> None:
-    script = (
-        "import sys; from iii_cli.io.progress import Meter;"
-        "from iii_cli.io.progress import Progress, ProgressMode;"
-        "Progress(ProgressMode.PLAIN, Meter()).print_once();"
-        "assert 'rich' not in sys.modules"
+def test_the_summary() -> None:
+    assert summary_line([HALF], ("xxh3_128 5f", "verified"), stopped=False) == (
+        "512 MiB (536,870,912 bytes) in 5.0 s, 102 MiB/s, xxh3_128 5f, verified"
     )
-    subprocess.run([sys.executable, "-c", script], stderr=subprocess.DEVNULL, check=True)
+    short = Snapshot(moved=5, total=None, seconds=0.0, rate=0.0)
+    assert summary_line([short], (), stopped=True) == "stopped after 5 B in 0.0 s, 0 B/s"
+
+
+def test_the_summary_of_several() -> None:
+    both = [replace(HALF, label="--in stdin"), replace(NO_TOTAL, moved=5, label="--out stdout")]
+    whole = "--in stdin 512 MiB (536,870,912 bytes) at 102 MiB/s, --out stdout 5 B at 1 B/s in 5.0 s"
+    assert summary_line(both, (), stopped=False) == whole
+    assert summary_line(both, (), stopped=False, columns=80) == (
+        "--in stdin 512 MiB at 102 MiB/s, --out stdout 5 B at 1 B/s in 5.0 s"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (90, "512 MiB (536,870,912 bytes) in 5.0 s, 102 MiB/s, not confirmed by the reader"),
+        (75, "512 MiB in 5.0 s, 102 MiB/s, not confirmed by the reader"),
+        (50, "512 MiB in 5.0 s, not confirmed by the reader"),
+        (35, "512 MiB in 5.0 s, not confirmed"),
+        (1, "512 MiB in 5.0 s, not confirmed"),
+    ],
+)
+def test_a_summary_on_a_narrow_terminal_says_how_it_ended(columns: int, said: str) -> None:
+    words = ["not confirmed by the reader"]
+    assert summary_line([HALF], words, stopped=False, columns=columns) == said
+
+
+def test_the_bar() -> None:
+    assert drawn(HALF, 60, color=True).startswith(f"\x1b[35m{'━' * 8}\x1b[90m╺{'━' * 7}\x1b[0m  ")
+    more = drawn(replace(HALF, moved=550 << 20), 60, color=True)
+    assert more.startswith(f"\x1b[35m{'━' * 8}╸\x1b[90m{'━' * 7}\x1b[0m  ")
+    done = replace(HALF, moved=1 << 30)
+    assert drawn(done, 50, color=False).startswith("━" * 12 + "  ")
+    for moved in range(0, 1025, 5):
+        now = replace(HALF, moved=moved << 20)
+        shown = re.sub(r"\x1b\[\d+m", "", drawn(now, 60, color=True))
+        assert width_of(shown) == width_of(bar_line(now, 60)), shown
+
+
+def test_messages_are_counted_where_they_are_the_data() -> None:
+    lines = replace(NO_TOTAL, messages=1)
+    assert plain_line(lines).startswith("512 MiB (1 message), ")
+    assert bar_line(lines, 60).startswith(" 512 MiB (1 message)   128 MiB/s")
+    assert event_fields([lines, HALF])["messages"] == 1
+    assert "messages" not in event_fields([HALF])
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (64 << 20, "64.0 MiB"), (1023 << 20, "1.00 GiB")],
+)
+def test_volumes(count: float, text: str) -> None:
+    assert volume_text(count) == text
+
+
+def test_another_mode_is_a_usage_problem() -> None:
+    with pytest.raises(UsageProblem, match="auto, always, never or json"):
+        progress_mode("alwas")
+
+
+def test_the_clock_begins_with_the_stream() -> None:
+    meter = Meter(total=100)
+    meter.start(50.0)
+    meter.moved(10)
+    now = meter.look(52.0)
+    assert (now.moved, now.total, now.seconds, now.rate) == (10, 100, 2.0, 5.0)
+
+
+def test_a_stream_that_is_over_waits_for_nothing() -> None:
+    over = False
+    meter = Meter(over=lambda: over)
+    assert meter.look(5.0).waiting == "nothing has moved for 5 s"
+    over = True
+    now = meter.look(6.0)
+    assert (now.waiting, now.over) == (None, True)
+
+
+def test_what_is_known_is_asked_for() -> None:
+    meter = Meter(waiting=lambda seconds: f"for {seconds:g}", over=lambda: True)
+    assert meter.look(2.9).waiting is None
+    assert meter.look(3.5).waiting == "for 3.5"

@@ -1,0 +1,280 @@
+"""What is told on stderr, and what is printed to stdout: the same for programs, safe for terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from iii_cli.errors import EngineUnreachable, FunctionFailed
+from iii_cli.io import console
+from iii_cli.io.console import Finding, Stderr, Talk, emit, print_checklist, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HOSTILE = "a\x1b[2J\nb\u202ec"
+
+
+@pytest.fixture
+def heard() -> Iterator[tuple[Talk, Callable[[], str]]]:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+
+    def said() -> str:
+        try:
+            return os.read(reading, 1 << 16).decode()
+        except BlockingIOError:
+            return ""
+
+    yield Talk(Stderr(writing)), said
+    os.close(reading)
+    os.close(writing)
+
+
+Heard = tuple[Talk, "Callable[[], str]"]
+
+
+def events(said: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def test_lines_for_people(heard: Heard) -> None:
+    talk, said = heard
+    talk.notice(HOSTILE)
+    talk.problem(EngineUnreachable(f"no engine {HOSTILE}", hint="start one"))
+    talk.done(3)
+    assert said() == "iii: a bc\niii: no engine a bc; start one\n"
+
+
+def test_quiet_silences_notices_only(heard: Heard) -> None:
+    talk, said = heard
+    talk.configure(quiet=True)
+    talk.notice("not this")
+    talk.tell("this")
+    talk.problem(EngineUnreachable("and this"))
+    assert said() == "iii: this\niii: and this\n"
+
+
+def test_a_failed_function_is_shown_as_the_engines_cli_does(heard: Heard) -> None:
+    talk, said = heard
+    talk.problem(FunctionFailed("not_found", f"Function {HOSTILE}", None))
+    text = said()
+    assert text.startswith('Error: {\n  "code": "not_found",\n  "message": "Function a\\u001b')
+    assert text.endswith('  "stacktrace": null\n}\n')
+    assert json.loads(text.removeprefix("Error: "))["message"] == f"Function {HOSTILE}"
+    assert "\u202e" not in text
+
+
+def test_events_for_programs(heard: Heard) -> None:
+    talk, said = heard
+    talk.configure(as_json=True)
+    talk.notice(HOSTILE)
+    talk.problem(EngineUnreachable("no engine", hint="start one"))
+    talk.facts.update(bytes=12, seconds=0.5)
+    talk.done(3)
+    text = said()
+    assert events(text) == [
+        {"event": "notice", "message": "a bc"},
+        {"event": "error", "message": "no engine", "hint": "start one", "where": "engine", "exit": 3},
+        {"event": "done", "exit": 3, "bytes": 12, "digest": None, "verified": None, "seconds": 0.5},
+    ]
+    assert "\u202e" not in text
+
+
+def test_a_drawing_makes_way_for_lines(heard: Heard) -> None:
+    talk, said = heard
+    talk.draw("40%")
+    talk.notice("a line")
+    talk.draw("50%")
+    talk.done(0)
+    talk.done(0)
+    assert said() == "\r\x1b[K40%" + "\r\x1b[Kiii: a line\n40%" + "\r\x1b[K50%" + "\r\x1b[K"
+
+
+def test_saying_something_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, iii_cli.io.descriptors, iii_cli.io.console, iii_cli.io.console as door;"
+        "door.talk.notice('light'); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = {"anyio", "asyncio", "rich", "websockets", "platformdirs", "socket", "json", "subprocess"}
+    assert not heavy & set(done.stdout.split())
+    assert done.stderr == "iii: light\n"
+
+
+def test_nothing_raises() -> None:
+    reading, writing = os.pipe()
+    full = os.open("/dev/full", os.O_WRONLY)
+    for fd in (reading, 987654, full):
+        Stderr(fd).write("lost\n")
+    os.close(reading)
+    Stderr(writing).write("lost \ud83d\n")
+    assert not Stderr(writing).is_terminal
+    os.close(writing)
+    os.close(full)
+
+
+def test_a_description_that_does_not_block_gets_everything() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen(["wc", "-c"], stdin=reading, stdout=subprocess.PIPE) as reader:
+        Stderr(writing).write("x" * 300_000)
+        os.close(writing)
+        os.close(reading)
+        assert reader.communicate()[0] == b"300000\n"
+
+
+EVIL = "evil\x1b]0;title\x07\x9b31m \u202etxt\nsecond"
+ROWS = [["text::gzip", "Compress, and say so at great length indeed"], ["漢字::λ", EVIL]]
+
+TABLE = f"from iii_cli.io.console import *; print_table(['FUNCTION', 'DESCRIPTION'], {ROWS!r})"
+VALUE = f"{{'b': {EVIL!r}, 'a': '漢 \\ud83d'}}"
+JSON = f"from iii_cli.io.console import *; print_json({VALUE}, sort_keys=True)"
+
+
+def on_a_terminal(code: str, *, columns: int = 80) -> str:
+    import fcntl
+    import struct
+    import termios
+
+    controller, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    subprocess.run([sys.executable, "-c", code], stdout=terminal, check=True)
+    os.close(terminal)
+    shown = b""
+    try:
+        while chunk := os.read(controller, 65536):
+            shown += chunk
+    except OSError:  # a terminal whose last user has gone
+        pass
+    os.close(controller)
+    return shown.decode().replace("\r\n", "\n")
+
+
+def piped(code: str) -> bytes:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+
+
+def test_a_table_for_programs_has_one_line_a_row_and_no_header() -> None:
+    assert piped(TABLE).decode() == (
+        "text::gzip\tCompress, and say so at great length indeed\n漢字::λ\tevil txt second\n"
+    )
+
+
+def test_a_table_for_people_fits_their_terminal() -> None:
+    assert on_a_terminal(TABLE) == (
+        "FUNCTION    DESCRIPTION\n"
+        "text::gzip  Compress, and say so at great length indeed\n"
+        "漢字::λ     evil txt second\n"
+    )
+    assert on_a_terminal(TABLE, columns=24) == (
+        "FUNCTION    DESCRIPTION\ntext::gzip  Compress, a…\n漢字::λ     evil txt se…\n"
+    )
+    assert "text::gzip  Compres…\n" in on_a_terminal(TABLE, columns=5), "what people copy is never cut"
+
+
+WIDE = """
+from iii_cli.io.console import print_table
+rows = [["a", "python", "0.23.0", "connected"], ["b" * %d] + ["x"] * 3]
+print_table(["ID", "RUNTIME", "VERSION", "STATUS"], rows)
+"""
+
+
+def test_columns_that_do_not_fit_are_left_out_from_the_end() -> None:
+    whole = "ID  RUNTIME  VERSION  STATUS\na   python   0.23.0   connected\nb   x        x        x\n"
+    assert on_a_terminal(WIDE % 1, columns=31) == whole
+    assert on_a_terminal(WIDE % 1, columns=30) == (
+        "ID  RUNTIME  VERSION\na   python   0.23.0\nb   x        x\n"
+    )  # fmt: skip
+
+
+def test_one_long_cell_does_not_push_the_others_out() -> None:
+    assert on_a_terminal(WIDE % 300, columns=40) == (
+        "ID                    RUNTIME  VERSION\n"
+        "a                     python   0.23.0\n"
+        f"{'b' * 300}  x        x\n"
+    )  # fmt: skip
+
+
+def test_no_rows_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["A"], [])
+    assert capsys.readouterr().out == ""
+
+
+def test_json_keeps_its_value_everywhere() -> None:
+    value = {"a": "漢 \ud83d", "b": EVIL}
+    for text in (piped(JSON).decode(), on_a_terminal(JSON)):
+        assert json.loads(text) == value
+        assert text.index('"a"') < text.index('"b"')
+    assert not {"\u202e", "\x9b", "\x1b"} & set(on_a_terminal(JSON))
+
+
+def test_programs_get_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    emit(EVIL)
+    print_json({"a": "漢"})
+    assert capsys.readouterr().out == EVIL + '{\n  "a": "漢"\n}\n'
+
+
+RAISING = """
+import sys
+from iii_cli.io.descriptors import reserve_descriptors
+reserve_descriptors()
+from iii_cli.io.console import emit
+try:
+    emit("x" * 200000)
+except BaseException as error:
+    print(type(error).__name__, error, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [
+        ("| true", "BrokenPipeError [Errno 32] Broken pipe"),
+        ("> /dev/full", "LocalProblem cannot write to standard output: No space left on device"),
+        (">&-", "LocalProblem cannot write to standard output: Bad file descriptor"),
+    ],
+)
+def test_a_stdout_that_does_not_work(redirection: str, said: str) -> None:
+    command = f'"$0" -c "$1" {redirection}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, RAISING], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.stderr.strip() == said
+
+
+FOUND = [
+    Finding("engine", "ok", "embedded"),
+    Finding("open files", "warning", "64 at once, which is not many", "ulimit -n 1024"),
+]
+
+
+def test_a_program_gets_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    print_checklist(FOUND)
+    assert capsys.readouterr().out == (
+        "ok\tengine\tembedded\t\nwarning\topen files\t64 at once, which is not many\tulimit -n 1024\n"
+    )
+
+
+def test_a_person_gets_columns_and_advice_beneath(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(console, "stdout_columns", lambda: 45)
+    print_checklist(FOUND)
+    assert capsys.readouterr().out.splitlines() == [
+        "ok       engine      embedded",
+        "warning  open files  64 at once, which is not",
+        "                     many",
+        "                     -> ulimit -n 1024",
+    ]
+
+
+def test_a_stranger_moves_no_cursor_and_adds_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_checklist([Finding("engine", "ok", "a\x1b[2Jb\nc\td\u202e")])
+    assert capsys.readouterr().out == "ok\tengine\tab c d\t\n"
