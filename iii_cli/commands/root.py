@@ -31,7 +31,7 @@ TREE = {
     "ref": Leaf("ref:ref_app", "Keep the refs of channels by name."),
     "context": Leaf("context:context_app", "Keep engines by name and choose one."),
     "engine": Leaf("engine.command:engine_app", "Run the embedded engine: for development, tests and CI."),
-    "bench": Leaf("bench.command:bench_app", "Measure an engine: bytes, calls and round trips a second."),
+    "bench": Leaf("bench:bench_app", "Measure an engine: bytes, calls and round trips a second."),
     "doctor": Leaf(
         "doctor:doctor_app",
         "Look at the engine, the settings and this machine, and say what to do about what is not fine.",
