@@ -168,6 +168,11 @@ class ChannelReader(ByteReceiveStream):
         return self._ref
 
     @property
+    def endpoint(self) -> Endpoint:
+        """The engine that has the channel."""
+        return self._endpoint
+
+    @property
     def opened(self) -> Open | None:
         """The seal's open frame, once it has come: mode, digest, size, receipt."""
         return self._verifier.opened
@@ -383,6 +388,11 @@ class WriterStatistics(NamedTuple):
     frames: int  # binary frames
     messages: int  # text messages that are data
     unsent_bytes: int  # frames on their way into the socket
+
+    @property
+    def handed_over(self) -> int:
+        """Grows while the socket takes anything, even the rest of a frame."""
+        return self.bytes + self.messages - self.unsent_bytes
 
 
 class _State(Enum):

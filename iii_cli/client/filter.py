@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from iii_cli.client.call import new_stream_id
 from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
-from iii_cli.client.transfer import ReadOrder, WriteOrder, abort_words, read_stream, write_stream
+from iii_cli.client.transfer import abort_words, download, upload
 from iii_cli.client.worker import BUSY, error_body
 from iii_cli.errors import CommandFailed, Failure, FunctionFailed, TimedOut, sole_cause
 from iii_cli.limits import limit
@@ -202,16 +202,13 @@ class FilterRun:
 
         if self._reader is not None:
             assert command.stdin is not None
-            order = ReadOrder(
+            await download(
                 self._reader,
                 command.stdin,
-                self._endpoint,
-                beside=ended_well,
-                conclude=ended_well,
+                consumer=ended_well,
                 stop_early=self._options.stop_early,
                 drain_limit=DRAIN_SECONDS,
             )
-            await read_stream(order)
             return
         if command.stdin is not None:
             with suppress(BrokenPipeError):
@@ -224,8 +221,10 @@ class FilterRun:
         if self._writer is None:
             await self._collect(command.stdout)
         else:
-            order = WriteOrder(self._writer, [command.stdout], conclude=self._ended.wait, words=self._words)
-            await write_stream(order)
+            await upload([command.stdout], self._writer, check_end=self._check_end, words=self._words)
+
+    async def _check_end(self) -> None:
+        await self._ended.wait()
 
     async def _collect(self, source: ByteSource) -> None:
         buffer = memoryview(bytearray(OUTPUT_BYTES))

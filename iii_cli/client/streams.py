@@ -13,16 +13,14 @@ import anyio
 from iii_cli.client.channels import EndState, probe
 from iii_cli.client.connection import Caller
 from iii_cli.client.transfer import (
+    FUNCTION,
     MOVING,
-    ReadOrder,
-    WriteOrder,
+    DownloadStatus,
+    UploadStatus,
     abort_words,
     look_every,
-    read_stream,
-    reading,
     span_words,
-    write_stream,
-    writing,
+    upload,
 )
 from iii_cli.errors import (
     CommandFailed,
@@ -187,7 +185,7 @@ class Lane(Protocol):
         """Is it our side that stands still?"""
 
     def standing(self, span: str) -> str:
-        """Why nothing moves (standing.py)."""
+        """Why nothing moves ."""
 
     async def close(self) -> None:
         """Let go of an end that never got to move."""
@@ -208,23 +206,6 @@ class Demand:
     sink: ByteSink
     beside: Callable[[], Awaitable[None]] | None = None
     conclude: Callable[[], Awaitable[None]] | None = None
-
-
-@final
-class _PacedSource:
-    """A source that gives no more than a frame at a time."""
-
-    def __init__(self, inner: ByteSource, longest: int) -> None:
-        self._inner = inner
-        self._longest = longest
-        self.name = inner.name
-
-    @property
-    def short_by(self) -> int:
-        return self._inner.short_by
-
-    async def read_into(self, view: memoryview) -> int:
-        return await self._inner.read_into(view[: self._longest])
 
 
 @final
@@ -251,9 +232,6 @@ class _GatedSink:
 
     def has_readers(self) -> bool:
         return self._inner.has_readers()
-
-    async def write_many(self, chunks: Iterable[Buffer]) -> None:
-        await self._inner.write_many(chunks)
 
     def judge(self, status: int, *, verified: bool, count: int) -> None:
         self._inner.judge(status, verified=verified, count=count)
@@ -285,9 +263,11 @@ class InLane:
     longest_frame: int = FRAME_BYTES_MAX
     way: Way = Way.IN
     settled: bool = False
-    _order: WriteOrder | None = None
+    status: UploadStatus = field(init=False)
     _words: tuple[int, str] | None = None
-    _bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.status = UploadStatus({"": self.writer}, reader=FUNCTION)
 
     async def open(self) -> None:
         await self.writer.open()
@@ -295,15 +275,15 @@ class InLane:
     async def move(self, gate: anyio.Event) -> Verdict | None:
         """Write the whole stream. Raises as `write_stream`."""
         async with self.supply() as supply:
-            self._order = WriteOrder(
-                writer=self.writer,
-                sources=[_PacedSource(source, self.longest_frame) for source in supply.sources],
+            await upload(
+                supply.sources,
+                self.writer,
                 mode=self.mode,
-                moved=self._moved,
-                conclude=supply.conclude,
+                frame_bytes=self.longest_frame,
+                status=self.status,
+                check_end=supply.conclude,
                 words=self._words_for,
             )
-            await write_stream(self._order)
         return None
 
     def give_up_as(self, code: int, reason: str) -> None:
@@ -314,24 +294,19 @@ class InLane:
         return counted.bytes + counted.messages - counted.unsent_bytes
 
     def byte_count(self) -> int:
-        return self._bytes
+        return self.status.moved
 
     def message_count(self) -> int | None:
-        return None if self._order is None else self._order.messages()
+        return self.status.messages
 
     def waits_for_us(self) -> bool:
-        return not (self.writer.statistics().unsent_bytes or self.writer.closing)
+        return self.status.waits_for_us
 
     def standing(self, span: str) -> str:
-        if self._order is None:
-            return "its source has not started"
-        return writing(self._order, {"": self.writer}, span, reader="the function")
+        return self.status.reason(span)
 
     async def close(self) -> None:
         await self.writer.abort(*(self._words or NOT_STARTED))
-
-    def _moved(self, count: int) -> None:
-        self._bytes += count
 
     def _words_for(self, cause: BaseException) -> tuple[int, str]:
         cancelled = not isinstance(cause, Failure)
@@ -347,14 +322,16 @@ class OutLane:
     theirs: ChannelRef
     reader: ChannelReader
     demand: Callable[[], AbstractAsyncContextManager[Demand]]
-    order: Callable[[ByteSink], ReadOrder]
+    copy: Callable[..., Awaitable[Verdict | None]]
     ready: Callable[[], Awaitable[None]]  # opens what can be opened before the call
     dismiss: Callable[[], None]  # undoes that
     expected_bytes: int | None = None
     way: Way = Way.OUT
     settled: bool = False  # the stream is over, only the call's success is awaited
-    _order: ReadOrder | None = None
-    _bytes: int = 0
+    status: DownloadStatus = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.status = DownloadStatus(self.reader, writer=FUNCTION)
 
     async def open(self) -> None:
         """Open the target and take our end, before the call is made."""
@@ -364,10 +341,8 @@ class OutLane:
     async def move(self, gate: anyio.Event) -> Verdict | None:
         """Read the whole stream. Raises as `read_stream`."""
         async with self.demand() as demand:
-            self._order = order = self.order(_GatedSink(demand.sink, self, gate))
-            order.beside, order.conclude = demand.beside, demand.conclude
-            order.moved = self._moved
-            return await read_stream(order)
+            sink = _GatedSink(demand.sink, self, gate)
+            return await self.copy(sink, consumer=demand.beside, status=self.status)
 
     def give_up_as(self, code: int, reason: str) -> None:
         """A reader has no way to say anything."""
@@ -377,21 +352,16 @@ class OutLane:
         return counted.bytes + counted.messages
 
     def byte_count(self) -> int:
-        return self._bytes
+        return self.status.moved
 
     def message_count(self) -> int | None:
-        return None if self._order is None else self._order.messages()
+        return self.status.messages
 
     def waits_for_us(self) -> bool:
-        return self._order is None or self._order.delivering or self.reader.verdict is not None
+        return self.status.waits_for_us
 
     def standing(self, span: str) -> str:
-        if self._order is None:
-            return "its target has not started"
-        return reading(self._order, span, writer="the function")
-
-    def _moved(self, count: int) -> None:
-        self._bytes += count
+        return self.status.reason(span)
 
     async def close(self) -> None:
         self.reader.leave()

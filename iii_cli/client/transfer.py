@@ -1,11 +1,16 @@
-"""Uploads and downloads: a source into a channel, a channel into a sink."""
+"""Uploads and downloads: sources into a channel, a channel into a sink.
+
+`channel write`, `channel tee`, `trigger --in` and `serve` write by `upload`; `channel read`, `trigger --out`
+and `serve` read by `download`.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from mmap import mmap
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, final
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, final
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
@@ -32,115 +37,40 @@ from iii_cli.protocol.records import (
     jsonl_to_record,
     messages_to_data,
 )
-from iii_cli.protocol.seal import STOPPED_EARLY, Mode
+from iii_cli.protocol.seal import STDOUT, STOPPED_EARLY, Mode
 from iii_cli.protocol.verifier import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from anyio.abc import TaskStatus
+    from anyio.abc import TaskGroup, TaskStatus
 
     from iii_cli.client.channels import AwaitedReceipt, ChannelReader, ChannelWriter, WriterStatistics
     from iii_cli.protocol.frames import Buffer, Event
-    from iii_cli.protocol.refs import Endpoint
     from iii_cli.protocol.seal import Open
     from iii_cli.protocol.verifier import Verdict
 
 __all__ = (
     "CONNECTING",
+    "FUNCTION",
     "MOVING",
     "Branch",
     "ByteSink",
     "ByteSource",
+    "DownloadStatus",
     "FanOut",
     "Limits",
-    "ReadOrder",
-    "WriteOrder",
+    "UploadStatus",
     "abort_words",
+    "download",
     "look_every",
     "opened_within",
-    "read_stream",
-    "reading",
     "span_words",
-    "within",
-    "write_stream",
-    "writing",
+    "upload",
 )
 
 
-CONNECTING = "still connecting to the engine"
-MOVING = "it was still moving"
-
-
-def span_words(seconds: float) -> str:
-    """For how long, as the rest of a sentence."""
-    return f" for {seconds:.0f} s" if seconds >= 1 else f" for {seconds:.1g} s"
-
-
-def writing(
-    order: WriteOrder,
-    writers: Mapping[str, ChannelWriter],
-    span: str,
-    *,
-    receipts: Sequence[AwaitedReceipt] = (),
-    reader: str = "the reader",
-) -> str:
-    """Of a stream that is written. `writers` by what people call them, which is not said of a single one."""
-    blocked = [name for name, each in writers.items() if each.statistics().unsent_bytes]
-    if blocked:
-        there = any(receipt.confirmed is not None for receipt in receipts)  # it has said how much it has
-        return _blocked(blocked if len(writers) > 1 else [], span, reader, there=there)
-    closing = [name for name, each in writers.items() if each.closing]
-    if closing and len(writers) > 1:
-        return f"all is sent;{span} the readers of {', '.join(closing)} have not taken the rest"
-    if closing:
-        return f"all is sent;{span} {reader} has not taken the rest"
-    if receipts and all(each.ended for each in writers.values()):
-        return f"all is sent; {reader} has not confirmed it{span}"
-    source = order.sources[0].name if len(order.sources) == 1 else "the input"
-    if order.stage == "opening":
-        return CONNECTING
-    if order.stage == "ended":
-        return f"all is sent; {source} has ended, what gave it runs on"
-    if order.unfinished:
-        return f"nothing to send{span}: {order.unfinished} bytes of {source} are a line without an end"
-    more = " more" if order.given else ""
-    return f"nothing to send{span}: {source} gives nothing{more}"
-
-
-def _blocked(names: list[str], span: str, reader: str, *, there: bool) -> str:
-    if there:
-        return f"{reader} takes nothing{span}"
-    if reader == "the function":
-        return f"nothing accepted{span}: the function does not read"
-    if names:
-        return f"{', '.join(names)}: nothing taken{span}: no reader yet, or a slow one"
-    return f"the engine accepts nothing{span}: no reader yet, or a slow one"
-
-
-def reading(order: ReadOrder, span: str, *, writer: str = "the writer") -> str:
-    """Of a stream that is read."""
-    reader = order.reader
-    output = "our output" if order.beside is None else "COMMAND"
-    if order.delivering:
-        return f"{output} takes nothing{span}"
-    if reader.verdict is not None:
-        return "all has come; " + ("it is not yet kept" if order.beside is None else "COMMAND runs on")
-    if reader.writer_alive:
-        return f"no data{span}, {writer} is alive"
-    if reader.opened is not None:
-        return f"no data{span}, and no other word of {writer}"
-    if any(reader.statistics()):
-        return f"no more data{span}"
-    if writer == "the function":
-        return f"nothing has come{span}: the function has not begun to write"
-    return f"nothing has come{span}: no writer yet, or a silent one"
-
-
 T = TypeVar("T")
-
-LOOKS = 4  # in each limit, at least
-LOOK_SECONDS = 1.0  # between looks at the count; what moved since the last one moves
 
 
 class Limits(Struct, frozen=True):
@@ -151,29 +81,42 @@ class Limits(Struct, frozen=True):
     since: float | None = None
 
 
+NO_LIMITS = Limits()
+
+
+LOOKS = 4  # in each limit, at least
+LOOK_SECONDS = 1.0  # between looks at the count; what moved since the last one moves
+MOVING = "it was still moving"
+CONNECTING = "still connecting to the engine"
+
+
 def look_every(*limits: float | None) -> float:
     """How often to look whether anything moves, for the sake of these limits: several times in each."""
     return min([LOOK_SECONDS, *(limit / LOOKS for limit in limits if limit is not None)])
 
 
-async def within(
+def span_words(seconds: float) -> str:
+    """For how long, as the rest of a sentence."""
+    return f" for {seconds:.0f} s" if seconds >= 1 else f" for {seconds:.1g} s"
+
+
+async def _within(
     limits: Limits,
     progress: Callable[[], int],
     body: Callable[[], Awaitable[T]],
-    what: str,
-    standing: Callable[[str], str] | None = None,
+    reason: Callable[[str], str],
 ) -> T:
     """Run `body` under the limits. `progress` is any count that grows while something moves.
 
-    Raises TimedOut, for which `what` names the transfer and `standing` says why nothing moves (standing.py),
-    and what `body` raises, of several the gravest.
+    Raises TimedOut, for which `reason` says why nothing moves (given ` for 5 s`, or nothing), and
+    what `body` raises, of several the gravest.
     """
     if limits.whole is None and limits.stall is None:
         return await body()
     result: list[T] = []
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch, limits, progress, what, standing)
+            tasks.start_soon(_watch, limits, progress, reason)
             result.append(await body())
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
@@ -184,18 +127,18 @@ async def within(
 async def opened_within(
     limits: Limits,
     body: Callable[[], Awaitable[None]],
-    standing: Callable[[str], str] = lambda span: CONNECTING,
+    reason: Callable[[str], str] = lambda span: CONNECTING,
 ) -> None:
-    """Run what opens a transfer, for which only the limit of the whole counts. Raises as `within`."""
-    await within(replace(limits, stall=None), lambda: 0, body, "the stream", standing)
+    """Run what opens a transfer, for which only the limit of the whole counts.
+
+    Raises TimedOut, and what `body` raises.
+    """
+    await _within(replace(limits, stall=None), lambda: 0, body, reason)
 
 
-async def _watch(
-    limits: Limits, progress: Callable[[], int], what: str, standing: Callable[[str], str] | None
-) -> None:
+async def _watch(limits: Limits, progress: Callable[[], int], reason: Callable[[str], str]) -> None:
     now = anyio.current_time()
-    began = now if limits.since is None else limits.since
-    end = math.inf if limits.whole is None else began + limits.whole
+    end = math.inf if limits.whole is None else (limits.since or now) + limits.whole
     stall = math.inf if limits.stall is None else limits.stall
     look = look_every(limits.whole, limits.stall)
     count, moved_at = progress(), now
@@ -205,24 +148,20 @@ async def _watch(
         if progress() != count:
             count, moved_at = progress(), now
         if now >= end:
-            text = f"{what} took longer than {limits.whole:g} s (--timeout)"
-            raise TimedOut(text + _reason(standing, now - moved_at, still_after=look))
+            why = reason(span_words(now - moved_at)) if now - moved_at > look else MOVING
+            raise TimedOut(f"the stream took longer than {limits.whole:g} s (--timeout); {why}")
         if now >= moved_at + stall:
-            text = f"{what}: nothing moved for {limits.stall:g} s (--stall-timeout)"
-            raise TimedOut(text + _reason(standing, None))
+            raise TimedOut(
+                f"the stream: nothing moved for {limits.stall:g} s (--stall-timeout); {reason('')}"
+            )
 
 
-def _reason(standing: Callable[[str], str] | None, seconds: float | None, *, still_after: float = 0.0) -> str:
-    """The rest of the sentence. `seconds` without a movement, None: as many as the sentence says."""
-    if standing is None:
-        return ""
-    if seconds is None:
-        return f"; {standing('')}"
-    return f"; {standing(span_words(seconds)) if seconds > still_after else MOVING}"
+def _ignore(_: Any) -> None:
+    """Nobody wants to hear of it."""
 
 
 class ByteSource(Protocol):
-    """Where bytes come from; `terminal.sources.Source` is one."""
+    """Where bytes come from; `io.sources.Source` is one."""
 
     name: str
 
@@ -234,77 +173,60 @@ class ByteSource(Protocol):
         """Fill some of `view` and say how much; 0 is the end."""
 
 
-@dataclass(slots=True)
-class WriteOrder:
-    """One stream to be written.
+@dataclass(slots=True, eq=False)
+class UploadStatus:
+    """How an upload stands, for a progress line or a time limit to ask. `upload` keeps it up to date.
 
-    `conclude` runs after the last byte and before the stream is ended: it raises where the producer failed,
-    so that the stream is aborted instead. Other than `size` bytes abort it too, in byte mode. `moved` hears
-    of every payload byte. `words` finds the code and reason of an abort, for whoever knows more of the cause
-    than that the writing was cancelled. `standing` says why nothing moves (standing.py), `span` as there.
-
-    `given`: bytes that the sources gave. `unfinished`: those of a line whose end has not come. `stage`
-    `ended`: all sources have, maybe not their producer.
+    `writers` by what people call them, which is not said of a single one. `given`: bytes that the sources
+    gave; `moved`: those that were handed over; `unfinished`: those of a line whose end has not come.
+    `messages`: how many were sent, None where bytes are. `ended`: all sources have, maybe not what gave them.
     """
 
-    writer: ChannelWriter | FanOut
-    sources: Sequence[ByteSource]
-    mode: Mode = Mode.BYTES
-    size: int | None = None
-    limits: Limits = field(default_factory=Limits)
-    moved: Callable[[int], None] = lambda count: None
-    conclude: Callable[[], Awaitable[None]] | None = None
-    words: Callable[[BaseException], tuple[int, str]] = field(default_factory=lambda: abort_words)
-    standing: Callable[[str], str] | None = None
-    given: int = 0
-    unfinished: int = 0
+    writers: Mapping[str, ChannelWriter]
+    receipts: Sequence[AwaitedReceipt] = ()
+    reader: str = "the reader"
+    sources: Sequence[ByteSource] = ()
     stage: Literal["opening", "sending", "ended"] = "opening"
+    given: int = 0
+    moved: int = 0
+    unfinished: int = 0
+    messages: int | None = None
 
-    def messages(self) -> int | None:
-        """How many are sent, where it is messages that are sent."""
-        counted = self.writer.statistics()
-        frames = counted.frames if self.mode is Mode.RECORDS else 0
-        return None if self.mode is Mode.BYTES else counted.messages + frames
+    def reason(self, span: str) -> str:
+        """Why nothing moves, `span` for how long."""
+        writers, several = self.writers, len(self.writers) > 1
+        blocked = [name for name, each in writers.items() if each.statistics().unsent_bytes]
+        if blocked and any(receipt.confirmed is not None for receipt in self.receipts):
+            return f"{self.reader} takes nothing{span}"  # it is there: it has said how much it has
+        if blocked and self.reader == FUNCTION:
+            return f"nothing accepted{span}: the function does not read"
+        if blocked:
+            what = f"{', '.join(blocked)}: nothing taken" if several else "the engine accepts nothing"
+            return f"{what}{span}: no reader yet, or a slow one"
+        closing = [name for name, each in writers.items() if each.closing]
+        if closing and several:
+            return f"all is sent;{span} the readers of {', '.join(closing)} have not taken the rest"
+        if closing:
+            return f"all is sent;{span} {self.reader} has not taken the rest"
+        if self.receipts and all(each.ended for each in writers.values()):
+            return f"all is sent; {self.reader} has not confirmed it{span}"
+        if self.stage == "opening":
+            return "its source has not started" if self.reader == FUNCTION else CONNECTING
+        source = self.sources[0].name if len(self.sources) == 1 else "the input"
+        if self.stage == "ended":
+            return f"all is sent; {source} has ended, what gave it runs on"
+        if self.unfinished:
+            return f"nothing to send{span}: {self.unfinished} bytes of {source} are a line without an end"
+        more = " more" if self.given else ""
+        return f"nothing to send{span}: {source} gives nothing{more}"
+
+    @property
+    def waits_for_us(self) -> bool:
+        """Is it our side that stands still?"""
+        return not any(each.statistics().unsent_bytes or each.closing for each in self.writers.values())
 
 
-async def write_stream(order: WriteOrder) -> None:
-    """Write the sources, in order, as one stream, and end it.
-
-    Returns when the writer has finished: the engine has everything, or the reader has confirmed it. Whatever
-    else happens, cancellation included, aborts the stream and is raised: one Failure where it is ours.
-    """
-    writer = order.writer
-    try:
-        await within(
-            order.limits, lambda: _progress(writer), lambda: _write(order), "the stream", order.standing
-        )
-    except BaseException as error:
-        cause = sole_cause(error)
-        await writer.abort(*order.words(cause))
-        if isinstance(cause, Failure):
-            cause = await writer.cause_of(cause)
-        if cause is error:
-            raise
-        raise cause from None
-
-
-async def _write(order: WriteOrder) -> None:
-    writer = order.writer
-    await writer.open()
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(writer.attend)
-        order.stage = "sending"
-        for source in order.sources:
-            await _PUMPS[order.mode](source, order)
-            if source.short_by > 0:
-                raise LocalProblem(f"{source.name} ended {source.short_by} bytes before its size")
-        order.stage = "ended"
-        if order.conclude is not None:
-            await order.conclude()
-        if order.size is not None and (count := writer.statistics().bytes) < order.size:
-            raise LocalProblem(f"the input ended after {count} bytes, --size promised {order.size}")
-        await writer.finish()
-        tasks.cancel_scope.cancel()
+FUNCTION = "the function"  # who is at the other end of the streams of a call
 
 
 def abort_words(cause: BaseException) -> tuple[int, str]:
@@ -320,66 +242,126 @@ def abort_words(cause: BaseException) -> tuple[int, str]:
     return 1, "internal error"
 
 
-def _progress(writer: ChannelWriter | FanOut) -> int:
-    """Grows while the socket takes anything, even the rest of a frame."""
-    counted = writer.statistics()
-    return counted.bytes + counted.messages - counted.unsent_bytes
+async def upload(
+    sources: Sequence[ByteSource],
+    writer: ChannelWriter | FanOut,
+    *,
+    mode: Mode = Mode.BYTES,
+    size: int | None = None,
+    frame_bytes: int = FRAME_BYTES_MAX,
+    limits: Limits = NO_LIMITS,
+    status: UploadStatus | None = None,
+    check_end: Callable[[], Awaitable[None]] | None = None,
+    words: Callable[[BaseException], tuple[int, str]] = abort_words,
+) -> None:
+    """Write the sources, in order, as one stream, and end it.
+
+    In byte mode other than `size` bytes abort the stream, and no frame is longer than `frame_bytes`. `status`
+    is kept up to date. `check_end` runs after the last byte and before the stream is ended: it raises where
+    the producer failed, so that the stream is aborted instead. `words` finds the code and reason of an abort,
+    for a caller that knows more of the cause than that the writing was cancelled.
+
+    Returns when the writer has finished: the engine has everything, or the reader has confirmed it. Whatever
+    else happens, cancellation included, aborts the stream and is raised: one Failure where it is ours.
+    """
+    now = status or UploadStatus({})
+    now.sources = sources
+    now.messages = None if mode is Mode.BYTES else 0
+
+    async def copy(source: ByteSource) -> None:
+        if mode is Mode.BYTES:
+            await _copy_bytes(source, writer, now, size, frame_bytes)
+        elif mode is Mode.RECORDS:
+            await _copy_records(source, writer, now)
+        else:
+            await _copy_lines(source, writer, now)
+
+    async def write() -> None:
+        await writer.open()
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(writer.attend)
+            now.stage = "sending"
+            for source in sources:
+                await copy(source)
+                if source.short_by > 0:
+                    raise LocalProblem(f"{source.name} ended {source.short_by} bytes before its size")
+            now.stage = "ended"
+            if check_end is not None:
+                await check_end()
+            if size is not None and (count := writer.statistics().bytes) < size:
+                raise LocalProblem(f"the input ended after {count} bytes, --size promised {size}")
+            await writer.finish()
+            tasks.cancel_scope.cancel()
+
+    try:
+        await _within(limits, lambda: writer.statistics().handed_over, write, now.reason)
+    except BaseException as error:
+        cause = sole_cause(error)
+        await writer.abort(*words(cause))
+        if isinstance(cause, Failure):
+            cause = await writer.cause_of(cause)
+        if cause is error:
+            raise
+        raise cause from None
 
 
-async def _pump_bytes(source: ByteSource, order: WriteOrder) -> None:
+async def _copy_bytes(
+    source: ByteSource, writer: ChannelWriter | FanOut, now: UploadStatus, size: int | None, frame_bytes: int
+) -> None:
     """The fast path: one buffer, and frames as large as what the source has at hand."""
     # On a page of its own: a copy to an address that is none of a cache line's takes the kernel nearly twice
     # as long, and that copy is half of what a writer of files does.
-    buffer = memoryview(mmap(-1, FRAME_BYTES_MAX))
+    buffer = memoryview(mmap(-1, FRAME_BYTES_MAX))[:frame_bytes]
     while count := await source.read_into(buffer):
-        order.given += count
-        if order.size is not None and order.writer.statistics().bytes + count > order.size:
-            raise LocalProblem(f"{source.name} gave more than the {order.size} bytes that --size promised")
-        await order.writer.push(buffer[:count])
-        order.moved(count)
+        now.given += count
+        if size is not None and writer.statistics().bytes + count > size:
+            raise LocalProblem(f"{source.name} gave more than the {size} bytes that --size promised")
+        await writer.push(buffer[:count])
+        now.moved += count
 
 
-async def _pump_lines(source: ByteSource, order: WriteOrder) -> None:
+LINES_BYTES = 256 << 10  # many short lines at once; each becomes a Python object, so not a megabyte of them
+
+
+async def _copy_lines(source: ByteSource, writer: ChannelWriter | FanOut, now: UploadStatus) -> None:
     splitter = LineSplitter(what=source.name)
     buffer = memoryview(bytearray(LINES_BYTES))
     while count := await source.read_into(buffer):
-        order.given += count
+        now.given += count
         lines = splitter.feed(buffer[:count])
-        order.unfinished = splitter.held
-        await order.writer.push_messages(lines)
-        order.moved(count)
+        now.unfinished = splitter.held
+        await writer.push_messages(lines)
+        now.moved += count
+        now.messages = (now.messages or 0) + len(lines)
     last = splitter.finish()
-    order.unfinished = 0
+    now.unfinished = 0
     if last is not None:
-        await order.writer.push_messages([last])
+        await writer.push_messages([last])
+        now.messages = (now.messages or 0) + 1
 
 
-async def _pump_jsonl(source: ByteSource, order: WriteOrder) -> None:
+async def _copy_records(source: ByteSource, writer: ChannelWriter | FanOut, now: UploadStatus) -> None:
     splitter = LineSplitter(longest=LONGEST_JSONL, what=source.name)
     buffer = memoryview(bytearray(LINES_BYTES))
     number = 0
     while True:
         count = await source.read_into(buffer)
-        order.given += count
+        now.given += count
         lines = splitter.feed(buffer[:count]) if count else [splitter.finish()]
-        order.unfinished = splitter.held
+        now.unfinished = splitter.held
         for line in lines:
             if line is None:
                 return
             number += 1
             is_text, payload = jsonl_to_record(line, number, source.name)
             if is_text:
-                await order.writer.push_message(payload)
+                await writer.push_message(payload)
             else:
-                await order.writer.push_whole(payload)
-        order.moved(count)
+                await writer.push_whole(payload)
+            now.messages = (now.messages or 0) + 1
+        now.moved += count
         if not count:
             return
-
-
-LINES_BYTES = 256 << 10  # many short lines at once; each becomes a Python object, so not a megabyte of them
-
-_PUMPS = {Mode.BYTES: _pump_bytes, Mode.LINES: _pump_lines, Mode.TEXT: _pump_lines, Mode.RECORDS: _pump_jsonl}
 
 
 @dataclass(slots=True, eq=False)
@@ -396,7 +378,7 @@ class FanOut:
     """Writes the same stream into every branch, at the pace of the slowest reader.
 
     A branch that fails is given up and the others go on; only when none is left does a method raise, the
-    gravest of their failures.
+    gravest of their failures. The methods are those of a ChannelWriter, on each.
     """
 
     def __init__(self, branches: Sequence[Branch]) -> None:
@@ -417,31 +399,26 @@ class FanOut:
         return max(branch.writer.statistics() for branch in self.branches)
 
     async def open(self) -> None:
-        """Connect them all. Raises the gravest failure where none can be opened."""
         await self._each(lambda writer: writer.open())
 
     async def push(self, data: Buffer) -> None:
-        """`ChannelWriter.push` on each."""
         await self._each(lambda writer: writer.push(data))
 
     async def push_whole(self, data: bytes) -> None:
-        """`ChannelWriter.push_whole` on each."""
         await self._each(lambda writer: writer.push_whole(data))
 
     async def push_message(self, text: Buffer) -> None:
-        """`ChannelWriter.push_message` on each."""
         await self._each(lambda writer: writer.push_message(text))
 
     async def push_messages(self, texts: Sequence[bytes]) -> None:
-        """`ChannelWriter.push_messages` on each."""
         await self._each(lambda writer: writer.push_messages(texts))
 
     async def finish(self) -> None:
-        """`ChannelWriter.finish` on each, at once: a slow reader keeps none of the others open."""
+        """At once: a slow reader keeps none of the others open."""
         await self._each(lambda writer: writer.finish())
 
     async def abort(self, code: int, reason: str) -> None:
-        """`ChannelWriter.abort` on each; together they take no longer than one."""
+        """Together they take no longer than one."""
         async with anyio.create_task_group() as tasks:
             for branch in self.branches:
                 tasks.start_soon(branch.writer.abort, code, reason)
@@ -451,7 +428,7 @@ class FanOut:
         return failure
 
     async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """`ChannelWriter.attend` for each. Raises the gravest failure when none is left."""
+        """Raises the gravest failure when none is left."""
         try:
             async with anyio.create_task_group() as tasks:
                 for branch in self.living:
@@ -461,9 +438,9 @@ class FanOut:
             raise sole_cause(group) from None
 
     async def _attend_one(self, branch: Branch, *, task_status: TaskStatus[None]) -> None:
-        under_way = _Once(task_status)
-        await self._guarded(branch, lambda: branch.writer.attend(task_status=under_way))
-        under_way.started()  # also where it failed before it could attend to anything
+        attended = _FirstWord(task_status)
+        await self._guarded(branch, lambda: branch.writer.attend(task_status=attended))
+        attended.started()  # also where it failed before it could attend to anything
         self._check_living()
 
     async def _each(self, act: Callable[[ChannelWriter], Awaitable[None]]) -> None:
@@ -496,7 +473,7 @@ class FanOut:
             raise gravest(self.failures)
 
 
-class _Once:
+class _FirstWord:
     """A task status that may be told twice."""
 
     def __init__(self, task_status: TaskStatus[None]) -> None:
@@ -508,12 +485,8 @@ class _Once:
             self._task_status = None
 
 
-KEPT_BYTES = 16 << 20  # of messages that may turn out to be all that there is
-NOTICE_SECONDS = 1.0  # of reading on behind a consumer's back, before a person hears of it
-
-
 class ByteSink(Protocol):
-    """Where bytes go; `terminal.sinks.Sink` is one."""
+    """Where bytes go; `io.sinks.Sink` is one."""
 
     @property
     def durable(self) -> bool:
@@ -529,8 +502,6 @@ class ByteSink(Protocol):
 
     async def write(self, chunk: Buffer) -> None: ...
 
-    async def write_many(self, chunks: Iterable[Buffer]) -> None: ...
-
     def judge(self, status: int, *, verified: bool, count: int) -> None:
         """Hears of the verdict before `finish`."""
 
@@ -539,279 +510,320 @@ class ByteSink(Protocol):
     def discard(self) -> None: ...
 
 
-@dataclass(slots=True)
-class ReadOrder:
-    """One stream to be read.
+@dataclass(slots=True, eq=False)
+class DownloadStatus:
+    """How a download stands, for a progress line or a time limit to ask. `download` keeps it up to date.
 
-    `mode`: as asked, None to follow the stream. `message` takes text messages that are no data in byte mode.
-    A writer that is not ours and sends nothing but those has meant them: they are kept, at most 16 MiB, and
-    given to the sink after its clean end.
-    `beside` runs during the transfer, where a consumer takes the data: it returns when the consumer has ended
-    well, and raises where it failed. `conclude` runs after a good end and a finished sink, and raises where
-    the consumer failed.
-
-    A consumer that wants no more does not end the judgement: the rest is read and dropped, for at most
-    `drain_limit` seconds (None: no limit). With `stop_early` the connection ends at once instead. `early`
-    hears of it: None, once the rest has been read for a second; the bytes read, where it was stopped.
-    `standing` says why nothing moves (standing.py), `span` as there. `delivering`: the sink is waited for.
-    `followed`: how it is read, once that is known. `records`: binary messages that came as such.
+    `moved`: bytes that went into the sink. `messages`: how many have come, where they are the data.
+    `delivering`: the sink is waited for.
     """
 
     reader: ChannelReader
-    sink: ByteSink
-    endpoint: Endpoint
-    mode: Mode | None = None
-    limits: Limits = field(default_factory=Limits)
-    moved: Callable[[int], None] = lambda count: None
-    message: Callable[[bytes], None] = lambda text: None
-    beside: Callable[[], Awaitable[None]] | None = None
-    conclude: Callable[[], Awaitable[None]] | None = None
-    deliver_partial: bool = False
-    stop_early: bool = False
-    drain_limit: float | None = None
-    early: Callable[[int | None], None] = lambda count: None
-    standing: Callable[[str], str] | None = None
+    writer: str = "the writer"
+    output: Literal["our output", "COMMAND"] = "our output"
+    stage: Literal["opening", "moving"] = "opening"
+    moved: int = 0
+    messages: int | None = None
     delivering: bool = False
-    followed: Mode | None = None
-    records: int = 0
 
-    def messages(self) -> int | None:
-        """How many have come, where they are the data."""
-        if self.followed in (None, Mode.BYTES):
-            return None
-        return self.reader.statistics().messages + self.records
+    def reason(self, span: str) -> str:
+        """Why nothing moves, `span` for how long."""
+        if self.stage == "opening":
+            return "its target has not started" if self.writer == FUNCTION else CONNECTING
+        if self.delivering:
+            return f"{self.output} takes nothing{span}"
+        if self.reader.verdict is not None:
+            rest = "COMMAND runs on" if self.output == "COMMAND" else "it is not yet kept"
+            return f"all has come; {rest}"
+        if self.reader.writer_alive:
+            return f"no data{span}, {self.writer} is alive"
+        if self.reader.opened is not None:
+            return f"no data{span}, and no other word of {self.writer}"
+        if any(self.reader.statistics()):
+            return f"no more data{span}"
+        if self.writer == FUNCTION:
+            return f"nothing has come{span}: the function has not begun to write"
+        return f"nothing has come{span}: no writer yet, or a silent one"
+
+    @property
+    def waits_for_us(self) -> bool:
+        """Is it our side that stands still?"""
+        return self.stage == "opening" or self.delivering or self.reader.verdict is not None
 
 
-async def read_stream(order: ReadOrder) -> Verdict | None:
+async def download(
+    reader: ChannelReader,
+    sink: ByteSink,
+    *,
+    mode: Mode | None = None,
+    limits: Limits = NO_LIMITS,
+    status: DownloadStatus | None = None,
+    message: Callable[[bytes], None] = _ignore,
+    consumer: Callable[[], Awaitable[None]] | None = None,
+    deliver_partial: bool = False,
+    stop_early: bool = False,
+    drain_limit: float | None = None,
+    early: Callable[[int | None], None] = _ignore,
+    before_finish: Callable[[Verdict], Awaitable[None]] | None = None,
+) -> Verdict | None:
     """Read the stream to its end, and finish the sink only after a good one.
 
-    Returns the verdict, None where `stop_early` ended it. Every other end discards the sink and is raised:
-    one Failure where it is ours, BrokenPipeError where the reader of a sink without a consumer left.
+    `mode`: as asked, None to follow the stream. `status` is kept up to date. `message` takes text messages
+    that are no data in byte mode; where a writer that is not ours sends nothing else, it meant them: they are
+    kept, at most 16 MiB, and given to the sink after its clean end. `before_finish` runs after a good end,
+    and raises where the sink is not to be finished all the same.
+
+    `consumer` belongs to a sink that is a COMMAND's stdin: it returns when the COMMAND has ended well, and
+    raises where it failed. One that wants no more does not end the judgement: the rest is read and dropped,
+    for at most `drain_limit` seconds (None: no limit). With `stop_early` the connection ends at once instead.
+    `early` hears of it: None, once the rest has been read for a second; the bytes read, where it was stopped.
+    With `deliver_partial` the COMMAND sees the end of a stream that failed, too.
+
+    Returns the verdict, None where `stop_early` ended the stream. Every other end discards the sink and is
+    raised: one Failure where it is ours, BrokenPipeError where the reader of a sink without a consumer left.
     """
-    drain = _Drain(order)
+    now = status or DownloadStatus(reader)
+    now.output = "our output" if consumer is None else "COMMAND"
+    delivery = _Delivery(reader, sink, mode, now, message)
+
+    async def finish() -> None:
+        await sink.finish()
+        if consumer is not None:
+            await consumer()
+
+    async def stopped() -> None:
+        reader.leave()
+        early(delivery.amount())
+        await delivery.answer(None, durable=False, reason=STOPPED_EARLY)
+        sink.judge(0, verified=False, count=delivery.amount())
+        await finish()
+
+    async def read() -> Verdict | None:
+        await sink.open()
+        await reader.open()
+        now.stage = "moving"
+        if consumer is None:
+            await delivery.move()
+        elif not await _move_beside(delivery, consumer, stop_early, drain_limit, early):
+            await stopped()
+            return None
+        verdict, failure = reader.verdict, await reader.failure()
+        assert verdict is not None
+        status = 0 if failure is None else failure.exit_status
+        sink.judge(status, verified=verdict.verified, count=delivery.amount())
+        if failure is not None:
+            if deliver_partial:
+                await finish()
+            raise failure
+        if before_finish is not None:
+            await before_finish(verdict)
+        await finish()
+        await delivery.answer(None, durable=sink.durable)
+        return delivery.remarked(verdict)
+
+    async def read_and_beat() -> Verdict | None:
+        async with anyio.create_task_group() as tasks:
+            reader.on_open = partial(delivery.begin, tasks)
+            verdict = await read()
+            tasks.cancel_scope.cancel()
+        return verdict
+
     try:
-        return await within(order.limits, drain.progress, drain.run, "the stream", order.standing)
+        return await _within(limits, delivery.progress, read_and_beat, now.reason)
     except BaseException as error:
         cause = sole_cause(error)
-        order.sink.discard()
-        order.reader.leave()
-        await drain.refuse(cause)
+        sink.discard()
+        reader.leave()
+        await delivery.answer(cause, durable=False)
         if cause is error:
             raise
         raise cause from None
 
 
-class _Drain:
-    """One run of an order."""
+NOTICE_SECONDS = 1.0  # of reading on behind a consumer's back, before a person hears of it
 
-    def __init__(self, order: ReadOrder) -> None:
-        self.order = order
-        self.reader = order.reader
-        self.sink = order.sink
-        self.written = 0
-        self._whole = bytearray()  # a binary message of --jsonl whose rest is still to come
+
+async def _move_beside(
+    delivery: _Delivery,
+    consumer: Callable[[], Awaitable[None]],
+    stop_early: bool,
+    drain_limit: float | None,
+    early: Callable[[int | None], None],
+) -> bool:
+    """Move everything while the consumer runs. False: stopped before the end. Raises where it failed."""
+    to_the_end = False
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            await consumer()
+            if not delivery.sink.has_readers():  # else a child that it left behind reads on
+                delivery.unwanted.set()
+
+        async def move() -> None:
+            nonlocal to_the_end
+            await delivery.move()
+            to_the_end = True
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch)
+        tasks.start_soon(move)
+        await delivery.unwanted.wait()
+        if stop_early:
+            tasks.cancel_scope.cancel()
+            return to_the_end
+        await anyio.sleep(NOTICE_SECONDS if drain_limit is None else min(NOTICE_SECONDS, drain_limit))
+        early(None)
+        if drain_limit is not None:
+            await anyio.sleep(max(drain_limit - NOTICE_SECONDS, 0))
+            raise TimedOut(
+                f"COMMAND finished early, and its input did not end within {drain_limit:g} s",
+                hint="`serve --stop-early` does not wait for it",
+            )
+    return to_the_end
+
+
+KEPT_BYTES = 16 << 20  # of messages that may turn out to be all that there is
+
+
+@final
+class _Delivery:
+    """The data of one stream on its way into the sink, and the receipt that its writer may have asked for."""
+
+    def __init__(
+        self,
+        reader: ChannelReader,
+        sink: ByteSink,
+        asked: Mode | None,
+        status: DownloadStatus,
+        message: Callable[[bytes], None],
+    ) -> None:
+        self.sink = sink
+        self.unwanted = anyio.Event()  # the consumer takes no more
+        self._reader = reader
+        self._asked = asked
+        self._now = status
+        self._message = message
+        self._mode: Mode | None = None
+        self._record = bytearray()  # a binary message of --jsonl whose rest is still to come
         self._kept = bytearray()  # the messages of a foreign stream without bytes
         self._receipt: HeldReceipt | None = None
-        self._enough = anyio.Event()  # the consumer takes no more
 
     def progress(self) -> int:
         """Grows while bytes come in or go out."""
-        counted = self.reader.statistics()
-        return counted.bytes + counted.messages + self.written
-
-    @property
-    def mode(self) -> Mode | None:
-        """How the stream is read; None until it has begun."""
-        return self.order.followed
+        counted = self._reader.statistics()
+        return counted.bytes + counted.messages + self._now.moved
 
     def amount(self) -> int:
         """Bytes that have come, of payload or of the text that is the data."""
-        in_bytes = self.mode in (None, Mode.BYTES)
-        return self.reader.statistics().bytes if in_bytes else self.written
+        in_bytes = self._mode in (None, Mode.BYTES)
+        return self._reader.statistics().bytes if in_bytes else self._now.moved
 
-    async def run(self) -> Verdict | None:
-        """The story: open, move everything, judge, commit, confirm."""
-        async with anyio.create_task_group() as self._tasks:
-            verdict = await self._read()
-            self._tasks.cancel_scope.cancel()
-        return verdict
+    async def begin(self, tasks: TaskGroup, opened: Open) -> None:
+        """Decide how to read, before anything is written; take the receipt's end while it is there."""
+        if opened.receipt is not None:
+            self._receipt = receipt = HeldReceipt(self._reader.endpoint, opened.receipt)
+            await receipt.open()
+            if (every := opened.receipt_beat) is not None:
+                tasks.start_soon(partial(receipt.beat, every, self.amount, will_confirm=self.sink.durable))
+        self._follow(follow(self._asked, opened.mode))
 
-    async def _read(self) -> Verdict | None:
-        await self.sink.open()
-        await self.reader.open()
-        if self.order.beside is None:
-            await self._move()
-        elif await self._move_beside(self.order.beside):
-            await self._stopped_early()
-            return None
-        verdict = self.reader.verdict
-        assert verdict is not None
-        failure = await self.reader.failure()
-        self.sink.judge(
-            0 if failure is None else failure.exit_status,
-            verified=verdict.verified,
-            count=self.amount(),
-        )
-        if failure is not None:
-            if self.order.deliver_partial:
-                await self._conclude()
-            raise failure
-        await self._conclude()
-        if self._receipt is not None:
-            await self._receipt.send(verdict.figures, None, durable=self.sink.durable)
-            self._receipt = None
-        if self._is_all_messages(verdict):
-            count = verdict.figures.messages
-            late = f"its {count} text messages were written at the end, --text writes them as they come"
-            return replace(verdict, text=f"{verdict.text}; {late}")
-        return verdict
-
-    async def _conclude(self) -> None:
-        await self.sink.finish()
-        if self.order.conclude is not None:
-            await self.order.conclude()
-
-    async def refuse(self, cause: BaseException) -> None:
-        """Tell a writer that waits for a receipt why there is none."""
-        if self._receipt is None:
-            return
-        failure = cause if isinstance(cause, Failure) else Interrupted(2)
-        if isinstance(cause, BrokenPipeError):
-            failure = Failure("what read its output left")
-        await self._receipt.send(self.reader.figures, failure, durable=False)
-
-    async def _move_beside(self, beside: Callable[[], Awaitable[None]]) -> bool:
-        """Move everything while the consumer runs. True: stopped before the end. Raises where it failed."""
-        stopped = True
-        async with anyio.create_task_group() as tasks:
-
-            async def watch() -> None:
-                await beside()
-                if not self.sink.has_readers():  # else a child that it left behind reads on
-                    self._enough.set()
-
-            async def move() -> None:
-                nonlocal stopped
-                await self._move()
-                stopped = False
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(watch)
-            tasks.start_soon(move)
-            await self._enough.wait()
-            if self.order.stop_early:
-                tasks.cancel_scope.cancel()
-            else:
-                await self._bound_draining()
-        return stopped
-
-    async def _bound_draining(self) -> None:
-        limit = self.order.drain_limit
-        await anyio.sleep(NOTICE_SECONDS if limit is None else min(NOTICE_SECONDS, limit))
-        self.order.early(None)
-        if limit is not None:
-            await anyio.sleep(max(limit - NOTICE_SECONDS, 0))
-            raise TimedOut(
-                f"COMMAND finished early, and its input did not end within {limit:g} s",
-                hint="`serve --stop-early` does not wait for it",
-            )
-
-    async def _stopped_early(self) -> None:
-        self.reader.leave()
-        self.order.early(self.amount())
-        if self._receipt is not None:
-            await self._receipt.send(self.reader.figures, None, durable=False, reason=STOPPED_EARLY)
-            self._receipt = None
-        self.sink.judge(0, verified=False, count=self.amount())
-        await self._conclude()
-
-    async def _move(self) -> None:
-        self.reader.on_open = self._begin
-        while events := await self.reader.pull():
-            if self.mode is None:
-                self._follow(self.order.mode or Mode.BYTES)  # a foreign stream
-            if self.mode is Mode.BYTES:
+    async def move(self) -> None:
+        """Everything, to the end of the stream, whatever that is."""
+        while events := await self._reader.pull():
+            if self._mode is None:
+                self._follow(self._asked or Mode.BYTES)  # a foreign stream
+            if self._mode is Mode.BYTES:
                 await self._deliver_bytes(events)
             else:
-                await self._deliver_records(events)
-        await self._deliver_kept()
+                await self._deliver_messages(events)
+        if self._is_all_messages():
+            await self._deliver_kept()
 
-    async def _begin(self, opened: Open) -> None:
-        """Settle how to read, before anything is written; take the receipt's end while it is there."""
-        if opened.receipt is not None:
-            self._receipt = HeldReceipt(self.order.endpoint, opened.receipt)
-            await self._receipt.open()
-            if opened.receipt_beat is not None:
-                self._tasks.start_soon(self._beat, self._receipt, opened.receipt_beat)
-        self._follow(follow(self.order.mode, opened.mode))
+    def remarked(self, verdict: Verdict) -> Verdict:
+        """The verdict, with a word about messages that were shown at the end."""
+        if not self._is_all_messages():
+            return verdict
+        count = verdict.figures.messages
+        late = f"its {count} text messages were written at the end, --text writes them as they come"
+        return replace(verdict, text=f"{verdict.text}; {late}")
+
+    async def answer(self, cause: BaseException | None, *, durable: bool, reason: str = STDOUT) -> None:
+        """Give a writer that waits for a receipt its answer: `cause` is why there can be none. Once."""
+        receipt, self._receipt = self._receipt, None
+        if receipt is None:
+            return
+        if isinstance(cause, BrokenPipeError):
+            cause = Failure("what read its output left")
+        elif cause is not None and not isinstance(cause, Failure):
+            cause = Interrupted(2)
+        await receipt.send(self._reader.figures, cause, durable=durable, reason=reason)
 
     def _follow(self, mode: Mode) -> None:
-        self.order.followed = mode
+        self._mode = mode
         if mode is not Mode.BYTES:
+            self._now.messages = 0
             self.sink.expect_text()
-
-    async def _beat(self, receipt: HeldReceipt, every: float) -> None:
-        await receipt.beat(every, self.amount, will_confirm=self.sink.durable)
 
     async def _deliver_bytes(self, events: list[Event]) -> None:
         for opcode, payload, _ in events:
             if opcode == Opcode.BINARY:
                 await self._write(payload)
-                if self.written:
+                if self._now.moved:
                     self._kept.clear()
             else:
-                self.order.message(bytes(payload))
-                if self.reader.opened is None and not self.written:
+                self._message(bytes(payload))
+                if self._reader.opened is None and not self._now.moved:
                     self._kept += payload[: KEPT_BYTES + 1 - len(self._kept)]
 
     async def _deliver_kept(self) -> None:
-        verdict = self.reader.verdict
-        assert verdict is not None
-        if not self._is_all_messages(verdict):
-            return
         if len(self._kept) > KEPT_BYTES:
+            count = self._reader.statistics().messages
             raise ContentDiffers(
-                f"the stream has {verdict.figures.messages} text messages of more than 16 MiB and no bytes",
+                f"the stream has {count} text messages of more than 16 MiB and no bytes",
                 hint="read it with --text, --lines or --jsonl",
             )
         self.sink.expect_text()
         await self._write(self._kept)
 
-    def _is_all_messages(self, verdict: Verdict) -> bool:
+    def _is_all_messages(self) -> bool:
         """Did a foreign writer, read as bytes, end well without any?"""
-        figures = verdict.figures
-        foreign = verdict.outcome is Outcome.FOREIGN and self.mode is Mode.BYTES
-        return foreign and figures.messages > 0 and not figures.bytes
+        verdict = self._reader.verdict
+        if verdict is None or verdict.outcome is not Outcome.FOREIGN or self._mode is not Mode.BYTES:
+            return False
+        return verdict.figures.messages > 0 and not verdict.figures.bytes
 
-    async def _deliver_records(self, events: list[Event]) -> None:
-        assert self.mode is not None
+    async def _deliver_messages(self, events: list[Event]) -> None:
+        assert self._mode is not None
         for are_texts, run in text_runs(events):
             if are_texts:
                 texts = [bytes(payload) for _, payload, _ in run]
-                await self._write(messages_to_data(self.mode, texts))
-            elif self.mode in (Mode.RECORDS, Mode.JSONL):
-                for _, payload, whole in run:
-                    await self._collect(payload, whole)
+                self._count(len(texts))
+                await self._write(messages_to_data(self._mode, texts))
+            elif self._mode in (Mode.RECORDS, Mode.JSONL):
+                for _, payload, is_last in run:
+                    await self._collect(payload, is_last)
 
-    async def _collect(self, payload: Buffer, whole: bool) -> None:
-        self._whole += payload
-        if len(self._whole) > ENGINE_MESSAGE_MAX:
+    async def _collect(self, payload: Buffer, is_last: bool) -> None:
+        self._record += payload
+        if len(self._record) > ENGINE_MESSAGE_MAX:
             raise ContentDiffers(f"a binary message longer than {ENGINE_MESSAGE_MAX} bytes")
-        if whole:
-            self.order.records += 1
-            await self._write(chunk_to_jsonl(self._whole))
-            self._whole.clear()
+        if is_last:
+            self._count(1)
+            await self._write(chunk_to_jsonl(self._record))
+            self._record.clear()
+
+    def _count(self, messages: int) -> None:
+        self._now.messages = (self._now.messages or 0) + messages
 
     async def _write(self, data: Buffer) -> None:
         """Give it to the sink; count and drop it once a consumer has closed its input."""
-        if not self._enough.is_set():
-            self.order.delivering = True
+        if not self.unwanted.is_set():
+            self._now.delivering = True
             try:
                 await self.sink.write(data)
             except BrokenPipeError:
-                if self.order.beside is None:
+                if self._now.output != "COMMAND":
                     raise
-                self._enough.set()
-            self.order.delivering = False
-        self.written += len(data)
-        self.order.moved(len(data))
+                self.unwanted.set()
+            self._now.delivering = False
+        self._now.moved += len(data)

@@ -16,7 +16,7 @@ from iii_cli.net.dialing import listen
 __all__ = ("TREE", "app")
 
 TREE = {
-    "channel": Leaf("channel.command:channel_app", "Make channels, write into them and read from them."),
+    "channel": Leaf("channel:channel_app", "Make channels, write into them and read from them."),
     "trigger": Leaf(
         "trigger.command:trigger_app",
         "Call a function, with streams if it wants some, and print its result as JSON; nothing for null.",

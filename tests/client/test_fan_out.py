@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from iii_cli.client.channels import ChannelWriter
-from iii_cli.client.transfer import Branch, FanOut, WriteOrder, write_stream
+from iii_cli.client.transfer import Branch, FanOut, upload
 from iii_cli.errors import PeerLeft, RefSpent
 from iii_cli.protocol.frames import Opcode
 from iii_cli.protocol.seal import Sealer
@@ -53,7 +53,7 @@ async def test_a_dead_branch_is_given_up_and_the_other_gets_everything() -> None
     async with fake_engine(keep) as good, fake_engine(drop, close_without_code) as bad:
         fan = FanOut([branch(good, "a"), branch(bad, "b")])
         await fan.open()
-        await write_stream(WriteOrder(fan, [Letters(b"one", b"two", b"three")]))
+        await upload([Letters(b"one", b"two", b"three")], fan)
     assert [payload for opcode, payload in frames if opcode == Opcode.BINARY] == [b"one", b"two", b"three"]
     assert b'"close"' in frames[-1][1]
     assert [each.name for each in fan.living] == ["a"]

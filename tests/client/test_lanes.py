@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,7 +13,7 @@ from iii_cli.client.call import new_stream_id
 from iii_cli.client.channels import ChannelReader, ChannelWriter
 from iii_cli.client.connection import Caller
 from iii_cli.client.streams import Demand, InLane, OutLane, Supply, frame_bytes
-from iii_cli.client.transfer import ReadOrder
+from iii_cli.client.transfer import download
 from iii_cli.engine.server import serve_engine
 from iii_cli.errors import ContentDiffers, StreamAborted, UnknownTarget, sole_cause
 from iii_cli.protocol.refs import Endpoint, EngineAddress
@@ -98,7 +99,7 @@ def out_lane(endpoint: Endpoint, reader: ChannelReader, sink: Memory, theirs: An
         theirs=theirs,
         reader=reader,
         demand=demand,
-        order=lambda gated: ReadOrder(reader=reader, sink=gated, endpoint=endpoint),
+        copy=partial(download, reader),
         ready=ready,
         dismiss=sink.discard,
         **more,

@@ -126,7 +126,7 @@ _TARGETS: tuple[Literal["ref", "result"], ...] = ("ref", "result")
 
 def _show(command: str, line: str) -> None:
     """What COMMAND says on its stderr. It may repeat what a stranger sent."""
-    from iii_cli.commands.spawning import tell_line
+    from iii_cli.commands.streams import tell_line
     from iii_cli.io.console import clean
 
     if talk.as_json:

@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, final
 
 from iii_cli.client.streams import Demand, Supply
-from iii_cli.commands.producing import watch_producers
-from iii_cli.commands.spawning import spawn
 from iii_cli.commands.stream_specs import command_word
+from iii_cli.commands.streams import spawn, watch_producers
 from iii_cli.io.process import DEVNULL, PIPE, ConsumerSink, prepare_command, shell_command
 from iii_cli.io.sinks import open_output
 from iii_cli.io.sources import Source

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.client.call import new_stream_id
 from iii_cli.client.channels import ChannelReader, ChannelWriter
 from iii_cli.client.streams import InLane, OutLane, frame_bytes
-from iii_cli.client.transfer import ReadOrder
-from iii_cli.commands.stream_progress import say_early
+from iii_cli.client.transfer import download
+from iii_cli.commands.streams import say_early
 from iii_cli.errors import UsageProblem
 from iii_cli.protocol.records import asked_mode
 from iii_cli.protocol.seal import Mode, Sealer
@@ -17,11 +17,12 @@ from iii_cli.protocol.verifier import Verifier
 if TYPE_CHECKING:
     from iii_cli.client.connection import Caller
     from iii_cli.client.transfer import ByteSink
-    from iii_cli.commands.channel.message_door import MessageDoor
     from iii_cli.commands.stream_specs import StreamSpec
+    from iii_cli.commands.streams import MessageOutput
     from iii_cli.commands.trigger.ends import SourceEnd, TargetEnd
     from iii_cli.commands.trigger.order import StreamOptions
     from iii_cli.protocol.refs import ChannelRef, Endpoint
+    from iii_cli.protocol.verifier import Verdict
 
 __all__ = ("LaneMaker",)
 
@@ -33,7 +34,7 @@ class LaneMaker:
     """Makes lanes that share their options."""
 
     def __init__(
-        self, endpoint: Endpoint, streams: StreamOptions, door: MessageDoor, traceparent: str | None
+        self, endpoint: Endpoint, streams: StreamOptions, door: MessageOutput, traceparent: str | None
     ) -> None:
         """Raises UsageProblem for options that cannot be meant."""
         if streams.buffer is not None and not 1 <= streams.buffer <= 1024:
@@ -83,13 +84,13 @@ class LaneMaker:
         )
         reader = ChannelReader(self._endpoint, ours, verifier)
 
-        def order(sink: ByteSink) -> ReadOrder:
-            return ReadOrder(
-                reader=reader,
-                sink=sink,
-                endpoint=self._endpoint,
+        async def copy(sink: ByteSink, **more: Any) -> Verdict | None:
+            return await download(
+                reader,
+                sink,
                 mode=self._mode,
                 message=self._door.show,
+                **more,
                 stop_early=self._streams.stop_early,
                 early=say_early,
             )
@@ -99,7 +100,7 @@ class LaneMaker:
             theirs=theirs,
             reader=reader,
             demand=target.demand,
-            order=order,
+            copy=copy,
             ready=target.ready,
             dismiss=target.dismiss,
             expected_bytes=expected_bytes,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, final
 from msgspec.structs import replace
 
 from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, StreamedCall, call_with_lanes
-from iii_cli.commands.channel.message_door import MessageDoor
 from iii_cli.commands.common import hand_over_token, run, tell
 from iii_cli.commands.stream_specs import StreamSpec, check_keys, key_of, parse_spec
+from iii_cli.commands.streams import MessageOutput
 from iii_cli.commands.trigger.ends import SourceEnd, TargetEnd
 from iii_cli.commands.trigger.lanes import LaneMaker
 from iii_cli.commands.trigger.order import embed
@@ -66,7 +66,7 @@ def call_with_streams(invocation: Invocation, options: TriggerOptions) -> Any:
     _with_placeholders(invocation, specs)
     _check_stop_early(options, specs)
     with ExitStack() as stack:
-        door = stack.enter_context(MessageDoor(options.streams.messages, quiet=invocation.settings.quiet))
+        door = stack.enter_context(MessageOutput(options.streams.messages, quiet=invocation.settings.quiet))
         plan = _Plan(invocation, options, specs, door)
         stack.callback(plan.close)
         return run(call_with_lanes, plan)
@@ -126,7 +126,7 @@ class _Plan:
     """A CallPlan: everything that was typed, checked and opened locally."""
 
     def __init__(
-        self, invocation: Invocation, options: TriggerOptions, specs: _Specs, door: MessageDoor
+        self, invocation: Invocation, options: TriggerOptions, specs: _Specs, door: MessageOutput
     ) -> None:
         """Raises whatever can be known before a connection is made."""
         streams = options.streams

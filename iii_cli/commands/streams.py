@@ -1,0 +1,224 @@
+"""What the commands that move streams share: COMMANDs, producers, messages beside the bytes, progress."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import IO, TYPE_CHECKING
+
+import anyio  # noqa: TID253 - loaded only where a stream is moved
+
+from iii_cli.client.transfer import Limits
+from iii_cli.config.settings import format_bytes, seconds
+from iii_cli.errors import UsageProblem, cannot_write, sole_cause
+from iii_cli.io import process
+from iii_cli.io.console import talk
+from iii_cli.io.process import PIPE, Complaints, ConsumerSink
+from iii_cli.io.producers import ProducerPolicy, Producers
+from iii_cli.io.progress import ProgressMode, progress_mode
+from iii_cli.protocol.records import message_notice
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from types import TracebackType
+
+    from iii_cli.io.process import Child
+    from iii_cli.io.sources import Source
+
+__all__ = (
+    "NOT_FILES",
+    "MessageOutput",
+    "check_stop_early",
+    "feeding",
+    "limits_of",
+    "output_of",
+    "say_early",
+    "shown_as",
+    "spawn",
+    "tell_line",
+    "watch_producers",
+)
+
+
+# A COMMAND.
+
+
+@asynccontextmanager
+async def spawn(
+    argv: Sequence[str], *, name: str | None = None, stdin: int | None = None, stdout: int | None = None
+) -> AsyncIterator[Child]:
+    """As `process.spawn`, and raises as it does. Under `--progress json` its stderr becomes events, all of
+    them before the end.
+    """
+    if not talk.as_json:
+        async with process.spawn(argv, name=name, stdin=stdin, stdout=stdout) as child:
+            yield child
+        return
+    called = argv[0] if name is None else name
+    complaints = Complaints(lambda line: tell_line(called, line))
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(complaints.follow)
+            child = process.spawn(argv, name=name, stdin=stdin, stdout=stdout, stderr=complaints.fd)
+            complaints.started()
+            async with child:
+                yield child
+            await complaints.rest()
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise sole_cause(group) from None
+    finally:
+        complaints.close()
+
+
+def tell_line(command: str, line: str) -> None:
+    """A line that COMMAND wrote to its stderr, for programs."""
+    talk.event("stderr", {"command": command, "message": line})
+
+
+@asynccontextmanager
+async def output_of(
+    argv: Sequence[str], *, pass_on: bool, name: str | None = None, stdin: int | None = None
+) -> AsyncIterator[tuple[Source, Callable[[], Awaitable[None]]]]:
+    """Run COMMAND: what it writes, and what waits for its end and raises where that was no good one.
+
+    `pass_on`: its own exit code becomes ours. Raises as `spawn`.
+    """
+    async with spawn(argv, name=name, stdin=stdin, stdout=PIPE) as child:
+        assert child.stdout is not None
+        yield child.stdout, partial(_ended_well, child, pass_on)
+
+
+@asynccontextmanager
+async def feeding(
+    argv: Sequence[str], *, pass_on: bool, name: str | None = None
+) -> AsyncIterator[tuple[ConsumerSink, Callable[[], Awaitable[None]]]]:
+    """Run COMMAND: where it reads, and what waits for its end, as `output_of` has it."""
+    async with spawn(argv, name=name, stdin=PIPE) as child:
+        yield ConsumerSink(child), partial(_ended_well, child, pass_on)
+
+
+async def _ended_well(child: Child, pass_on: bool) -> None:
+    await child.wait()
+    failure = child.failure(pass_on=pass_on)
+    if failure is not None:
+        raise failure
+
+
+def check_stop_early(stop_early: bool, require_seal: bool) -> None:
+    """Raises UsageProblem where both are asked for."""
+    if stop_early and require_seal:
+        raise UsageProblem("--stop-early verifies nothing, and --require-seal wants it verified")
+
+
+def watch_producers(option: str, sources: Sequence[Source]) -> Callable[[], Awaitable[None]]:
+    """`--producer`: look at who writes into the pipes among `sources`, now; what to run at their end.
+
+    Raises UsageProblem for an unknown option. What is returned raises ProducerFailed.
+    """
+    if option not in set(ProducerPolicy):
+        raise UsageProblem("--producer is warn, strict or ignore")
+    producers = Producers(sources, ProducerPolicy(option))
+
+    def note(program: str, code: int) -> None:
+        talk.facts.update(producer={"program": program, "exit": code})
+        talk.notice(
+            f"note: {program} exited {code}; the stream was sealed as complete "
+            "(--producer strict, or `-- COMMAND`, would abort it)"
+        )
+
+    async def check_end() -> None:
+        try:
+            await producers.conclude(note)
+        finally:
+            producers.close()
+
+    return check_end
+
+
+# Text messages beside the bytes.
+
+NOT_FILES = ("stderr", "drop")  # what `--messages` may say in place of a FILE
+
+
+class MessageOutput:
+    """`--messages stderr|drop|FILE`. FILE is emptied by the first message, or a good end.
+
+    Raises LocalProblem when FILE cannot be opened or written.
+    """
+
+    def __init__(self, where: str | None, *, quiet: bool) -> None:
+        self._where = where or "stderr"
+        self._quiet = quiet and where is None
+        self._file: IO[bytes] | None = None
+        self._emptied = False
+        if self._where not in NOT_FILES:
+            try:
+                # Not emptied yet: what is there is lost only to a stream.
+                fd = os.open(self._where, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._file = open(fd, "wb")  # noqa: SIM115 - closed by __exit__
+            except OSError as error:
+                raise cannot_write(self._where, error) from None
+
+    def __enter__(self) -> MessageOutput:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            try:
+                if kind is None:
+                    self._empty(self._file)
+                self._file.close()
+            except OSError as problem:
+                raise cannot_write(self._where, problem) from None
+
+    def show(self, message: bytes) -> None:
+        """One message, one line."""
+        if self._file is not None:
+            try:
+                self._empty(self._file)
+                self._file.write(message + b"\n")
+                self._file.flush()
+            except OSError as error:
+                raise cannot_write(self._where, error) from None
+        elif self._where == "stderr" and not self._quiet:
+            talk.tell(message_notice(message))
+
+    def _empty(self, file: IO[bytes]) -> None:
+        """Once. A FIFO or a device has nothing to lose."""
+        if not self._emptied and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.truncate(0)
+        self._emptied = True
+
+
+# Limits and progress.
+
+
+def limits_of(timeout: str | None, stall_timeout: str | None) -> Limits:
+    """`--timeout` and `--stall-timeout`. Raises UsageProblem."""
+    return Limits(
+        whole=None if timeout is None else seconds(timeout, "--timeout"),
+        stall=None if stall_timeout is None else seconds(stall_timeout, "--stall-timeout"),
+    )
+
+
+def shown_as(progress: str, *, shares_terminal: bool = False) -> ProgressMode:
+    """`--progress`. `shares_terminal`: somebody else writes to, or a person types at, the terminal that would
+    show a bar. With `json` every line on stderr is an object from now on. Raises UsageProblem.
+    """
+    mode = progress_mode(progress, data_on_terminal=shares_terminal)
+    if mode is ProgressMode.JSON:
+        talk.configure(as_json=True)
+    return mode
+
+
+def say_early(count: int | None) -> None:
+    """What became of a stream of which a COMMAND wanted no more (`early` of `download`)."""
+    if count is None:
+        talk.notice("COMMAND finished early; reading the rest to verify it (--stop-early skips this)")
+    else:
+        talk.notice(f"stopped early: {format_bytes(count)} read, the rest was neither read nor verified")
