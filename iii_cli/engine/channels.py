@@ -1,41 +1,116 @@
-"""Channels: one queue of whole messages between two single-use ends (protocol.md section 4).
+"""Channels: one queue of whole messages between two single-use ends (docs: protocol, 4), and its sockets.
 
-The table knows which channels there are and which ends were taken; a `Channel` is the queue between its two
-ends. Neither waits: the sockets of the ends `put` and ask for a `batch`, and are woken by `wake_reader` and
-`wake_writer`, which they set to what suits them.
+A channel's state says what became of its two ends; `TABLE` has every step that there is. `Channel` is the
+queue between the ends, `ChannelTable` knows all channels. Neither waits or does I/O: that is for `serve_end`.
+Each end has a task of its own. The writer's stops reading while the queue is full, so TCP slows the writer
+down. The reader's socket is never read: a reader that left is noticed when a send fails.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections import deque
-from dataclasses import dataclass
-from enum import Enum
-from itertools import islice
+from contextlib import suppress
+from enum import Enum, auto
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
+import anyio
+from anyio.lowlevel import checkpoint
+from msgspec import Struct
+
+from iii_cli.errors import PeerMisbehaved
+from iii_cli.net.dialing import ConnectionLost
 from iii_cli.protocol.frames import Opcode
 from iii_cli.protocol.refs import ChannelRef, Direction, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from iii_cli.engine.settings import Settings
-    from iii_cli.engine.spans import Span, SpanStore, TraceContext
+    from iii_cli.engine.model import Settings, Span, TraceContext
+    from iii_cli.engine.spans import SpanStore
+    from iii_cli.net.websocket import WebSocket
     from iii_cli.protocol.frames import Event
 
-__all__ = ("BUFFER_SIZE", "Channel", "ChannelTable", "End", "HowEnded", "TooManyChannels")
+__all__ = (
+    "TABLE",
+    "Bell",
+    "Channel",
+    "ChannelTable",
+    "Ending",
+    "State",
+    "Step",
+    "TooManyChannels",
+    "serve_end",
+)
 
 BUFFER_SIZE = 64  # messages, where the creator does not say (3.1)
 BUFFER_SIZE_MAX = 1024
-CONTROL = int(Opcode.CLOSE)  # opcodes from here on are no messages
+BATCH_MESSAGES = 256  # of one gathering send
+BATCH_BYTES = 1 << 20
+RUNS_A_TURN = 16  # of queued messages; thousands of small ones come at once, and others wait too
+SMALL = 4 << 10  # payloads up to this are cheaper to copy together than to send one by one
+
+_CLOSE, _PING, _PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
+
+
+class State(Enum):
+    """What became of the two ends: the writer's, then the reader's."""
+
+    NEW = auto()  # neither was taken
+    WRITING = auto()  # the writer is there, the reader's end was not taken yet
+    READING = auto()  # the reader is there, the writer's end was not taken yet
+    FLOWING = auto()  # both are there
+    WRITTEN = auto()  # the writer is over, the reader's end was not taken yet
+    DRAINING = auto()  # the writer is over, the reader gets what is left
+    UNWANTED = auto()  # the reader is over, the writer's end was not taken yet
+    ABANDONED = auto()  # the reader is over, the writer is there
+    OVER = auto()
+
+
+class Step(Enum):
+    """What can happen to a channel."""
+
+    WRITER_CAME = auto()
+    WRITER_OVER = auto()
+    READER_CAME = auto()
+    READER_OVER = auto()
+    SWEPT = auto()  # too old, with an end that nobody took
+
+
+TABLE: dict[tuple[State, Step], State] = {
+    (State.NEW, Step.WRITER_CAME): State.WRITING,
+    (State.NEW, Step.READER_CAME): State.READING,
+    (State.NEW, Step.SWEPT): State.OVER,
+    (State.WRITING, Step.READER_CAME): State.FLOWING,
+    (State.WRITING, Step.WRITER_OVER): State.WRITTEN,
+    (State.WRITING, Step.SWEPT): State.ABANDONED,
+    (State.READING, Step.WRITER_CAME): State.FLOWING,
+    (State.READING, Step.READER_OVER): State.UNWANTED,
+    (State.READING, Step.SWEPT): State.DRAINING,
+    (State.FLOWING, Step.WRITER_OVER): State.DRAINING,
+    (State.FLOWING, Step.READER_OVER): State.ABANDONED,
+    (State.WRITTEN, Step.READER_CAME): State.DRAINING,
+    (State.WRITTEN, Step.SWEPT): State.OVER,
+    (State.DRAINING, Step.READER_OVER): State.OVER,
+    (State.UNWANTED, Step.WRITER_CAME): State.ABANDONED,
+    (State.UNWANTED, Step.SWEPT): State.OVER,
+    (State.ABANDONED, Step.WRITER_OVER): State.OVER,
+}
+"""A step that is not here does not happen: an end that was taken before is refused."""
+
+ENDED = frozenset({State.WRITTEN, State.DRAINING, State.OVER})  # the writer's end is over, or will never be
+UNREAD = frozenset({State.UNWANTED, State.ABANDONED, State.OVER})  # likewise the reader's
+
+_CAME = {Direction.WRITE: Step.WRITER_CAME, Direction.READ: Step.READER_CAME}
+_OVER = {Direction.WRITE: Step.WRITER_OVER, Direction.READ: Step.READER_OVER}
 
 
 class TooManyChannels(Exception):
     """The engine is at one of its limits. Open channels go on."""
 
 
-class HowEnded(Enum):
+class Ending(Enum):
     """How one end of a channel came to its end. The peer cannot see it, the trace can."""
 
     CLOSED = "closed"  # the writer closed it, or the reader got everything
@@ -45,12 +120,9 @@ class HowEnded(Enum):
     STOPPED = "stopped"  # the engine stops
 
 
-@dataclass(slots=True, eq=False)
-class End:
+class _End(Struct, eq=False):
     """One end that was taken: how much went through it, and its span where the channel belongs to a trace."""
 
-    direction: Direction
-    taken_at: int
     bytes: int = 0
     messages: int = 0
     span: Span | None = None
@@ -61,25 +133,10 @@ def _nobody() -> None:
 
 
 class Channel:
-    """A queue of messages, bounded by number and by bytes."""
+    """A queue of messages, bounded by number and by bytes, and the state of its two ends.
 
-    __slots__ = (
-        "_messages",
-        "_table",
-        "abandoned",
-        "created_at",
-        "ended",
-        "ends",
-        "finished",
-        "id",
-        "key",
-        "limit",
-        "limit_bytes",
-        "queued_bytes",
-        "trace",
-        "wake_reader",
-        "wake_writer",
-    )
+    `wake_reader` and `wake_writer` are called when there is something new for the end.
+    """
 
     def __init__(
         self,
@@ -90,6 +147,7 @@ class Channel:
         limit: int,
         limit_bytes: int,
         created_at: int,
+        trace: TraceContext | None,
     ) -> None:
         self._table = table
         self._messages: deque[Event] = deque()
@@ -98,18 +156,17 @@ class Channel:
         self.limit = limit
         self.limit_bytes = limit_bytes
         self.created_at = created_at
+        self.trace = trace
         self.queued_bytes = 0
-        self.ended = False  # the writer's end is gone: nothing more comes
-        self.abandoned = False  # the reader's end is gone: nothing more is wanted
-        self.ends: dict[Direction, End] = {}
-        self.finished: set[Direction] = set()
-        self.trace: TraceContext | None = None
+        self.state = State.NEW
+        self.ended = False  # nothing more comes from the writer; what is queued is still delivered
+        self.unread = False  # nothing more is wanted by the reader
+        self.ends: dict[Direction, _End] = {}  # those that were taken
         self.wake_reader: Callable[[], None] = _nobody
         self.wake_writer: Callable[[], None] = _nobody
 
     def __repr__(self) -> str:
-        taken = "+".join(sorted(direction.value for direction in self.ends)) or "no end"
-        return f"<Channel {self.id} {taken} taken, {len(self)} queued>"
+        return f"<Channel {self.id} {self.state.name.lower()}, {len(self)} queued>"
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -117,6 +174,22 @@ class Channel:
     def ref(self, direction: Direction) -> ChannelRef:
         """The name of one end. Both share the key."""
         return ChannelRef(self.id, self.key, direction)
+
+    def step(self, step: Step) -> bool:
+        """Something happened to an end. False where the table says that it does not happen now."""
+        after = TABLE.get((self.state, step))
+        if after is None:
+            return False
+        self.state = after
+        if after in UNREAD and not self.unread:
+            self.unread = True
+            self._messages.clear()
+            self._count(-self.queued_bytes)
+            self.wake_writer()
+        if after in ENDED and not self.ended:
+            self.ended = True
+            self.wake_reader()
+        return True
 
     def put(self, messages: Sequence[Event], at: int = 0) -> tuple[int, int]:
         """Queue the messages from `at` on, up to a control frame or to one for which there is no room. There
@@ -128,7 +201,7 @@ class Channel:
         room, room_bytes = self.limit - len(queue), self.limit_bytes - self.queued_bytes
         for message in islice(messages, at, None):
             length = len(message[1])
-            if message[0] >= CONTROL or (queue and (room <= 0 or size + length > room_bytes)):
+            if message[0] >= _CLOSE or (queue and (room <= 0 or size + length > room_bytes)):
                 break
             queue.append(message)
             size += length
@@ -161,40 +234,25 @@ class Channel:
         self.wake_writer()
         return size
 
-    def end(self) -> None:
-        """Nothing more comes. What is queued is still delivered."""
-        self.ended = True
-        self.wake_reader()
-
-    def abandon(self) -> None:
-        """Nothing more is wanted. What is queued is thrown away."""
-        self.abandoned = True
-        self._messages.clear()
-        self._count(-self.queued_bytes)
-        self.wake_writer()
-
     def _count(self, size: int) -> None:
         self.queued_bytes += size
         self._table.buffered_bytes += size
 
 
 class ChannelTable:
-    """Every channel of the engine, and the tombstones of those that are over."""
+    """Every channel of the engine, and the keys of those that are over."""
 
     def __init__(self, new_id: Callable[[], str], settings: Settings, spans: SpanStore) -> None:
         self._new_id = new_id
         self._settings = settings
         self._spans = spans
         self._channels: dict[str, Channel] = {}  # in the order of creation
-        self._tombstones: dict[str, Secret] = {}  # the keys of channels that are over, oldest first (4.5)
+        self._tombstones: dict[str, Secret] = {}  # the oldest first (4.5)
         self._sweep_at: int | None = None
         self.buffered_bytes = 0
 
     def __len__(self) -> int:
         return len(self._channels)
-
-    def __iter__(self) -> Iterator[Channel]:
-        return iter(self._channels.values())
 
     def create(self, buffer_size: int | None, now: int, trace: TraceContext | None = None) -> Channel:
         """A new channel (3.1). Its ends will belong to `trace`.
@@ -206,53 +264,50 @@ class ChannelTable:
             raise TooManyChannels(f"the engine has {settings.max_channels} channels open, which is its limit")
         if self.buffered_bytes >= settings.max_total_bytes:
             raise TooManyChannels(f"the engine holds {self.buffered_bytes} bytes for slow readers")
-        limit = BUFFER_SIZE if buffer_size is None else min(max(buffer_size, 1), BUFFER_SIZE_MAX)
         channel = Channel(
             self,
             self._new_id(),
             Secret(self._new_id()),
-            limit=limit,
+            limit=BUFFER_SIZE if buffer_size is None else min(max(buffer_size, 1), BUFFER_SIZE_MAX),
             limit_bytes=settings.max_buffer_bytes,
             created_at=now,
+            trace=trace,
         )
-        channel.trace = trace
         self._channels[channel.id] = channel
         if self._sweep_at is None:
             self._sweep_at = now + settings.sweep_every
         return channel
 
     def exists(self, channel_id: str, key: str) -> bool:
-        """Does the pair name a channel, finished or not? Wrong keys look like unknown ids."""
+        """Does the pair name a channel, over or not? Wrong keys look like unknown ids."""
         channel = self._channels.get(channel_id)
         expected = self._tombstones.get(channel_id) if channel is None else channel.key
         return expected is not None and hmac.compare_digest(expected.reveal().encode(), key.encode())
 
     def take(self, channel_id: str, direction: Direction, now: int) -> Channel | None:
-        """Take one end, once. None where it was taken before, or the stream is over (4.1, last row)."""
+        """Take one end, once. None where it was taken before, or the stream is over (4.1)."""
         channel = self._channels.get(channel_id)
-        if channel is None or direction in channel.ends:
+        if channel is None or not channel.step(_CAME[direction]):
             return None
-        end = channel.ends[direction] = End(direction, now)
+        end = channel.ends[direction] = _End()
         if channel.trace is not None:
             name = f"channel {direction.noun}"
             end.span = self._spans.begin(channel.trace, name, now, ("iii.channel.id", channel.id))
         return channel
 
-    def finish(self, channel: Channel, direction: Direction, how: HowEnded, now: int) -> None:
-        """An end that was taken is over. The other end learns what it can learn (4.3)."""
-        if direction in channel.finished:
+    def finish(self, channel: Channel, direction: Direction, ending: Ending, now: int) -> None:
+        """An end that was taken is over. The other end learns what it can learn (4.3).
+
+        Means nothing where it was over before.
+        """
+        if not channel.step(_OVER[direction]):
             return
-        channel.finished.add(direction)
-        if direction is Direction.WRITE:
-            channel.end()
-        else:
-            channel.abandon()
         end = channel.ends[direction]
         if end.span is not None:
-            error = None if how is HowEnded.CLOSED else f"the {direction.noun} end was {how.value}"
+            error = None if ending is Ending.CLOSED else f"the {direction.noun} end was {ending.value}"
             figures = (("iii.channel.bytes", str(end.bytes)), ("iii.channel.messages", str(end.messages)))
-            self._spans.end(end.span, now, *figures, ("iii.channel.ended", how.value), error=error)
-        if len(channel.finished) == 2 and self._channels.pop(channel.id, None) is not None:
+            self._spans.end(end.span, now, *figures, ("iii.channel.ended", ending.value), error=error)
+        if channel.state is State.OVER and self._channels.pop(channel.id, None) is not None:
             self._tombstones[channel.id] = channel.key
             if len(self._tombstones) > self._settings.max_tombstones:
                 del self._tombstones[next(iter(self._tombstones))]
@@ -269,16 +324,180 @@ class ChannelTable:
         every = self._settings.sweep_every
         self._sweep_at += (1 + (now - self._sweep_at) // every) * every
         oldest = now - self._settings.channel_age_max
-        swept = []
-        for channel in self._channels.values():
-            if channel.created_at >= oldest:
-                break
-            if len(channel.ends) < 2:
-                swept.append(channel)
+        old = [channel for channel in self._channels.values() if channel.created_at < oldest]
+        swept = [channel for channel in old if channel.step(Step.SWEPT)]
         for channel in swept:
             del self._channels[channel.id]
-            if Direction.WRITE not in channel.ends:
-                channel.end()
-            if Direction.READ not in channel.ends:
-                channel.abandon()
         return swept
+
+
+# The sockets
+
+
+class Bell:
+    """An event that one task waits for again and again. Rung before the wait, it is not missed."""
+
+    __slots__ = ("_event", "_rung")
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+        self._rung = False
+
+    def ring(self) -> None:
+        """Wake the task that waits, or the next that would."""
+        self._rung = True
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
+    async def wait(self) -> None:
+        """Wait for a ring. Cancelling loses none."""
+        if not self._rung:
+            event = self._event = anyio.Event()
+            await event.wait()
+        self._rung = False
+
+
+async def serve_end(
+    websocket: WebSocket,
+    channel_id: str,
+    direction: Direction,
+    channels: ChannelTable,
+    now: Callable[[], int],
+) -> Ending | None:
+    """Take one end and serve it until it is over. Says how it ended; None where it had been taken before.
+
+    Cancelling drops the connection without a Close frame, which is what a stopping engine does.
+    """
+    channel = channels.take(channel_id, direction, now())
+    if channel is None:  # 4.1, last row
+        with suppress(ConnectionLost):
+            await websocket.send(_CLOSE, b"")
+        return None
+
+    def finish(ending: Ending) -> None:
+        channels.finish(channel, direction, ending, now())
+
+    ending = Ending.STOPPED
+    try:
+        if direction is Direction.WRITE:
+            ending = await _serve_writer(websocket, channel, lambda: finish(Ending.CLOSED))
+        else:
+            ending = await _Reader(websocket, channel).serve()
+    except ConnectionLost:
+        ending = Ending.LOST
+    except PeerMisbehaved:
+        ending = Ending.MISBEHAVED
+    finally:
+        finish(ending)
+    return ending
+
+
+async def _serve_writer(websocket: WebSocket, channel: Channel, closed: Callable[[], None]) -> Ending:
+    """`closed` is called when the writer's Close has come, before it is echoed: the reader need not wait."""
+    bell = Bell()
+    channel.wake_writer = bell.ring
+    while True:
+        ending = await _pass_on(websocket, channel, bell, closed, await websocket.receive())
+        if ending is not None:
+            return ending
+
+
+async def _pass_on(
+    websocket: WebSocket, channel: Channel, bell: Bell, closed: Callable[[], None], events: list[Event]
+) -> Ending | None:
+    """Queue the messages, waiting for room. How it ended, where the writer closed or a message found no
+    reader (4.3): pings and a Close are answered even then.
+
+    Separate function, so that `events` is released before we wait again: it held 1 MiB for each channel that
+    had once been used.
+    """
+    end = channel.ends[Direction.WRITE]
+    at = runs = 0
+    while at < len(events):
+        if channel.unread and events[at][0] < _CLOSE:
+            return Ending.ABANDONED
+        before, (at, size) = at, channel.put(events, at)
+        end.messages += at - before
+        end.bytes += size
+        runs += 1
+        if runs % RUNS_A_TURN == 0:
+            await checkpoint()
+        if at == len(events):
+            break
+        opcode, payload, _ = events[at]
+        if opcode < _CLOSE:
+            await bell.wait()
+            continue
+        at += 1
+        if opcode == _PING:
+            await websocket.send(_PONG, payload)
+        elif opcode == _CLOSE:
+            closed()
+            await websocket.send(_CLOSE, payload)
+            return Ending.CLOSED
+    return None
+
+
+class _Reader:
+    """The reader's end. What comes for it is sent on the writer's turn, as far as the socket takes it; its
+    own task waits where one must.
+    """
+
+    def __init__(self, websocket: WebSocket, channel: Channel) -> None:
+        self._websocket = websocket
+        self._channel = channel
+        self._end = channel.ends[Direction.READ]
+        self._bell = Bell()
+        self._in_flight = 0  # messages that were posted and that the socket has not taken whole
+        self._lost: ConnectionLost | None = None
+        channel.wake_reader = self._push
+
+    async def serve(self) -> Ending:
+        """Until the stream is over. Raises ConnectionLost."""
+        self._push()
+        while True:
+            if self._lost is not None:
+                raise self._lost
+            if self._in_flight:
+                await self._websocket.flush()
+                self._settle()
+                self._push()
+            elif self._channel.ended:
+                await self._websocket.send(_CLOSE, b"")
+                return Ending.CLOSED
+            else:
+                await self._bell.wait()
+
+    def _push(self) -> None:
+        """Send without waiting. Whatever needs a wait, or fails, is left to the task."""
+        channel = self._channel
+        try:
+            while not self._in_flight and (batch := channel.batch(BATCH_MESSAGES, BATCH_BYTES)):
+                _post(self._websocket, batch)
+                self._in_flight = len(batch)
+                if self._websocket.flush_now():
+                    self._settle()
+        except ConnectionLost as lost:
+            self._lost = lost
+        if self._in_flight or channel.ended:
+            self._bell.ring()
+
+    def _settle(self) -> None:
+        count, self._in_flight = self._in_flight, 0
+        self._end.messages += count
+        self._end.bytes += self._channel.sent(count)
+
+
+def _post(websocket: WebSocket, batch: list[Event]) -> None:
+    if len(batch) == 1:
+        opcode, payload, _ = batch[0]
+        websocket.post(opcode, payload)
+        return
+    for (opcode, is_small), group in groupby(batch, lambda event: (event[0], len(event[1]) <= SMALL)):
+        payloads = [payload for _, payload, _ in group]
+        if is_small:
+            websocket.post_many(opcode, payloads)
+        else:
+            for payload in payloads:
+                websocket.post(opcode, payload)

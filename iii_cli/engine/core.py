@@ -2,178 +2,672 @@
 
 `now` is in nanoseconds since the epoch and never goes backwards. Connections are numbers that the caller
 chooses and does not use twice. Channels are opened through `channels`; everything else is a message.
+
+Numbers in brackets are sections of docs/protocol.md.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from iii_cli.engine.builtins import all_functions, builtin_functions
-from iii_cli.engine.router import Router
-from iii_cli.engine.sessions import Registration, Sessions
-from iii_cli.engine.settings import Settings
-from iii_cli.engine.state import EngineState, Notice, keep_quiet
-from iii_cli.engine.triggers import FUNCTIONS_AVAILABLE, TriggerTable
+from iii_cli.engine.channels import ChannelTable
+from iii_cli.engine.model import (
+    DEFAULT_NAMESPACE,
+    LATER,
+    Announcement,
+    Binding,
+    Call,
+    Close,
+    Drop,
+    Function,
+    Invocation,
+    Refusal,
+    Send,
+    Settings,
+    TriggerType,
+    Worker,
+    hold,
+    keep_quiet,
+    let_go,
+    worker_name,
+)
+from iii_cli.engine.spans import (
+    Remembered,
+    SpanStore,
+    baggage_for,
+    context_of,
+    parse_traceparent,
+    traceparent_of,
+)
+from iii_cli.engine.triggers import FUNCTIONS_AVAILABLE, WORKERS_AVAILABLE, TriggerTable
 from iii_cli.protocol.messages import (
+    Enqueue,
+    ErrorBody,
+    ErrorMessage,
     InvocationResult,
     InvokeFunction,
     MalformedMessage,
     Ping,
     Pong,
     Reattach,
+    RegisterFunction,
+    RegisterTrigger,
+    RegisterTriggerType,
+    RegistrationRejected,
     TriggerRegistrationResult,
+    UnregisterFunction,
+    UnregisterTrigger,
+    UnregisterTriggerType,
+    WorkerRegistered,
     decode,
+    encode,
     render,
 )
+from iii_cli.protocol.refs import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from iii_cli.engine.channels import ChannelTable
-    from iii_cli.engine.delivery import Delivery
-    from iii_cli.engine.worker import Worker
+    from iii_cli.engine.model import Delivery, LogRecord, Notice, Registration, Span
     from iii_cli.protocol.messages import Message
 
-__all__ = ("Core",)
+__all__ = ("Core", "Registry", "function_row")
 
 TELEMETRY = (b"OTLP", b"MTRC", b"LOGS")  # how binary frames begin that are no messages (1.6)
+QUEUE_FUNCTION = "engine::queue::enqueue"
+STOPPED = ErrorBody("invocation_stopped", "Invocation stopped")
+REPLACED = ErrorBody("invocation_error", "channel closed")
+
+
+class Registry:
+    """Live workers, names and functions (1.4). The first live owner wins; a loser is never promoted."""
+
+    def __init__(self) -> None:
+        self.workers: dict[int, Worker] = {}  # by connection
+        self.workers_by_id: dict[str, Worker] = {}
+        self.names: dict[tuple[str, str], Worker] = {}  # by namespace and name, also names of before
+        self.unsettled: dict[int, Worker] = {}  # in the order of their connecting
+        self.changed = False  # were there changes of the functions since somebody said False
+        self._functions: dict[str, dict[str, Function]] = {}  # id -> namespace -> function
+
+    def add(self, worker: Worker) -> None:
+        """A worker connected."""
+        self.workers[worker.connection] = worker
+        self.workers_by_id[worker.id] = worker
+        self.unsettled[worker.connection] = worker
+
+    def remove(self, worker: Worker) -> None:
+        """A worker is gone: its names and functions are free."""
+        worker.gone = True
+        del self.workers[worker.connection]
+        del self.workers_by_id[worker.id]
+        self.unsettled.pop(worker.connection, None)
+        for name in worker.reserved:
+            del self.names[worker.namespace, name]
+        for function_id in list(worker.functions):
+            self.unregister(worker, function_id)
+        worker.parked.clear()
+
+    def claim_name(self, worker: Worker, name: str) -> None:
+        """The name is the worker's for as long as it lives, even if it takes another. It must be free."""
+        if name not in worker.reserved:
+            worker.reserved.add(name)
+            hold(worker, len(name))
+            self.names[worker.namespace, name] = worker
+
+    def find(self, namespace: str, function_id: str) -> Function | None:
+        """The function that a call means. Routing is strict: no other namespace is looked into."""
+        homes = self._functions.get(function_id)
+        return None if homes is None else homes.get(namespace)
+
+    def namespaces_of(self, function_id: str) -> list[str]:
+        """Where a function of that id exists, sorted."""
+        return sorted(self._functions.get(function_id, ()))
+
+    def functions(self) -> Iterator[Function]:
+        """Every function, sorted by id, then namespace."""
+        for _, homes in sorted(self._functions.items()):
+            for _, function in sorted(homes.items()):
+                yield function
+
+    def register(self, function: Function) -> Function | None:
+        """Add or replace a function of its owner. Returns the one that is in the way, if any."""
+        taken = self.find(function.namespace, function.id)
+        if taken is not None and taken.owner is not function.owner:
+            return taken
+        self._functions.setdefault(function.id, {})[function.namespace] = function
+        if function.owner is not None:
+            if taken is not None:
+                let_go(function.owner, taken.size)
+            hold(function.owner, function.size)
+            function.owner.functions[function.id] = function
+        self.changed = True
+        return None
+
+    def unregister(self, worker: Worker, function_id: str) -> None:
+        """Remove a function, if the worker owns one of that id."""
+        function = worker.functions.pop(function_id, None)
+        if function is None:
+            return
+        let_go(worker, function.size)
+        homes = self._functions[function.id]
+        del homes[function.namespace]
+        if not homes:
+            del self._functions[function.id]
+        self.changed = True
 
 
 class Core:
-    """One engine. `new_id` makes UUIDs; it is the only source of randomness. It starts at `now`."""
+    """One engine, which starts at `now`. `new_id` makes UUIDs; it is the only source of randomness.
+
+    It knows the `builtins` from the start: functions of its own, made for it.
+    """
 
     def __init__(
         self,
         new_id: Callable[[], str],
         now: int,
+        builtins: Callable[[Core], Iterable[Function]],
         *,
         settings: Settings | None = None,
         notice: Notice = keep_quiet,
     ) -> None:
-        self._state = state = EngineState(new_id, settings or Settings(), notice, now)
-        self._router = Router(state)
-        self._triggers = TriggerTable(state)
-        self._sessions = Sessions(state, self._router, self._triggers)
-        for function in builtin_functions(state, self._triggers, self._sessions):
-            state.registry.register(function)
+        self.new_id = new_id
+        self.settings = settings = settings or Settings()
+        self.notice = notice
+        self.started_at = now
+        self.registry = Registry()
+        self.triggers = TriggerTable(self._send)
+        self.spans = SpanStore(new_id, max_spans=settings.max_spans, max_bytes=settings.max_span_bytes)
+        self.logs: Remembered[LogRecord] = Remembered(
+            max_records=settings.max_logs, max_bytes=settings.max_log_bytes
+        )
+        self.channels = ChannelTable(new_id, settings, self.spans)
+        self._pending: dict[str, Invocation] = {}  # by the id that the executor was told
+        self._outbox: list[Delivery] = []
         self._polled_at = now
         self._functions_told: int | None = None  # a hash of the listing, which can be large
-        state.registry.changed = False
+        for function in builtins(self):
+            self.registry.register(function)
+        self.registry.changed = False
 
     def __repr__(self) -> str:
-        return f"<Core with {self.worker_count} workers, {len(self.channels)} channels>"
+        return f"<Core with {len(self.registry.workers)} workers, {len(self.channels)} channels>"
 
-    @property
-    def settings(self) -> Settings:
-        """The limits that it goes by."""
-        return self._state.settings
-
-    @property
-    def channels(self) -> ChannelTable:
-        """The channels, whose ends have sockets of their own."""
-        return self._state.channels
-
-    @property
-    def worker_count(self) -> int:
-        """How many workers are connected."""
-        return len(self._state.registry.workers)
+    # What happens
 
     def connected(self, connection: int, ip: str, now: int) -> list[Delivery]:
         """A worker socket was opened."""
-        self._sessions.connect(connection, ip, now)
-        return self._state.deliveries()
+        worker = Worker(connection, self.new_id(), Secret(self.new_id()), ip, now)
+        self.registry.add(worker)
+        self._send(worker, WorkerRegistered(worker.id, worker.reattach_token.reveal()))
+        self.notice("worker connected", worker=worker.id, ip=ip)
+        self._tell("worker_connected", worker)
+        return self._deliveries()
 
     def disconnected(self, connection: int, now: int) -> list[Delivery]:
         """A worker socket is gone, whoever ended it. Saying so twice does no harm."""
-        worker = self._state.registry.workers.get(connection)
+        worker = self.registry.workers.get(connection)
         if worker is not None:
-            self._sessions.leave(worker, now)
-        return self._state.deliveries()
+            self._leave(worker, now)
+        return self._deliveries()
+
+    def dropping(self, connection: int, reason: str) -> None:
+        """The server is about to let go of a worker. For the log: `disconnected` follows."""
+        worker = self.registry.workers.get(connection)
+        if worker is not None:
+            self.notice("worker dropped", worker=worker.id, reason=reason)
 
     def received(self, connection: int, frame: str | bytes, now: int) -> list[Delivery]:
         """A frame came: text as str, binary as bytes. What is no message is dropped (1.9)."""
-        worker = self._state.registry.workers.get(connection)
-        if worker is None:
-            return []
-        if isinstance(frame, bytes) and frame.startswith(TELEMETRY):
+        worker = self.registry.workers.get(connection)
+        if worker is None or (isinstance(frame, bytes) and frame.startswith(TELEMETRY)):
             return []
         try:
             message = decode(frame)
         except MalformedMessage as error:
             if frame.strip():
-                self._state.notice("frame dropped", worker=worker.id, reason=str(error))
+                self.notice("frame dropped", worker=worker.id, reason=str(error))
             return []
-        self._dispatch(worker, message, len(frame), now)
-        return self._state.deliveries()
-
-    def dropping(self, connection: int, reason: str) -> None:
-        """The server is about to let go of a worker. For the log: `disconnected` follows."""
-        worker = self._state.registry.workers.get(connection)
-        if worker is not None:
-            self._state.notice("worker dropped", worker=worker.id, reason=reason)
-
-    def _dispatch(self, worker: Worker, message: Message, size: int, now: int) -> None:
         match message:
             case InvokeFunction():
-                self._router.invoke(worker, message, now)
+                self._invoke(worker, message, now)
             case InvocationResult():
-                self._router.answered(message, now)
+                # Nobody checks that it is the executor. An unknown id means nothing.
+                if (invocation := self._pending.get(message.invocation_id)) is not None:
+                    self._answer(invocation, now, message.result, message.error)
             case Ping():
-                self._state.send(worker, Pong())
+                self._send(worker, Pong())
             case Reattach():
-                self._sessions.reattach(worker, message, now)
+                self._reattach(worker, message, now)
             case TriggerRegistrationResult():
-                self._trigger_answered(worker, message, now)
-            case _ if isinstance(message, Registration):
-                self._sessions.register(worker, message, size, now)
-            case _:
+                if (waiting := self.triggers.answered(worker, message)) is not None:
+                    self._answer(waiting, now, {"id": message.id}, message.error)
+            case WorkerRegistered() | RegistrationRejected() | Pong() | ErrorMessage():
                 pass  # 2.9: what only the engine says means nothing to it
-
-    def _trigger_answered(self, worker: Worker, message: TriggerRegistrationResult, now: int) -> None:
-        waiting = self._triggers.answered(worker, message)
-        if waiting is not None:
-            invocation, binding = waiting
-            self._router.answer(invocation, now, {"id": binding.id}, message.error)
+            case _:
+                self._register(worker, message, len(frame), now)
+        return self._deliveries()
 
     # Time
 
     def next_deadline(self) -> int:
         """When `tick` has something to do."""
-        due = [
-            deadline
-            for deadline in (
-                self._sessions.next_grace,
-                self.channels.next_sweep,
-                self._triggers.next_due,
-                self._polled_at + self.settings.poll_every,
-            )
-            if deadline is not None
-        ]
-        return min(due)
+        settings = self.settings
+        grace = [worker.connected_at + settings.grace for worker in self.registry.unsettled.values()][:1]
+        due = (self.channels.next_sweep, self.triggers.next_due, self._polled_at + settings.poll_every)
+        return min([*grace, *(deadline for deadline in due if deadline is not None)])
 
     def tick(self, now: int) -> list[Delivery]:
         """Do what is due."""
-        self._sessions.settle_late(now)
+        for worker in list(self.registry.unsettled.values()):
+            if worker.connected_at + self.settings.grace > now:
+                break
+            self._settle(worker, DEFAULT_NAMESPACE)
         for channel in self.channels.sweep(now):
-            self._state.notice("channel swept", channel=channel.id)
-        for invocation, binding in self._triggers.overdue(now):
-            self._router.answer(invocation, now, {"id": binding.id})
+            self.notice("channel swept", channel=channel.id)
+        for invocation, binding in self.triggers.overdue(now):
+            self._answer(invocation, now, {"id": binding.id})
         if now >= self._polled_at + self.settings.poll_every:
             self._polled_at = now
             self._look_at_functions()
-        return self._state.deliveries()
+        return self._deliveries()
 
     def _look_at_functions(self) -> None:
         """3.9: every 5 s. A change that nobody watched is told to nobody later, and what comes and goes
         between two looks is none.
         """
-        if not self._state.registry.changed:
+        if not self.registry.changed:
             return
-        self._state.registry.changed = False
+        self.registry.changed = False
         before, self._functions_told = self._functions_told, None
-        if not self._triggers.is_bound(FUNCTIONS_AVAILABLE):
+        if not any(self.triggers.own_bindings(FUNCTIONS_AVAILABLE)):
             return
-        listed = all_functions(self._state)
-        self._functions_told = hash(render(listed))
+        rows = [function_row(function) for function in self.registry.functions()]
+        self._functions_told = hash(render(rows))
         if before != self._functions_told:
-            self._triggers.fire(FUNCTIONS_AVAILABLE, {"event": "functions_changed", "functions": listed})
+            self._fire(FUNCTIONS_AVAILABLE, {"event": "functions_changed", "functions": rows})
+
+    # Telling workers
+
+    def _send(self, worker: Worker, message: Message) -> None:
+        """Tell a worker, unless it is gone."""
+        if not worker.gone:
+            self._outbox.append(Send(worker.connection, encode(message).encode()))
+
+    def _deliveries(self) -> list[Delivery]:
+        """What was decided since the last time."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def _tell(self, event: str, worker: Worker) -> None:
+        self._fire(WORKERS_AVAILABLE, {"event": event, "worker_id": worker.id})
+
+    def _fire(self, type_id: str, payload: dict[str, Any]) -> None:
+        """Invoke everything that is bound to one of the engine's own types. Answers are not waited for."""
+        for binding in self.triggers.own_bindings(type_id):
+            function = self.registry.find(binding.namespace, binding.function_id)
+            if function is not None and function.owner is not None:
+                call = InvokeFunction(function.id, payload, self.new_id(), metadata=binding.metadata)
+                self._send(function.owner, call)
+
+    # Sessions: from a worker's connecting to its leaving
+
+    def _leave(self, worker: Worker, now: int) -> None:
+        """The worker is gone, whatever the reason: everything that was its is free (1.8)."""
+        if worker.gone:
+            return
+        self.registry.remove(worker)
+        for invocation in list(worker.calling):
+            self._forget(invocation, now, STOPPED)  # it may be among the executed ones too
+        for invocation in list(worker.executing):
+            self._answer(invocation, now, error=STOPPED)
+        self.triggers.drop_worker(worker)
+        self.notice("worker left", worker=worker.id, name=worker.about.name)
+        self._tell("worker_disconnected", worker)
+
+    def _reattach(self, worker: Worker, message: Reattach, now: int) -> None:
+        """1.7, 14.5: a worker that was here before evicts what is left of it, whatever it said before."""
+        old = self.registry.workers_by_id.get(message.previous_worker_id)
+        if old is None or old is worker or old.reattach_token != Secret(message.reattach_token or ""):
+            return
+        self._outbox.append(Drop(old.connection))
+        self._leave(old, now)
+
+    def announce(self, worker: Worker, about: Announcement, now: int) -> bool:
+        """1.3: take the namespace and the name, then replay what was registered before.
+
+        False where somebody else has the name: the worker is told and closed.
+        """
+        namespace = worker.namespace if worker.settled else about.namespace or DEFAULT_NAMESPACE
+        if about.name is not None:
+            owner = self.registry.names.get((namespace, about.name))
+            if owner is not None and owner is not worker:
+                code = "WORKER_NAMESPACE_CONFLICT"
+                self._send(worker, RegistrationRejected(code, namespace, owner.id, worker_name=about.name))
+                self._outbox.append(Close(worker.connection))
+                self._leave(worker, now)
+                return False
+        worker.about = about
+        self._settle(worker, namespace)
+        if about.name is not None:
+            self.registry.claim_name(worker, about.name)
+        self.notice("worker announced", worker=worker.id, name=about.name, namespace=namespace)
+        self._tell("worker_metadata_updated", worker)
+        self._drop_if_greedy(worker, now)
+        return True
+
+    def _settle(self, worker: Worker, namespace: str) -> None:
+        """The namespace is final: what was registered before is applied (1.4)."""
+        if worker.settled:
+            return
+        worker.namespace = namespace
+        worker.settled = True
+        self.registry.unsettled.pop(worker.connection, None)
+        parked, worker.parked = worker.parked, []
+        for message, size in parked:
+            let_go(worker, size)
+            self._apply(worker, message, size)
+
+    # Registrations
+
+    def _register(self, worker: Worker, message: Registration, size: int, now: int) -> None:
+        """Apply a registration, or park it until the namespace is known."""
+        if worker.settled:
+            self._apply(worker, message, size)
+        else:
+            worker.parked.append((message, size))
+            hold(worker, size)
+        self._drop_if_greedy(worker, now)
+
+    def _drop_if_greedy(self, worker: Worker, now: int) -> None:
+        """A worker beyond its bounds is dropped."""
+        settings = self.settings
+        if worker.held_bytes > settings.max_held_bytes or worker.held_count > settings.max_registrations:
+            self.notice("worker dropped", worker=worker.id, reason="too many registrations")
+            self._outbox.append(Drop(worker.connection))
+            self._leave(worker, now)
+
+    def _apply(self, worker: Worker, message: Registration, size: int) -> None:
+        match message:
+            case RegisterFunction():
+                self._register_function(worker, message, size)
+            case UnregisterFunction():
+                self.registry.unregister(worker, message.id)
+            case RegisterTrigger():
+                self._register_trigger(worker, message, size)
+            case UnregisterTrigger():
+                binding = self.triggers.find_binding(message.id)
+                if binding is not None and binding.owner is worker:
+                    self.triggers.unbind(binding)
+            case RegisterTriggerType():
+                self._register_trigger_type(worker, message, size)
+            case UnregisterTriggerType():
+                kind = self.triggers.find_type(message.namespace or worker.namespace, message.id)
+                if kind is not None and kind.provider is worker:
+                    self.triggers.withdraw(kind)
+            case _:
+                pass  # 2.8, registerservice: for a dashboard that we do not have
+
+    def _register_function(self, worker: Worker, message: RegisterFunction, size: int) -> None:
+        owner_id: str | None = None
+        if worker.namespace != DEFAULT_NAMESPACE and message.id.startswith("engine::"):
+            owner_id = ""
+        else:
+            function = Function(
+                message.id,
+                worker.namespace,
+                worker,
+                message.description,
+                message.request_format,
+                message.response_format,
+                message.metadata,
+                size=size,
+            )
+            taken = self.registry.register(function)
+            if taken is not None:
+                owner_id = taken.owner.id if taken.owner else ""
+        if owner_id is not None:
+            code = "FUNCTION_NAMESPACE_CONFLICT"
+            self._send(worker, RegistrationRejected(code, worker.namespace, owner_id, function_id=message.id))
+
+    def _register_trigger(self, worker: Worker, message: RegisterTrigger, size: int) -> None:
+        homes: tuple[str, ...] = (worker.namespace, DEFAULT_NAMESPACE)
+        if message.trigger_namespace is not None:
+            homes = (message.trigger_namespace,)
+        binding = Binding(
+            message.id,
+            message.trigger_type,
+            message.function_id,
+            message.config,
+            message.metadata,
+            message.namespace or DEFAULT_NAMESPACE,
+            homes,
+            worker,
+            size=size,
+        )
+        error = None
+        if any(_is_blank(name) for name in (message.namespace, message.trigger_namespace)):
+            error = ErrorBody("INVALID_NAMESPACE", "namespace must not be blank")
+        elif not self.triggers.bind(binding):
+            error = ErrorBody("trigger_registration_failed", "the id is another worker's")
+        if error is not None:
+            self._send(
+                worker,
+                TriggerRegistrationResult(message.id, message.trigger_type, message.function_id, error),
+            )
+
+    def _register_trigger_type(self, worker: Worker, message: RegisterTriggerType, size: int) -> None:
+        if _is_blank(message.namespace):
+            return  # 14.9: there is no answer to it that could refuse
+        self.triggers.provide(
+            TriggerType(
+                message.id,
+                message.namespace or worker.namespace,
+                worker,
+                message.description,
+                message.trigger_request_format,
+                message.call_request_format,
+                size,
+            )
+        )
+
+    # Calls (2.3-2.5)
+    #
+    # An Invocation is kept under the id that its executor was told until somebody answers that id or either
+    # side is gone. The caller's own id is used where it gave one, so ids are unique engine-wide: a second
+    # call of the same id takes the place of the first, whose caller is told (14.4). Nobody is told an id for
+    # a built-in, so those have one that no worker can know.
+
+    def _invoke(self, caller: Worker, message: InvokeFunction, now: int) -> None:
+        """A worker calls a function."""
+        namespace = DEFAULT_NAMESPACE if message.namespace is None else message.namespace
+        queued = type(message.action) is Enqueue
+        target = QUEUE_FUNCTION if queued else message.function_id
+        function = self.registry.find(DEFAULT_NAMESPACE if queued else namespace, target)
+        if _is_blank(namespace):
+            self._refuse(caller, message, "INVALID_NAMESPACE", "namespace must not be blank")
+        elif len(caller.calling) >= self.settings.max_in_flight:
+            self.notice("call refused", worker=caller.id, reason="too many calls are in flight")
+            self._refuse(caller, message, "too_many_invocations", "Too many calls are in flight")
+        elif queued and (function is None or function.owner is None):
+            text = f"Function {QUEUE_FUNCTION} not found: no queue worker is connected"
+            self._refuse(caller, message, "enqueue_error", text)
+        elif function is None:
+            text = f"Function {message.function_id} not found in namespace {namespace}."
+            if others := self.registry.namespaces_of(message.function_id):
+                text += f" It is registered in namespace(s): {', '.join(others)}."
+            self._refuse(caller, message, "function_not_found", text)
+        elif queued:
+            self._enqueue(caller, message, function, now)
+        else:
+            self._call(caller, message, function, now)
+
+    def _call(self, caller: Worker, message: InvokeFunction, function: Function, now: int) -> None:
+        invocation = Invocation(
+            (function.run is None and message.invocation_id) or self.new_id(),
+            None if message.action is not None else message.invocation_id,
+            message.function_id,
+            caller,
+            function.owner,
+            message.traceparent,
+            message.baggage,
+            parse_traceparent(message.traceparent),
+        )
+        self._begin(invocation, function, now)
+        data = message.data
+        if type(data) is dict:
+            data["_caller_worker_id"] = caller.id
+        if function.run is None:
+            self._forward(function, invocation, data, message.metadata)
+            return
+        try:
+            result = function.run(Call(invocation, caller, data, now))
+        except Refusal as refusal:
+            self._answer(invocation, now, error=refusal.body)
+        else:
+            if result is not LATER:
+                self._answer(invocation, now, result)
+
+    def _enqueue(self, caller: Worker, message: InvokeFunction, queue: Function, now: int) -> None:
+        """2.3, `enqueue`: a queue worker takes the call, and its receipt is the answer."""
+        assert isinstance(message.action, Enqueue)
+        receipt = self.new_id()
+        data: dict[str, Any] = {
+            "queue": message.action.queue,
+            "function_id": message.function_id,
+            "data": message.data,
+            "messageReceiptId": receipt,
+            "traceparent": message.traceparent,
+            "baggage": message.baggage,
+        }
+        if message.namespace is not None:
+            data["namespace"] = message.namespace
+        invocation = Invocation(
+            self.new_id(),
+            message.invocation_id,
+            message.function_id,
+            caller,
+            queue.owner,
+            message.traceparent,
+            message.baggage,
+            parse_traceparent(message.traceparent),
+            receipt=receipt,
+        )
+        self._begin(invocation, queue, now)
+        self._forward(queue, invocation, data, None)
+
+    def _begin(self, invocation: Invocation, function: Function, now: int) -> None:
+        """Keep the invocation, in the place of another one of its id."""
+        replaced = self._pending.get(invocation.id)
+        if replaced is not None:
+            self._answer(replaced, now, error=REPLACED)
+        if invocation.trace is not None:
+            invocation.span = self._begin_span(invocation, function, now)
+        self._pending[invocation.id] = invocation
+        invocation.caller.calling.add(invocation)
+        if invocation.executor is not None:
+            invocation.executor.executing.add(invocation)
+            if invocation.trace is not None:
+                invocation.executor.executing_in[invocation.trace] = invocation
+
+    def _begin_span(self, invocation: Invocation, function: Function, now: int) -> Span:
+        """The span of a call, beneath the one that it happens in.
+
+        Workers pass on the traceparent that they were given. So a call from a worker that is executing
+        another one of the same traceparent belongs into that one's span.
+        """
+        caller, owner, trace = invocation.caller, function.owner, invocation.trace
+        assert trace is not None
+        running = caller.executing_in.get(trace)
+        if running is not None and running.span is not None:
+            trace = context_of(running.span)
+        return self.spans.begin(
+            trace,
+            f"call {function.id}",
+            now,
+            ("iii.function.id", function.id),
+            ("iii.namespace", function.namespace),
+            ("iii.worker.name", worker_name(owner, function.id)),
+            ("iii.worker.id", owner.id if owner else None),
+            ("iii.caller.name", caller.about.name),
+            ("iii.caller.id", caller.id),
+            ("iii.invocation.id", invocation.reply_id or invocation.id),
+        )
+
+    def _forward(self, function: Function, invocation: Invocation, data: Any, metadata: Any) -> None:
+        assert function.owner is not None
+        traced = invocation.baggage is not None or invocation.traceparent is not None
+        call = InvokeFunction(
+            function.id,
+            data,
+            invocation.id,
+            metadata=metadata,
+            traceparent=None if invocation.trace is None else traceparent_of(invocation.trace),
+            baggage=baggage_for(function.id, invocation.baggage) if traced else None,
+        )
+        self._send(function.owner, call)
+
+    def _answer(
+        self, invocation: Invocation, now: int, result: Any = None, error: ErrorBody | None = None
+    ) -> None:
+        """The call is over. Means nothing where it was over before."""
+        if self._pending.get(invocation.id) is not invocation:
+            return
+        self._forget(invocation, now, error)
+        if invocation.reply_id is None:
+            return
+        if invocation.receipt is not None:
+            result = {"messageReceiptId": invocation.receipt}
+            error = None if error is None else ErrorBody("enqueue_error", error.message)
+        answer = InvocationResult(
+            invocation.reply_id,
+            invocation.function_id,
+            None if error is not None else result,
+            error,
+            invocation.traceparent,
+            invocation.baggage,
+        )
+        self._send(invocation.caller, answer)
+
+    def _forget(self, invocation: Invocation, now: int, error: ErrorBody | None) -> None:
+        del self._pending[invocation.id]
+        invocation.caller.calling.discard(invocation)
+        if (executor := invocation.executor) is not None:
+            executor.executing.discard(invocation)
+            if (trace := invocation.trace) and executor.executing_in.get(trace) is invocation:
+                del executor.executing_in[trace]
+        if invocation.span is not None:
+            text = None if error is None else f"{error.code}: {error.message}"
+            self.spans.end(invocation.span, now, error=text)
+
+    def _refuse(self, caller: Worker, message: InvokeFunction, code: str, text: str) -> None:
+        """A call that does not begin. Nobody hears of a void one."""
+        if message.invocation_id is None or not (message.action is None or type(message.action) is Enqueue):
+            return
+        answer = InvocationResult(
+            message.invocation_id,
+            message.function_id,
+            error=ErrorBody(code, text),
+            traceparent=message.traceparent,
+            baggage=message.baggage,
+        )
+        self._send(caller, answer)
+
+
+def _is_blank(namespace: str | None) -> bool:
+    return namespace is not None and not namespace.strip()
+
+
+def function_row(function: Function) -> dict[str, Any]:
+    """A row of `engine::functions::list` (3.2). Unset fields are left out."""
+    row: dict[str, Any] = {
+        "function_id": function.id,
+        "namespace": function.namespace,
+        "worker_name": worker_name(function.owner, function.id),
+    }
+    if function.description is not None:
+        row["description"] = function.description
+    if function.metadata is not None:
+        row["metadata"] = function.metadata
+    return row

@@ -10,14 +10,13 @@ from uuid import uuid4
 import anyio
 from anyio import TASK_STATUS_IGNORED
 
-from iii_cli.engine.bell import Bell
-from iii_cli.engine.channel_socket import serve_channel_end
+from iii_cli.engine.builtins import builtin_functions
+from iii_cli.engine.channels import Bell, serve_end
 from iii_cli.engine.core import Core
 from iii_cli.engine.front import ForChannel, ForTelemetry, ForWorker, purpose_of
 from iii_cli.engine.guard import Guard
 from iii_cli.engine.listening import accept_all, listen, url_of
-from iii_cli.engine.settings import SECOND, Settings
-from iii_cli.engine.state import keep_quiet
+from iii_cli.engine.model import SECOND, keep_quiet
 from iii_cli.engine.unfinished import Share, Unfinished
 from iii_cli.engine.worker_socket import Switchboard, serve_telemetry
 from iii_cli.errors import PeerMisbehaved
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from iii_cli.engine.front import Purpose
-    from iii_cli.engine.state import Notice
+    from iii_cli.engine.model import Notice, Settings
 
 __all__ = ("DEFAULT_HOST", "DEFAULT_PORT", "SHUTDOWN_TIMEOUT", "EngineServer", "serve_engine")
 
@@ -91,7 +90,8 @@ class EngineServer:
         self._notice = notice
         self._guard = guard or Guard()
         self._tls = tls
-        self.core = Core(lambda: str(uuid4()), self.now(), settings=settings, notice=notice)
+        new_id = lambda: str(uuid4())  # noqa: E731
+        self.core = Core(new_id, self.now(), builtin_functions, settings=settings, notice=notice)
         self._switchboard = Switchboard(self.core, self.now)
         self._unfinished = Unfinished(self.core.settings.max_unfinished_bytes)
         self._connections = 0
@@ -266,13 +266,15 @@ class EngineServer:
         with anyio.CancelScope(shield=True) as scope:
             self._channel_scopes.add(scope)
             try:
-                how = await serve_channel_end(
+                ending = await serve_end(
                     websocket, purpose.channel_id, purpose.direction, self.core.channels, self.now
                 )
             finally:
                 self._channel_scopes.discard(scope)
                 self._channel_over.ring()
-            self._notice("channel end over", **details, how="taken before" if how is None else how.value)
+            self._notice(
+                "channel end over", **details, how="taken before" if ending is None else ending.value
+            )
 
 
 def _steady_clock() -> Callable[[], int]:

@@ -1,37 +1,34 @@
-"""Spans in bounded memory: calls and channel ends, as `engine::traces::*` shows them (protocol.md 3.8)."""
+"""Trace context, baggage, and the spans and logs that the engine remembers (docs: protocol, 3.8)."""
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote, unquote_to_bytes
 
-from iii_cli.protocol.messages import render
+from iii_cli.engine.model import LogRecord, Span, TraceContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ("Span", "SpanStore", "TraceContext", "parse_traceparent")
+__all__ = (
+    "Remembered",
+    "SpanStore",
+    "baggage_for",
+    "context_of",
+    "log_row",
+    "parse_traceparent",
+    "read_baggage",
+    "span_row",
+    "traceparent_of",
+)
 
 DEPTH_MAX = 40  # levels of a tree: a JSON decoder takes 128 levels, of which each of ours has two
-SPAN_OVERHEAD = 500  # bytes that a span takes besides its texts
+RECORD_OVERHEAD = 500  # bytes that a record takes besides its texts
 TEXT_MAX = 256  # of an attribute: a function id can be as long as a message
+
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class TraceContext:
-    """The trace that something belongs to, and the span that it happened in."""
-
-    trace_id: str
-    span_id: str
-    sampled: bool = True
-
-    @property
-    def traceparent(self) -> str:
-        """The header that is sent on: version 00, and no flag but the one that version knows (14.2)."""
-        return f"00-{self.trace_id}-{self.span_id}-{self.sampled:02x}"
 
 
 def parse_traceparent(text: str | None) -> TraceContext | None:
@@ -47,80 +44,111 @@ def parse_traceparent(text: str | None) -> TraceContext | None:
     return TraceContext(trace_id, span_id, int(flags, 16) & 1 == 1)
 
 
-@dataclass(slots=True, eq=False)
-class Span:
-    """Something that began, and perhaps ended. Times in nanoseconds since the epoch."""
+def traceparent_of(trace: TraceContext) -> str:
+    """The header that is sent on: version 00, and no flag but the one that version knows (14.2)."""
+    return f"00-{trace.trace_id}-{trace.span_id}-{trace.sampled:02x}"
 
-    trace_id: str
-    span_id: str
-    parent_span_id: str | None
-    name: str
-    started_at: int
-    attributes: list[tuple[str, str]] = field(default_factory=list)
-    service_name: str = "iii"
-    ended_at: int | None = None
-    status: str = "unset"
-    status_description: str | None = None
-    scope: str | None = None
-    events: list[dict[str, Any]] = field(default_factory=list)  # as 3.8 shows them
-    links: list[dict[str, Any]] = field(default_factory=list)
 
-    @property
-    def context(self) -> TraceContext:
-        """What a child of this span belongs to."""
-        return TraceContext(self.trace_id, self.span_id)
+def context_of(span: Span) -> TraceContext:
+    """What a child of this span belongs to."""
+    return TraceContext(span.trace_id, span.span_id)
 
-    @property
-    def size(self) -> int:
-        """About how many bytes it takes, once it has ended."""
-        size = SPAN_OVERHEAD + len(self.name) + sum(len(key) + len(text) for key, text in self.attributes)
-        if self.events or self.links:
-            size += len(render([self.events, self.links]))
+
+# Baggage, read and written as OpenTelemetry does it for Rust, which the real engine stands on (14.2)
+
+ENTRIES_MAX = 64
+BYTES_MAX = 8192  # of all names and values; a header with more entries than that has room for none of them
+CALLEE = "iii.function.id"
+
+_UNQUOTED = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '",;=')
+_OF_NAMES = frozenset(_UNQUOTED) - frozenset("()/:<>?@[\\]{}")
+
+
+def read_baggage(text: str | None) -> dict[str, str]:
+    """The entries of a header, without their properties. What is not an entry is left out, and of two with
+    the same name the last one counts.
+    """
+    entries: dict[str, str] = {}
+    size = 0
+    for part in (text or "").split(",", BYTES_MAX)[:BYTES_MAX]:
+        pair = part.partition(";")[0].split("=", 2)[:2]
+        try:
+            name, value = (unquote_to_bytes(word).decode().strip() for word in pair)
+        except ValueError:  # no value, or not UTF-8
+            continue
+        size = _put(entries, size, name, value)
+    return entries
+
+
+def baggage_for(function_id: str, text: str | None) -> str | None:
+    """The header that is sent on to a function: it names the callee, in the place of another (2.3).
+
+    None where nothing is left to be sent.
+    """
+    entries = read_baggage(text)
+    entries.pop(CALLEE, None)
+    size = sum(len(name) + len(value.encode()) for name, value in entries.items())
+    _put(entries, size, CALLEE, function_id)
+    return ",".join(f"{name}={quote(value, safe=_UNQUOTED)}" for name, value in entries.items()) or None
+
+
+def _put(entries: dict[str, str], size: int, name: str, value: str) -> int:
+    """Add the entry, if its name is one and there is room. Says how many bytes there are then."""
+    before = entries.get(name)
+    more = len(value.encode()) + (len(name) if before is None else -len(before.encode()))
+    full = size + more > BYTES_MAX or (before is None and len(entries) == ENTRIES_MAX)
+    if full or not name or not _OF_NAMES.issuperset(name):
         return size
+    entries[name] = value
+    return size + more
 
-    def to_json(self) -> dict[str, Any]:
-        """The span record of 3.8."""
-        record: dict[str, Any] = {
-            "trace_id": self.trace_id,
-            "span_id": self.span_id,
-            "parent_span_id": self.parent_span_id,
-            "name": self.name,
-            "start_time_unix_nano": self.started_at,
-            "end_time_unix_nano": self.started_at if self.ended_at is None else self.ended_at,
-            "status": self.status,
-            "attributes": [list(pair) for pair in self.attributes],
-            "service_name": self.service_name,
-            "events": self.events,
-            "links": self.links,
-        }
-        if self.status_description is not None:
-            record["status_description"] = self.status_description
-        if self.scope is not None:
-            record["instrumentation_scope_name"] = self.scope
-        if self.ended_at is None:
-            record["pending"] = True
-        return record
+
+# What is remembered
+
+Record = TypeVar("Record")
+
+
+class Remembered(Generic[Record]):
+    """The last records, bounded by number and by bytes. `dropped` counts the others."""
+
+    def __init__(self, *, max_records: int, max_bytes: int) -> None:
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._records: deque[tuple[Record, int]] = deque()
+        self._bytes = 0
+        self.dropped = 0
+
+    def __iter__(self) -> Iterator[Record]:
+        """Oldest first."""
+        return (record for record, _ in self._records)
+
+    def add(self, record: Record, text_bytes: int) -> None:
+        """Keep a record whose texts take about `text_bytes`."""
+        size = text_bytes + RECORD_OVERHEAD
+        self._records.append((record, size))
+        self._bytes += size
+        while len(self._records) > self._max_records or self._bytes > self._max_bytes:
+            self._bytes -= self._records.popleft()[1]
+            self.dropped += 1
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._records.clear()
+        self._bytes = 0
 
 
 class SpanStore:
-    """Open spans, and the last finished ones. What is dropped is counted."""
+    """Open spans, and the last finished ones."""
 
     def __init__(self, new_id: Callable[[], str], *, max_spans: int, max_bytes: int) -> None:
         self._new_id = new_id
-        self._max = max_spans
-        self._max_bytes = max_bytes
-        self._bytes = 0
         self._open: dict[str, Span] = {}
-        self._done: deque[Span] = deque()
-        self.dropped = 0
+        self.finished: Remembered[Span] = Remembered(max_records=max_spans, max_bytes=max_bytes)
 
     def __iter__(self) -> Iterator[Span]:
         """Finished spans, oldest first, then open ones."""
-        yield from self._done
+        yield from self.finished
         yield from self._open.values()
-
-    def __len__(self) -> int:
-        return len(self._done) + len(self._open)
 
     def begin(self, parent: TraceContext, name: str, now: int, *attributes: tuple[str, str | None]) -> Span:
         """A child of `parent` begins. Attributes that are None are left out."""
@@ -142,20 +170,8 @@ class SpanStore:
         span.status = "ok" if error is None else "error"
         span.status_description = None if error is None else error[:TEXT_MAX]
         span.attributes.extend(attributes)
-        self.keep(span)
-
-    def keep(self, span: Span) -> None:
-        """Remember a finished span, and forget the oldest where there is no room."""
-        self._done.append(span)
-        self._bytes += span.size
-        while len(self._done) > self._max or self._bytes > self._max_bytes:
-            self._bytes -= self._done.popleft().size
-            self.dropped += 1
-
-    def clear(self) -> None:
-        """Forget the finished spans."""
-        self._done.clear()
-        self._bytes = 0
+        size = len(span.name) + sum(len(key) + len(text) for key, text in span.attributes)
+        self.finished.add(span, size)
 
     def tree(self, trace_id: str) -> list[dict[str, Any]]:
         """The spans of one trace, nested by parent, each level by start. Unknown parents make roots."""
@@ -165,13 +181,51 @@ class SpanStore:
         for span in sorted(spans.values(), key=lambda span: span.started_at):
             is_root = span.parent_span_id not in spans
             (roots if is_root else children.setdefault(span.parent_span_id, [])).append(span)
-        records: list[dict[str, Any]] = []
-        todo = [(span, 0, records) for span in reversed(roots)]
+        rows: list[dict[str, Any]] = []
+        todo = [(span, 0, rows) for span in reversed(roots)]
         while todo:
             span, depth, siblings = todo.pop()
-            record = span.to_json() | {"children": []}
-            siblings.append(record)
+            row = span_row(span) | {"children": []}
+            siblings.append(row)
             # A JSON text must not nest without end: below the last level, descendants are siblings.
-            below = record["children"] if depth < DEPTH_MAX else siblings
+            below = row["children"] if depth < DEPTH_MAX else siblings
             todo += [(child, depth + 1, below) for child in reversed(children.get(span.span_id, ()))]
-        return records
+        return rows
+
+
+def span_row(span: Span) -> dict[str, Any]:
+    """The span as listings show it."""
+    row: dict[str, Any] = {
+        "trace_id": span.trace_id,
+        "span_id": span.span_id,
+        "parent_span_id": span.parent_span_id,
+        "name": span.name,
+        "start_time_unix_nano": span.started_at,
+        "end_time_unix_nano": span.started_at if span.ended_at is None else span.ended_at,
+        "status": span.status,
+        "attributes": [list(pair) for pair in span.attributes],
+        "service_name": "iii",
+        "events": [],
+        "links": [],
+    }
+    if span.status_description is not None:
+        row["status_description"] = span.status_description
+    if span.ended_at is None:
+        row["pending"] = True
+    return row
+
+
+def log_row(record: LogRecord) -> dict[str, Any]:
+    """The record as listings show it."""
+    return {
+        "timestamp_unix_nano": record.timestamp,
+        "observed_timestamp_unix_nano": record.timestamp,
+        "severity_number": record.severity_number,
+        "severity_text": record.severity_text,
+        "body": record.body,
+        "attributes": record.attributes,
+        "trace_id": record.trace_id,
+        "span_id": record.span_id,
+        "resource": {"service.name": "iii"},
+        "service_name": record.service_name,
+    }

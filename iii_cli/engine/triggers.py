@@ -1,97 +1,49 @@
-"""Trigger types, who provides them, and what is bound to them (protocol.md 2.7, 3.9)."""
+"""Trigger types, who provides them, and what is bound to them (docs: protocol, 2.7 and 3.9)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from iii_cli.engine.worker import DEFAULT_NAMESPACE, Worker
-from iii_cli.protocol.messages import (
-    InvokeFunction,
-    RegisterTrigger,
-    UnregisterTrigger,
-)
+from iii_cli.engine.model import DEFAULT_NAMESPACE, Binding, TriggerType, Worker, hold, let_go
+from iii_cli.protocol.messages import RegisterTrigger, UnregisterTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from iii_cli.engine.invocation import Invocation
-    from iii_cli.engine.state import EngineState
-    from iii_cli.protocol.messages import TriggerRegistrationResult
+    from iii_cli.engine.model import Invocation
+    from iii_cli.protocol.messages import Message, TriggerRegistrationResult
 
-__all__ = ("FUNCTIONS_AVAILABLE", "WORKERS_AVAILABLE", "Binding", "TriggerTable", "TriggerType")
+__all__ = ("FUNCTIONS_AVAILABLE", "WORKERS_AVAILABLE", "TriggerTable")
 
 WORKERS_AVAILABLE = "engine::workers-available"
 FUNCTIONS_AVAILABLE = "engine::functions-available"
 
 
-@dataclass(slots=True, eq=False)
-class TriggerType:
-    """What a function can be bound to. `provider` is None for the engine's own."""
-
-    id: str
-    namespace: str
-    provider: Worker | None
-    description: str
-    configuration_schema: Any = None
-    request_schema: Any = None
-    size: int = 0
-
-    @property
-    def worker_name(self) -> str:
-        """The provider's name, as for functions."""
-        name = self.provider.name if self.provider else None
-        return name or self.id.split("::", 1)[0]
-
-
-@dataclass(slots=True, eq=False)
-class Binding:
-    """A registered trigger. Without an `owner` it outlives the connection that made it."""
-
-    id: str
-    type_id: str
-    function_id: str
-    config: Any
-    metadata: Any
-    namespace: str  # of the function
-    homes: tuple[str, ...]  # namespaces in which the type is looked for, in order
-    owner: Worker | None
-    type: TriggerType | None = None  # None: parked until somebody provides the type
-    size: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Confirmation:
-    """A call of `engine::register_trigger` that waits for what the provider says."""
-
-    invocation: Invocation
-    binding: Binding
-    due_at: int
-
-
 class TriggerTable:
-    """All of it, and the calls that wait for a provider."""
+    """Types and bindings, and the calls of `engine::register_trigger` that wait for a provider.
 
-    def __init__(self, state: EngineState) -> None:
-        self._state = state
+    `send` tells a worker something.
+    """
+
+    def __init__(self, send: Callable[[Worker, Message], None]) -> None:
+        self._send = send
         self._types: dict[tuple[str, str], TriggerType] = {}
         self._bindings: dict[str, Binding] = {}
-        self._waiting: dict[str, _Confirmation] = {}  # by binding id
+        self._waiting: dict[str, tuple[Invocation, Binding, int]] = {}  # by binding id; until when
         for type_id, description in (
             (WORKERS_AVAILABLE, "A worker connected, announced itself or left"),
             (FUNCTIONS_AVAILABLE, "The set of functions changed"),
         ):
-            self._types[DEFAULT_NAMESPACE, type_id] = TriggerType(
-                type_id, DEFAULT_NAMESPACE, None, description
-            )
+            own = TriggerType(type_id, DEFAULT_NAMESPACE, None, description)
+            self._types[DEFAULT_NAMESPACE, type_id] = own
 
-    def types(self) -> Iterator[TriggerType]:
+    def types(self) -> list[TriggerType]:
         """Every trigger type, sorted by id, then namespace."""
-        return iter(sorted(self._types.values(), key=lambda kind: (kind.id, kind.namespace)))
+        return sorted(self._types.values(), key=lambda kind: (kind.id, kind.namespace))
 
-    def bindings(self) -> Iterator[Binding]:
+    def bindings(self) -> list[Binding]:
         """Every binding, sorted by id."""
-        return (binding for _, binding in sorted(self._bindings.items()))
+        return sorted(self._bindings.values(), key=lambda binding: binding.id)
 
     def find_type(self, namespace: str, type_id: str) -> TriggerType | None:
         """The type of that id in that namespace."""
@@ -100,6 +52,12 @@ class TriggerTable:
     def find_binding(self, binding_id: str) -> Binding | None:
         """The binding of that id."""
         return self._bindings.get(binding_id)
+
+    def own_bindings(self, type_id: str) -> Iterator[Binding]:
+        """The bindings to one of the engine's own types, which the engine fires itself."""
+        for binding in self._bindings.values():
+            if binding.type_id == type_id and binding.type is not None and binding.type.provider is None:
+                yield binding
 
     # Types
 
@@ -112,13 +70,12 @@ class TriggerTable:
         if known is not None:
             if known.provider is None:
                 return False
-            known.provider.let_go(known.size)
+            let_go(known.provider, known.size)
         if kind.provider is not None:
-            kind.provider.hold(kind.size)
+            hold(kind.provider, kind.size)
         self._types[kind.namespace, kind.id] = kind
         for binding in self._bindings.values():
             if binding.type_id == kind.id and (binding.type is None or binding.type is known):
-                binding.type = None
                 self._connect(binding)
         return True
 
@@ -126,10 +83,9 @@ class TriggerTable:
         """A type is no longer provided; what is bound to it is parked."""
         del self._types[kind.namespace, kind.id]
         if kind.provider is not None:
-            kind.provider.let_go(kind.size)
+            let_go(kind.provider, kind.size)
         for binding in self._bindings.values():
             if binding.type is kind:
-                binding.type = None
                 self._connect(binding)
 
     # Bindings
@@ -148,7 +104,7 @@ class TriggerTable:
             self.unbind(known)
         self._bindings[binding.id] = binding
         if binding.owner is not None:
-            binding.owner.hold(binding.size)
+            hold(binding.owner, binding.size)
         self._connect(binding)
         return True
 
@@ -156,14 +112,22 @@ class TriggerTable:
         """Remove a binding and tell its provider."""
         del self._bindings[binding.id]
         if binding.owner is not None:
-            binding.owner.let_go(binding.size)
+            let_go(binding.owner, binding.size)
         if binding.type is not None and binding.type.provider is not None:
-            self._state.send(binding.type.provider, UnregisterTrigger(binding.id, binding.type_id))
+            self._send(binding.type.provider, UnregisterTrigger(binding.id, binding.type_id))
+
+    def drop_worker(self, worker: Worker) -> None:
+        """A worker is gone: its bindings, and the types that it provided."""
+        for binding in [b for b in self._bindings.values() if b.owner is worker]:
+            self.unbind(binding)
+        for kind in [k for k in self._types.values() if k.provider is worker]:
+            self.withdraw(kind)
 
     def _connect(self, binding: Binding) -> None:
+        """Find the type of the binding, and tell its provider."""
         kind = binding.type = self._type_for(binding)
         if kind is not None and kind.provider is not None:
-            self._state.send(kind.provider, _for_provider(binding, kind))
+            self._send(kind.provider, _for_provider(binding, kind))
 
     def _type_for(self, binding: Binding) -> TriggerType | None:
         found = (self._types.get((home, binding.type_id)) for home in binding.homes)
@@ -173,11 +137,9 @@ class TriggerTable:
 
     def wait_for_provider(self, binding: Binding, invocation: Invocation, due_at: int) -> None:
         """`invocation` is answered by `answered`, or is overdue at `due_at`."""
-        self._waiting[binding.id] = _Confirmation(invocation, binding, due_at)
+        self._waiting[binding.id] = (invocation, binding, due_at)
 
-    def answered(
-        self, worker: Worker, answer: TriggerRegistrationResult
-    ) -> tuple[Invocation, Binding] | None:
+    def answered(self, worker: Worker, answer: TriggerRegistrationResult) -> Invocation | None:
         """A provider accepted or refused a binding. Returns the call that waited for it, if one did."""
         binding = self._bindings.get(answer.id)
         if binding is None or binding.type is None or binding.type.provider is not worker:
@@ -186,46 +148,21 @@ class TriggerTable:
             binding.type = None  # the provider refused it: there is nothing to unregister
             self.unbind(binding)
             if binding.owner is not None:
-                self._state.send(binding.owner, answer)
+                self._send(binding.owner, answer)
         waiting = self._waiting.pop(answer.id, None)
-        return None if waiting is None else (waiting.invocation, binding)
+        return None if waiting is None else waiting[0]
 
     @property
     def next_due(self) -> int | None:
         """When the first waiting call is overdue."""
-        return min((waiting.due_at for waiting in self._waiting.values()), default=None)
+        return min((due_at for _, _, due_at in self._waiting.values()), default=None)
 
     def overdue(self, now: int) -> list[tuple[Invocation, Binding]]:
         """The calls that have waited long enough. Their bindings are kept: silence is no refusal (14.12)."""
-        late = [waiting for waiting in self._waiting.values() if waiting.due_at <= now]
-        for waiting in late:
-            del self._waiting[waiting.binding.id]
-        return [(waiting.invocation, waiting.binding) for waiting in late]
-
-    def drop_worker(self, worker: Worker) -> None:
-        """A worker is gone: its bindings, and the types that it provided."""
-        for binding in [b for b in self._bindings.values() if b.owner is worker]:
-            self.unbind(binding)
-        for kind in [k for k in self._types.values() if k.provider is worker]:
-            self.withdraw(kind)
-
-    # Firing
-
-    def is_bound(self, type_id: str) -> bool:
-        """Would anybody hear of it?"""
-        return any(
-            binding.type_id == type_id and binding.type is not None for binding in self._bindings.values()
-        )
-
-    def fire(self, type_id: str, payload: dict[str, Any]) -> None:
-        """Invoke everything that is bound to one of the engine's own types. Answers are not waited for."""
-        for binding in self._bindings.values():
-            if binding.type is None or binding.type_id != type_id or binding.type.provider is not None:
-                continue
-            function = self._state.registry.find(binding.namespace, binding.function_id)
-            if function is not None and function.owner is not None:
-                call = InvokeFunction(function.id, payload, self._state.new_id(), metadata=binding.metadata)
-                self._state.send(function.owner, call)
+        late = [(call, binding) for call, binding, due_at in self._waiting.values() if due_at <= now]
+        for _, binding in late:
+            del self._waiting[binding.id]
+        return late
 
 
 def _for_provider(binding: Binding, kind: TriggerType) -> RegisterTrigger:

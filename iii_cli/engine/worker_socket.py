@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from iii_cli.engine.delivery import Close, Drop, Send
+from iii_cli.engine.model import Close, Drop, Send
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.net.dialing import ConnectionLost
 from iii_cli.protocol.frames import Opcode
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from iii_cli.engine.core import Core
-    from iii_cli.engine.delivery import Delivery
+    from iii_cli.engine.model import Delivery
     from iii_cli.net.websocket import WebSocket
 
 __all__ = ("Switchboard", "serve_telemetry")
@@ -91,7 +91,7 @@ class Switchboard:
             if line is None or line.closing:
                 continue
             if type(delivery) is Send:
-                line.websocket.post(_TEXT, delivery.text.encode())
+                line.websocket.post(_TEXT, delivery.message)
                 self._queued += 1
                 self._touch(line)
             elif type(delivery) is Close:

@@ -6,9 +6,9 @@ import json
 from itertools import count
 from typing import Any
 
+from iii_cli.engine.builtins import builtin_functions
 from iii_cli.engine.core import Core
-from iii_cli.engine.delivery import Close, Delivery, Drop, Send
-from iii_cli.engine.settings import SECOND, Settings
+from iii_cli.engine.model import SECOND, Close, Delivery, Drop, Send, Settings
 
 __all__ = ("Bench", "Peer", "uuid")
 
@@ -104,6 +104,7 @@ class Bench:
         self.core = Core(
             lambda: uuid(next(ids)),
             START,
+            builtin_functions,
             settings=Settings(**settings),
             notice=lambda event, /, **details: self.notices.append((event, details)),
         )
@@ -126,9 +127,9 @@ class Bench:
         for delivery in deliveries:
             peer = self.peers[delivery.connection]
             match delivery:
-                case Send(_, text):
-                    assert peer.end is None, f"sent to a connection that was ended: {text}"
-                    peer.heard.append(json.loads(text))
+                case Send(_, message):
+                    assert peer.end is None, f"sent to a connection that was ended: {message!r}"
+                    peer.heard.append(json.loads(message))
                 case Close():
                     peer.end = "close"
                 case Drop():

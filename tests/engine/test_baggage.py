@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iii_cli.engine.baggage import BYTES_MAX, ENTRIES_MAX, baggage_for, read_baggage
+from iii_cli.engine.spans import BYTES_MAX, ENTRIES_MAX, baggage_for, read_baggage
 
 
 @pytest.mark.parametrize(

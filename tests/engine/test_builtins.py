@@ -180,55 +180,26 @@ def test_info_of_a_worker_without_a_pid_or_in_another_namespace(bench: Bench) ->
 
 
 @pytest.mark.parametrize(
-    ("function_id", "data", "text"),
+    ("function_id", "data"),
     [
-        ("engine::channels::create", None, "invalid type: null, expected struct ChannelsCreateInput"),
-        ("engine::channels::create", "x", 'invalid type: string "x", expected struct ChannelsCreateInput'),
-        (
-            "engine::channels::create",
-            True,
-            "invalid type: boolean `true`, expected struct ChannelsCreateInput",
-        ),
-        ("engine::channels::create", {"buffer_size": -1}, "invalid value: integer `-1`, expected usize"),
-        (
-            "engine::channels::create",
-            {"buffer_size": 1.5},
-            "invalid type: floating point `1.5`, expected usize",
-        ),
-        ("engine::channels::create", {"buffer_size": True}, "invalid type: boolean `true`, expected usize"),
-        ("engine::channels::create", ["x"], 'invalid type: string "x", expected usize'),
-        ("engine::workers::info", {}, "missing field `name`"),
-        ("engine::workers::info", {"name": None}, "invalid type: null, expected a string"),
-        ("engine::workers::info", [], "invalid length 0, expected struct WorkersInfoInput with 2 elements"),
-        ("engine::functions::list", {"workers": [1]}, "invalid type: integer `1`, expected a string"),
-        ("engine::functions::list", {"workers": {}}, "invalid type: map, expected a sequence"),
-        ("engine::functions::list", {"include_internal": []}, "invalid type: sequence, expected a boolean"),
-        ("engine::traces::list", {"attributes": [["a"]]}, "invalid length 1, expected a tuple of size 2"),
-        (
-            "engine::traces::list",
-            {"attributes": [["a", "b", "c"]]},
-            "invalid length 3, expected fewer elements in array",
-        ),
-        ("engine::channels::create", [5, None], "invalid length 2, expected fewer elements in array"),
-        ("engine::traces::tree", [], "invalid length 0, expected struct TracesTreeInput with 1 element"),
-        (
-            "engine::channels::create",
-            {"buffer_size": 2**64},
-            "invalid type: floating point `1.8446744073709552e+19`, expected usize",
-        ),
+        *(("channels::create", data) for data in (None, "x", True, ["x"], [5, None])),
+        *(("channels::create", {"buffer_size": size}) for size in (-1, 1.5, True, "x", 2.0**64)),
+        ("workers::info", {}),
+        ("workers::info", []),
+        ("workers::info", {"name": None}),
+        ("functions::list", {"workers": [1]}),
+        ("functions::list", {"workers": {}}),
+        ("functions::list", {"include_internal": []}),
+        *(("traces::list", {"attributes": [pair]}) for pair in (["a"], ["a", "b", "c"], [1, 2])),
+        ("traces::tree", []),
     ],
 )
-def test_wrong_input_is_told_in_the_decoders_words(
-    bench: Bench, function_id: str, data: Any, text: str
-) -> None:
+def test_input_is_read_strictly(bench: Bench, function_id: str, data: Any) -> None:
     worker = bench.worker()
-    call_id = worker.invoke(function_id, data)
+    call_id = worker.invoke(f"engine::{function_id}", data)
     (answer,) = worker.hear()
-    assert answer["invocation_id"] == call_id
-    assert answer["error"] == {
-        "code": "deserialization_error",
-        "message": f"Failed to deserialize input for {function_id}: {text}",
-    }
+    assert (answer["invocation_id"], answer["error"]["code"]) == (call_id, "deserialization_error")
+    assert answer["error"]["message"].startswith(f"Failed to deserialize input for engine::{function_id}: ")
 
 
 @pytest.mark.parametrize("data", [{}, [], [None], [5], {"buffer_size": 5, "unknown": 1}])

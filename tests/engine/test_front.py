@@ -9,7 +9,7 @@ import pytest
 from iii_cli.engine.channels import ChannelTable
 from iii_cli.engine.front import ForChannel, ForTelemetry, ForWorker, Purpose, purpose_of
 from iii_cli.engine.guard import Guard
-from iii_cli.engine.settings import Settings
+from iii_cli.engine.model import Settings
 from iii_cli.engine.spans import SpanStore
 from iii_cli.protocol.handshake import BadRequest, parse_request
 from iii_cli.protocol.refs import Direction

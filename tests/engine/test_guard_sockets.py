@@ -12,8 +12,8 @@ import pytest
 
 import iii_cli.engine.server
 from iii_cli.engine.guard import Guard
+from iii_cli.engine.model import Settings
 from iii_cli.engine.server import EngineServer
-from iii_cli.engine.settings import Settings
 from iii_cli.errors import UsageProblem
 from iii_cli.protocol.refs import Secret
 from tests.support.raw import TEXT, Dropped, RawSocket, Refused

@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from iii_cli.engine import listening
+from iii_cli.engine.model import Settings
 from iii_cli.engine.server import EngineServer
-from iii_cli.engine.settings import Settings
 from iii_cli.protocol.frames import ENGINE_FRAME_MAX
 from tests.engine.bench import Bench
 from tests.support.raw import BINARY, CONT, PING, PONG, TEXT, Dropped, RawSocket
@@ -152,7 +152,7 @@ def test_refused_channels_and_calls_are_said() -> None:
     said = [(event, details["reason"]) for event, details in bench.notices if "refused" in event]
     assert said == [
         ("channel refused", "the engine has 1 channels open, which is its limit"),
-        ("call refused", "Too many calls are in flight"),
+        ("call refused", "too many calls are in flight"),
     ]
     assert refs["reader"]["access_key"] not in repr(bench.notices)
 

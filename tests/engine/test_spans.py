@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from iii_cli.engine.spans import Span, SpanStore, TraceContext, parse_traceparent
+from iii_cli.engine.model import TraceContext
+from iii_cli.engine.spans import SpanStore, context_of, parse_traceparent
 from tests.engine.bench import START, Bench, uuid
 
 TRACE = "aaf7651916cd43dd8448eb211c80319c"
@@ -164,17 +165,13 @@ def _store(**limits: int) -> SpanStore:
     return SpanStore(lambda: uuid(next(ids)), **{"max_spans": 10**6, "max_bytes": 10**9, **limits})
 
 
-def _span(number: int, parent: str | None = None, name: str = "s") -> Span:
-    return Span(TRACE, f"{number:016x}", parent, name, number, [], ended_at=number)
-
-
 @pytest.mark.parametrize("limits", [{"max_spans": 5}, {"max_bytes": 5 * 600}])
 def test_the_store_is_bounded_and_counts_what_it_drops(limits: dict[str, int]) -> None:
     store = _store(**limits)
     for number in range(20):
-        store.keep(_span(number, name="x" * 100))
+        store.end(store.begin(TraceContext(TRACE, "b" * 16), "x" * 100, number), number)
     assert [span.started_at for span in store] == [15, 16, 17, 18, 19]
-    assert store.dropped == 15
+    assert store.finished.dropped == 15
 
 
 def test_what_a_span_holds_of_a_stranger_is_cut() -> None:
@@ -183,18 +180,10 @@ def test_what_a_span_holds_of_a_stranger_is_cut() -> None:
 
 
 def test_a_deep_tree_is_flattened_before_a_decoder_gives_up() -> None:
-    store = _store()
+    store, parent = _store(), TraceContext(TRACE, "b" * 16)
     for number in range(1, 500):
-        store.keep(_span(number, f"{number - 1:016x}"))
+        parent = context_of(store.begin(parent, "s", number))
     text = json.dumps(store.tree(TRACE))
     depth = max(text[:at].count("[") - text[:at].count("]") for at in range(0, len(text), 50))
     assert text.count('"name"') == 499
     assert depth < 60
-
-
-def test_a_ring_of_parents_does_not_go_on_for_ever() -> None:
-    store = _store()
-    store.keep(_span(1, f"{2:016x}"))
-    store.keep(_span(2, f"{1:016x}"))
-    store.keep(_span(3, f"{3:016x}"))
-    assert store.tree(TRACE) == []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iii_cli.config.refspec import resolve_ref
 from iii_cli.config.settings import byte_count, seconds
 from iii_cli.config.store import ContextStore, PrivateFolder, SavedRefs
+from iii_cli.engine.builtins import builtin_functions
 from iii_cli.engine.core import Core
 from iii_cli.engine.guard import Guard, MalformedOrigin, host_name, origin_of
 from iii_cli.errors import Failure, PeerMisbehaved
@@ -80,7 +81,7 @@ def _message(data: bytes, folder: Path) -> None:
 def _engine(data: bytes, folder: Path) -> None:
     """The engine itself, with a registered worker: a line is a message. Nothing may be raised at all."""
     numbers = iter(range(1 << 30))
-    core = Core(lambda: f"00000000-0000-4000-8000-{next(numbers):012x}", 0)
+    core = Core(lambda: f"00000000-0000-4000-8000-{next(numbers):012x}", 0, builtin_functions)
     core.connected(1, "127.0.0.1", 0)
     core.connected(2, "127.0.0.1", 0)
     for at, line in enumerate(data.split(b"\n")):
