@@ -10,7 +10,7 @@ import typer
 from iii_cli.commands.common import flags_of, tell
 from iii_cli.config.settings import GlobalFlags
 from iii_cli.config.store import Context, ContextStore, checked_token_source, read_secret_stdin, token_of
-from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.errors import UsageProblem
 from iii_cli.io.console import print_json, print_table, talk
 from iii_cli.protocol.refs import EngineAddress, MalformedAddress, Secret, TlsFiles
 
@@ -65,12 +65,8 @@ def ls(ctx: typer.Context, as_json: AsJson = False) -> None:
       iii context ls --json | jq -r '.[].name'
     """
     store = ContextStore()
-    chosen, found, problems = store.in_use(), [], []
-    for name in store.names():
-        try:
-            found.append(store.load(name))
-        except LocalProblem as problem:
-            problems.append(problem)
+    chosen = store.in_use()
+    found, problems = store.ls()
     if as_json:
         print_json([_described(context, chosen) for context in found])
     else:
@@ -136,9 +132,7 @@ def rm(names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Which
       iii context rm staging
       iii context rm old older
     """
-    store = ContextStore()
-    for name in names:
-        store.remove(name)
+    ContextStore().remove(names)
 
 
 def _tell(flags: GlobalFlags, notice: str) -> None:

@@ -26,7 +26,7 @@ from iii_cli.commands.common import flags_of
 from iii_cli.commands.engine.words import WORDS, is_ours, programs_on_path
 from iii_cli.commands.shell.installed import installed_completion
 from iii_cli.config.settings import GlobalFlags, Settings, format_bytes, format_duration, resolve
-from iii_cli.config.store import ContextStore, FolderState, look_at_contexts, look_at_refs
+from iii_cli.config.store import ContextStore, FolderState, SavedRefs
 from iii_cli.errors import (
     EngineUnreachable,
     ExitStatus,
@@ -173,8 +173,8 @@ def _probe(checkup: _Checkup, flags: GlobalFlags) -> None:
         {
             "engine": engine,
             "programs": programs,
-            "contexts": lambda: folder("contexts", look_at_contexts),
-            "saved refs": lambda: folder("saved_refs", look_at_refs),
+            "contexts": lambda: folder("contexts", ContextStore().look),
+            "saved refs": lambda: folder("saved_refs", SavedRefs().look),
             "completion": completion,
         }
     )

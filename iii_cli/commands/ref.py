@@ -12,7 +12,7 @@ import typer
 from iii_cli.commands.common import flags_of, tell
 from iii_cli.config.refspec import resolve_ref
 from iii_cli.config.settings import GlobalFlags, engine_of, format_duration
-from iii_cli.config.store import BOTH_ENDS, ContextStore, SavedRef, SavedRefs, absolute
+from iii_cli.config.store import ContextStore, SavedRef, SavedRefs, absolute
 from iii_cli.errors import UsageProblem
 from iii_cli.io.console import print_json, print_table, talk
 from iii_cli.protocol.refs import Direction, EngineAddress
@@ -146,7 +146,7 @@ def _bare(name: str) -> str:
 
 
 def _end(saved: SavedRef, noun: str) -> Direction:
-    for direction in BOTH_ENDS:
+    for direction in Direction:
         if direction.noun == noun:
             if direction in saved.ends:
                 return direction
@@ -159,8 +159,8 @@ def _end(saved: SavedRef, noun: str) -> Direction:
 def _described(saved: SavedRef, now: float) -> dict[str, Any]:
     """What `ls --json` says of one. No key."""
     ends = {
-        direction.noun: saved.end_state(direction, now) if direction in saved.ends else None
-        for direction in BOTH_ENDS
+        direction.noun: saved.state(now, direction) if direction in saved.ends else None
+        for direction in (Direction.WRITE, Direction.READ)
     }
     return {
         "name": saved.name,

@@ -191,7 +191,7 @@ class _Place:
             raise UsageProblem(f"that ref is a {direction.noun}, and a {self.needed.noun} is needed here")
 
     def _check_unspent(self, saved: SavedRef, direction: Direction) -> None:
-        state = saved.end_state(direction, self.store.now())
+        state = saved.state(self.store.now(), direction)
         anew = f"`iii channel create --save {saved.name}` makes a new one"
         if state == "used":
             raise RefSpent(

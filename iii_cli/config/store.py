@@ -1,4 +1,4 @@
-"""Contexts and saved refs, in one private folder."""
+"""Contexts and saved refs, each in a private folder, a file a name; and the secrets in files of others."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ import stat
 import sys
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem, cannot_read, cannot_write
 from iii_cli.protocol.messages import parse, render
 from iii_cli.protocol.refs import ChannelRef, Direction, EngineAddress, MalformedAddress, Secret, TlsFiles
 
+if sys.platform != "win32":
+    import fcntl
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = (
-    "BOTH_ENDS",
+    "CONTEXT_KEYS",
     "Context",
     "ContextStore",
     "FolderState",
@@ -30,21 +34,33 @@ __all__ = (
     "RefState",
     "SavedRef",
     "SavedRefs",
+    "Store",
     "absolute",
     "checked_name",
     "checked_token_source",
     "did_you_mean",
-    "look_at_contexts",
-    "look_at_refs",
     "nearest",
     "read_headers",
     "read_secret_file",
     "read_secret_stdin",
     "read_token_file",
     "token_of",
-    "unknown_name",
     "user_folder",
 )
+
+APP_NAME = "iii-cli"  # not `iii`, which is the engine's own
+FILE_BYTES_MAX = 256 << 10  # ours are a few hundred bytes; whatever is larger is not ours
+FILES_MAX = 1000  # that `look` reads; nobody has more
+LOCK_PATIENCE = 5.0  # seconds; a change takes milliseconds, so a longer holder was stopped half-way
+SECRET_FILE_BYTES_MAX = 64 << 10  # engines refuse longer headers, and a wrong path must not eat memory
+EXPIRY = (
+    300.0  # seconds: the engine drops a channel with an end not taken by then (docs: protocol, "Channels")
+)
+KEPT = 86_400.0  # seconds: how long a spent ref stays, to be told from one that never was
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+# Names that were mistyped.
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
@@ -60,13 +76,9 @@ def did_you_mean(match: str | None, otherwise: str | None = None) -> str | None:
     return f"did you mean {match!r}?" if match else otherwise
 
 
-def unknown_name(noun: str, name: str, known: Sequence[str], otherwise: str) -> UsageProblem:
-    """The error for a name that is not there, with the nearest that is, or `otherwise` as the hint."""
-    return UsageProblem(f"no {noun} {name!r}", hint=did_you_mean(nearest(name, known), otherwise))
+# Tokens and headers.
 
-
-SECRET_FILE_BYTES_MAX = 64 << 10  # engines refuse longer headers, and a wrong path must not eat memory
-_NAME_CHARACTERS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")  # RFC 9110 5.6.2
+_HEADER_NAME = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")  # RFC 9110 5.6.2
 # Ours to set (RFC 6455 4.1); a second one would break the upgrade or smuggle a body.
 _OWN_HEADERS = frozenset({"host", "upgrade", "connection", "content-length", "transfer-encoding"})
 
@@ -102,7 +114,9 @@ def read_secret_file(path: str, source: str, notices: list[str]) -> str:
             everyone_writes = os.fstat(file.fileno()).st_mode & stat.S_IWOTH
             data = file.read(SECRET_FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError) and not _is_somewhere(path):  # perhaps the secret itself
+        folder = os.path.dirname(path)
+        is_place = os.path.isabs(path) or (folder != "" and os.path.isdir(folder))
+        if isinstance(error, FileNotFoundError) and not is_place:  # perhaps it is the secret itself
             raise cannot_read(source.removesuffix(" in"), "there is no file of that name") from None
         raise cannot_read(f"{source} {path!r}", error) from None
     if everyone_writes:
@@ -113,43 +127,6 @@ def read_secret_file(path: str, source: str, notices: list[str]) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise LocalProblem(f"{source} {path!r} is not text") from None
-
-
-def _is_somewhere(path: str) -> bool:
-    """Does it name a place, though nothing may be there?"""
-    folder = os.path.dirname(path)
-    return os.path.isabs(path) or (folder != "" and os.path.isdir(folder))
-
-
-def read_headers(typed: Iterable[str], notices: list[str]) -> tuple[tuple[str, Secret], ...]:
-    """`--header NAME=VALUE`, `NAME: VALUE`, or `@FILE` with one of these a line. Names come in lower case.
-
-    Raises UsageProblem, which never repeats a value, and LocalProblem.
-    """
-    lines: list[str] = []
-    for text in typed:
-        if text.startswith("@"):
-            lines += [
-                line for line in read_secret_file(text[1:], "--header", notices).splitlines() if line.strip()
-            ]
-        else:
-            lines.append(text)
-    return tuple(_header(line) for line in lines)
-
-
-def _header(line: str) -> tuple[str, Secret]:
-    ends = [at for at in (line.find(":"), line.find("=")) if at > 0]
-    name = line[: min(ends)].strip().lower() if ends else ""
-    if not name or not _NAME_CHARACTERS.issuperset(name):
-        raise UsageProblem(
-            "a header is NAME=VALUE", hint="or @FILE with one a line, which keeps it out of `ps`"
-        )
-    if name in _OWN_HEADERS or name.startswith("sec-websocket-"):
-        raise UsageProblem(f"the header {name} belongs to the connection and cannot be set")
-    value = line[min(ends) + 1 :].strip()
-    if not all(" " <= character <= "~" or character == "\t" for character in value):
-        raise UsageProblem(f"the value of the header {name} holds characters that a header cannot carry")
-    return name, Secret(value)
 
 
 def read_secret_stdin() -> str:
@@ -163,24 +140,37 @@ def read_secret_stdin() -> str:
         raise cannot_read("a secret from stdin", reason) from None
 
 
-if sys.platform != "win32":
-    import fcntl
+def read_headers(typed: Iterable[str], notices: list[str]) -> tuple[tuple[str, Secret], ...]:
+    """`--header NAME=VALUE`, `NAME: VALUE`, or `@FILE` with one of these a line. Names come in lower case.
+
+    Raises UsageProblem, which never repeats a value, and LocalProblem.
+    """
+    lines: list[str] = []
+    for text in typed:
+        if text.startswith("@"):
+            held = read_secret_file(text[1:], "--header", notices).splitlines()
+            lines += [line for line in held if line.strip()]
+        else:
+            lines.append(text)
+    return tuple(_header(line) for line in lines)
 
 
-APP_NAME = "iii-cli"  # not `iii`, which is the engine's own
-FILE_BYTES_MAX = 256 << 10  # ours are a few hundred bytes; whatever is larger is not ours
-LOCK_PATIENCE = 5.0  # seconds; a change takes milliseconds, so a longer holder was stopped half-way
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-
-
-def checked_name(name: str, noun: str) -> str:
-    """The name, if it can be a file's on every system. Raises UsageProblem."""
-    if not _NAME.fullmatch(name) or name.endswith("."):
+def _header(line: str) -> tuple[str, Secret]:
+    ends = [at for at in (line.find(":"), line.find("=")) if at > 0]
+    name = line[: min(ends)].strip().lower() if ends else ""
+    if not name or not _HEADER_NAME.issuperset(name):
         raise UsageProblem(
-            f"{name[:100]!r} cannot be the name of a {noun}",
-            hint="use letters, digits and . _ + - (not first)",
+            "a header is NAME=VALUE", hint="or @FILE with one a line, which keeps it out of `ps`"
         )
-    return name
+    if name in _OWN_HEADERS or name.startswith("sec-websocket-"):
+        raise UsageProblem(f"the header {name} belongs to the connection and cannot be set")
+    value = line[min(ends) + 1 :].strip()
+    if not all(" " <= character <= "~" or character == "\t" for character in value):
+        raise UsageProblem(f"the value of the header {name} holds characters that a header cannot carry")
+    return name, Secret(value)
+
+
+# A folder for the user alone.
 
 
 def user_folder(kind: Literal["config", "state"], *parts: str) -> Path | None:
@@ -195,58 +185,67 @@ def user_folder(kind: Literal["config", "state"], *parts: str) -> Path | None:
     return path.joinpath(*parts) if path.is_absolute() else None
 
 
+def checked_name(name: str, noun: str) -> str:
+    """The name, if it can be a file's on every system. Raises UsageProblem."""
+    if not _NAME.fullmatch(name) or name.endswith("."):
+        raise UsageProblem(
+            f"{name[:100]!r} cannot be the name of a {noun}",
+            hint="use letters, digits and . _ + - (not first)",
+        )
+    return name
+
+
 class PrivateFolder:
     """Text files under checked names. Reading takes no lock: a file is always whole."""
 
     def __init__(self, locate: Callable[[], Path | None]) -> None:
-        self._locate = locate
+        self.locate = locate
 
     @property
     def path(self) -> Path:
         """Where it is. Raises LocalProblem for a user without a home."""
-        path = self._locate()
+        path = self.locate()
         if path is None:
             raise LocalProblem("there is no home folder to keep this in", hint="set HOME")
         return path
 
     def read(self, file: str) -> str | None:
         """The text of `file`, or None where there is none. Raises LocalProblem for one that is not ours."""
-        folder = self._locate()
+        folder = self.locate()
         if folder is None:
             return None
         path = folder / file
         try:
             with open(path, "rb", opener=_without_waiting) as stream:
                 data = stream.read(FILE_BYTES_MAX + 1)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except OSError as error:
-            if isinstance(error, PermissionError) and not _reachable(path):
-                return None  # somebody else's home: a container with another user, sudo
-            raise cannot_read(repr(str(path)), error) from None
+            _nothing_there(path, error)
+            return None
         try:
             text = data.decode()
         except UnicodeDecodeError:
             text = ""
         if not text or len(data) > FILE_BYTES_MAX or "\0" in text:
-            raise LocalProblem(f"{str(path)!r} is damaged or not ours", hint="look at it, then remove it")
+            raise self.foreign(file)
         return text
 
     def names(self, suffix: str) -> list[str]:
-        """The names, without the suffix and sorted, of the files that have it."""
-        folder = self._locate()
-        if folder is None:
-            return []
+        """The names, without the suffix and sorted, of the files that have it. Raises LocalProblem."""
+        folder = self.locate()
         try:
-            files = os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+            files = os.listdir(folder) if folder is not None else []
         except OSError as error:
-            if isinstance(error, PermissionError) and not _reachable(folder):
-                return []
-            raise cannot_read(repr(str(folder)), error) from None
+            _nothing_there(folder, error)
+            return []
         stems = (file.removesuffix(suffix) for file in files if file.endswith(suffix))
         return sorted(stem for stem in stems if _NAME.fullmatch(stem))
+
+    def foreign(self, file: str, reason: str = "") -> LocalProblem:
+        """The error for a file that we did not write. `reason` does not repeat what may be a secret."""
+        why = f": {reason}" if reason else ""
+        return LocalProblem(
+            f"{str(self.path / file)!r} is damaged or not ours{why}", hint="mend or remove it"
+        )
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -280,15 +279,11 @@ class PrivateFolder:
                 fresh.unlink(missing_ok=True)
                 raise
 
-    def remove(self, file: str) -> bool:
-        """Remove `file`; says whether it was there. Only while `changing`."""
+    def remove(self, file: str) -> None:
+        """Remove `file`, if it is there. Only while `changing`."""
         path = self.path / file
         with _explained(path):
-            try:
-                path.unlink()
-            except FileNotFoundError:
-                return False
-        return True
+            path.unlink(missing_ok=True)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -296,13 +291,16 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _reachable(path: Path) -> bool:
-    """Is `path` there as far as we may look?"""
-    try:
-        path.stat()
-    except OSError:
-        return False
-    return True
+def _nothing_there(path: Path | None, error: OSError) -> None:
+    """Return if nothing is there, as far as we may look: not in somebody else's home (sudo, containers)."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return
+    if isinstance(error, PermissionError):
+        try:
+            os.stat(str(path))
+        except OSError:
+            return
+    raise cannot_read(repr(str(path)), error) from None
 
 
 def _make(folder: Path) -> None:
@@ -324,15 +322,15 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _hold(lock: int, folder: Path) -> None:
-    """Take the lock, which its descriptor's end gives back."""
+    """Take the lock; closing its descriptor gives it back."""
     if sys.platform == "win32":
         return
-    patience = time.monotonic() + LOCK_PATIENCE
+    deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > patience:
+            if time.monotonic() > deadline:
                 raise LocalProblem(f"another process keeps {str(folder)!r} locked") from None
             time.sleep(0.01)
         except OSError:
@@ -341,9 +339,125 @@ def _hold(lock: int, folder: Path) -> None:
             return
 
 
-SUFFIX = ".toml"
-IN_USE = "in-use"
-_KEYS = ("url", "namespace", "token", "cacert", "cert", "key", "server_name")
+# What is kept in such a folder under names.
+
+T = TypeVar("T", bound=Struct)
+
+
+class FolderState(Struct):
+    """What `doctor` says of a folder. `path` None: a user without a home."""
+
+    path: str | None = None
+    exists: bool = False
+    writable: bool = False  # or could be made
+    names: list[str] = []
+    problems: list[Failure] = []  # as our commands would meet them
+    exposed: list[str] = []  # paths that other users may read or change
+
+
+class Store(Generic[T]):
+    """Values under names, a file each. Concurrent changes lose nothing; files of others stay."""
+
+    noun: ClassVar[str]
+    suffix: ClassVar[str]
+    place: ClassVar[tuple[Literal["config", "state"], str]]
+
+    def __init__(self, folder: PrivateFolder | None = None) -> None:
+        self.folder = folder or PrivateFolder(lambda: user_folder(*self.place))
+
+    def names(self) -> list[str]:
+        """All names, sorted. Raises LocalProblem."""
+        return self.folder.names(self.suffix)
+
+    def load(self, name: str) -> T:
+        """The value of that name.
+
+        Raises UsageProblem or UnknownTarget where there is none, LocalProblem for a file that is not ours.
+        """
+        value = self.find(checked_name(name, self.noun))
+        if value is None:
+            raise self.unknown(name)
+        return value
+
+    def find(self, name: str) -> T | None:
+        """The same; None: there is none."""
+        text = self.folder.read(name + self.suffix)
+        return None if text is None else self.parse(name, text)
+
+    def ls(self) -> tuple[list[T], list[LocalProblem]]:
+        """Every value by name, and what is wrong with the files that are none. Raises LocalProblem."""
+        found, problems = [], []
+        for name in self.names():
+            try:
+                value = self.find(name)
+            except LocalProblem as problem:
+                problems.append(problem)
+            else:
+                found += [value] if value is not None else []
+        return found, problems
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Forget these, all or none. Raises as `load` does."""
+        wanted = list(names)
+        for name in wanted:
+            self.load(name)
+        with self.folder.changing():
+            for name in wanted:
+                self.forget(name)
+
+    def look(self) -> FolderState:
+        """The folder, each file read as a command would. Changes nothing, raises nothing."""
+        folder = self.folder.locate()
+        if folder is None:
+            return FolderState()
+        above = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+        state = FolderState(
+            path=str(folder),
+            exists=os.path.lexists(folder),
+            writable=os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK),
+            exposed=sorted(_exposed(folder)),
+        )
+        try:
+            state.names = self.names()[:FILES_MAX]
+        except Failure as failure:
+            state.problems.append(failure)
+        for name in state.names:
+            try:
+                self.load(name)
+            except Failure as failure:
+                state.problems.append(failure)
+        return state
+
+    def parse(self, name: str, text: str) -> T:
+        """The value in a file. Raises LocalProblem."""
+        raise NotImplementedError
+
+    def unknown(self, name: str) -> Failure:
+        """The error for a name that is not there."""
+        raise NotImplementedError
+
+    def forget(self, name: str) -> None:
+        """Remove what is kept of a name. Only while `folder.changing`."""
+        self.folder.remove(name + self.suffix)
+
+
+def _exposed(folder: Path) -> Iterator[str]:
+    """The folder, where others may look into it, and the files in it that they may read."""
+    others = 0o077
+    with suppress(OSError):
+        if not stat.S_IMODE(folder.stat().st_mode) & others:
+            return  # whatever the files allow, nobody gets there
+        yield str(folder)
+        for entry in list(os.scandir(folder))[:FILES_MAX]:
+            with suppress(OSError):
+                if entry.is_file() and stat.S_IMODE(entry.stat().st_mode) & others:
+                    yield entry.path
+
+
+# Contexts.
+
+IN_USE = "in-use"  # the file that holds the chosen name
+CONTEXT_KEYS = ("url", "namespace", "token", "cacert", "cert", "key", "server_name")
 
 
 class Context(Struct, frozen=True):
@@ -368,127 +482,106 @@ class Context(Struct, frozen=True):
         return token_of(environ[place], f"${place}")
 
     def fields(self) -> dict[str, str]:
-        """What the file holds: no secret but the URL's query."""
-        values = (
-            self.address.full_url,
-            self.namespace,
-            self.token_source,
-            self.tls.ca_file,
-            self.tls.certificate,
-            self.tls.key,
-            self.tls.server_name,
-        )
-        return {key: value for key, value in zip(_KEYS, values, strict=True) if value is not None}
+        """What the file holds, by CONTEXT_KEYS: no secret but the URL's query."""
+        tls = (self.tls.ca_file, self.tls.certificate, self.tls.key, self.tls.server_name)
+        values = (self.address.full_url, self.namespace, self.token_source, *tls)
+        return {key: value for key, value in zip(CONTEXT_KEYS, values, strict=True) if value is not None}
 
 
-class ContextStore:
-    """The contexts of this user, or of `folder`. Concurrent changes lose nothing; foreign files stay."""
+class ContextStore(Store[Context]):
+    """The contexts of this user, TOML files; and which of them is in use."""
 
-    def __init__(self, folder: PrivateFolder | None = None) -> None:
-        self._folder = folder or PrivateFolder(lambda: user_folder("config", "contexts"))
-
-    def names(self) -> list[str]:
-        """All names, sorted. Raises LocalProblem."""
-        return self._folder.names(SUFFIX)
-
-    def load(self, name: str) -> Context:
-        """The context of that name.
-
-        Raises UsageProblem where there is none and LocalProblem for a file that cannot be understood.
-        """
-        text = self._folder.read(checked_name(name, "context") + SUFFIX)
-        if text is None:
-            raise unknown_name("context", name, self.names(), "`iii context ls` lists them")
-        return self._parsed(name, text)
+    noun, suffix, place = "context", ".toml", ("config", "contexts")
 
     def in_use(self) -> str | None:
         """The name that `use` chose. One attempt to open a file where nothing was chosen."""
-        text = self._folder.read(IN_USE)
+        text = self.folder.read(IN_USE)
         if text is None:
             return None
-        name = text.strip()
         try:
-            return checked_name(name, "context")
+            return checked_name(text.strip(), "context")
         except UsageProblem:
-            raise self._foreign(IN_USE, "no name in it") from None
+            raise self.folder.foreign(IN_USE, "no name in it") from None
 
     def for_url(self, address: EngineAddress) -> Context | None:
-        """The context of exactly this engine, the one in use first. Skips files that cannot be understood."""
-        found = []
-        for name in self.names():
-            try:
-                context = self.load(name)
-            except (LocalProblem, UsageProblem):
-                continue
-            if context.address == address:
-                found.append(context)
+        """The context of exactly this engine, the one in use first. Skips files that are not ours."""
+        found = [context for context in self.ls()[0] if context.address == address]
         if len(found) > 1:
             chosen = self.in_use()
             found.sort(key=lambda context: context.name != chosen)
         return found[0] if found else None
 
-    def save(self, context: Context, *, token: Secret | None = None, force: bool = False) -> Context:
-        """Keep the context; a `token` goes to a 0600 file beside it, and the context comes back naming that.
+    def save(self, context: Context, *, token: Secret | None = None, force: bool = False) -> None:
+        """Keep the context; a `token` goes to a 0600 file beside it, which the context names then.
 
         Raises UsageProblem if the name is taken and not `force`, LocalProblem if its file is not ours.
         """
         name = checked_name(context.name, "context")
-        with self._folder.changing():
-            text = self._folder.read(name + SUFFIX)
-            if text is not None:
-                self._parsed(name, text)
-                if not force:
-                    raise UsageProblem(f"there is a context {name!r} already", hint="--force replaces it")
-            if token is not None:
-                self._folder.write(f"{name}.token", token.reveal() + "\n")
-                path = str(self._folder.path / f"{name}.token")
-                context = Context(name, context.address, context.namespace, f"file:{path}", context.tls)
+        with self.folder.changing():
+            if self.find(name) is not None and not force:
+                raise UsageProblem(f"there is a context {name!r} already", hint="--force replaces it")
+            if token is None:
+                self.folder.remove(f"{name}.token")
             else:
-                self._folder.remove(f"{name}.token")
-            self._folder.write(name + SUFFIX, _toml(context.fields()))
-        return context
+                self.folder.write(f"{name}.token", token.reveal() + "\n")
+                context = replace(context, token_source=f"file:{self.folder.path / f'{name}.token'}")
+            lines = ["# A context of iii; see `iii context`. A token never stands here, only where it is."]
+            lines += [f"{key} = {_toml(value)}" for key, value in context.fields().items()]
+            self.folder.write(name + self.suffix, "\n".join(lines) + "\n")
 
     def use(self, name: str | None) -> None:
         """Make `name` the context in use; None: none is. Raises UsageProblem and LocalProblem."""
         if name is not None:
             self.load(name)
-        with self._folder.changing():
+        with self.folder.changing():
             if name is None:
-                self._folder.remove(IN_USE)
+                self.folder.remove(IN_USE)
             else:
-                self._folder.write(IN_USE, name + "\n")
+                self.folder.write(IN_USE, name + "\n")
 
-    def remove(self, name: str) -> None:
-        """Forget a context, its token and, if it was in use, that. Raises UsageProblem and LocalProblem."""
-        self.load(name)
-        with self._folder.changing():
-            self._folder.remove(name + SUFFIX)
-            self._folder.remove(f"{name}.token")
-            if (self._folder.read(IN_USE) or "").strip() == name:
-                self._folder.remove(IN_USE)
+    def look(self) -> FolderState:
+        """And whether the one in use is there."""
+        state = super().look()
+        try:
+            chosen = self.in_use()
+            if chosen is not None and chosen not in state.names:
+                said = f"the context in use, {chosen!r}, is not there"
+                state.problems.append(LocalProblem(said, hint="`iii context use --none`"))
+        except Failure as failure:
+            state.problems.append(failure)
+        return state
 
-    def _parsed(self, name: str, text: str) -> Context:
+    def parse(self, name: str, text: str) -> Context:
         import tomllib  # 2 ms that a command without a context does not need
 
-        file = name + SUFFIX
+        file = name + self.suffix
         try:
             fields = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError):
-            raise self._foreign(file, "not TOML") from None
+            raise self.folder.foreign(file, "not TOML") from None
         for key, value in fields.items():
-            if key not in _KEYS:
-                raise self._foreign(file, f"{key[:40]!r} is not a setting of a context")
+            if key not in CONTEXT_KEYS:
+                raise self.folder.foreign(file, f"{key[:40]!r} is not a setting of a context")
             if not isinstance(value, str):
-                raise self._foreign(file, f"{key!r} is not a text in quotes")
+                raise self.folder.foreign(file, f"{key!r} is not a text in quotes")
+        if "url" not in fields:
+            raise self.folder.foreign(file, "it has no url")
+        tls = TlsFiles(fields.get("cacert"), fields.get("cert"), fields.get("key"), fields.get("server_name"))
         try:
-            return _context(name, fields)
+            source = checked_token_source(fields["token"]) if "token" in fields else None
+            return Context(name, EngineAddress.parse(fields["url"]), fields.get("namespace"), source, tls)
         except (UsageProblem, MalformedAddress) as error:
-            raise self._foreign(file, str(error)) from None
+            raise self.folder.foreign(file, str(error)) from None
 
-    def _foreign(self, file: str, reason: str) -> LocalProblem:
-        return LocalProblem(
-            f"{str(self._folder.path / file)!r} is damaged or not ours: {reason}", hint="mend or remove it"
-        )
+    def unknown(self, name: str) -> Failure:
+        hint = did_you_mean(nearest(name, self.names()), "`iii context ls` lists them")
+        return UsageProblem(f"no context {name!r}", hint=hint)
+
+    def forget(self, name: str) -> None:
+        super().forget(name)
+        self.folder.remove(f"{name}.token")
+        if (self.folder.read(IN_USE) or "").strip() == name:
+            self.folder.remove(IN_USE)
 
 
 def checked_token_source(text: str) -> str:
@@ -499,54 +592,30 @@ def checked_token_source(text: str) -> str:
     return text
 
 
-def _context(name: str, fields: Mapping[str, str]) -> Context:
-    if "url" not in fields:
-        raise UsageProblem("it has no url")
-    source = fields.get("token")
-    return Context(
-        name=name,
-        address=EngineAddress.parse(fields["url"]),
-        namespace=fields.get("namespace"),
-        token_source=None if source is None else checked_token_source(source),
-        tls=TlsFiles(fields.get("cacert"), fields.get("cert"), fields.get("key"), fields.get("server_name")),
-    )
-
-
-def _toml(fields: Mapping[str, str]) -> str:
-    """TOML of plain keys and strings (toml.io, basic strings)."""
-    lines = ["# A context of iii; see `iii context`. A token never stands here, only where it is."]
-    lines += [f"{key} = {_quoted(value)}" for key, value in fields.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(value: str) -> str:
+def _toml(value: str) -> str:
+    """A TOML basic string."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped) + '"'
 
 
-RefState = Literal["unused", "used", "expired"]
+# Saved refs.
 
-BOTH_ENDS = (Direction.WRITE, Direction.READ)
-REF_SUFFIX = ".json"
-VERSION = 1
-TLS_FILES = ("ca_file", "certificate", "key")
-EXPIRY = (
-    300.0  # seconds: the engine sweeps a channel away that has an end not taken by then (protocol.md 4.5)
-)
-KEPT = 86_400.0  # seconds: how long a spent one stays, to be told from one that never was
+RefState = Literal["unused", "used", "expired"]
+Text = Annotated[str, Meta(min_length=1)]
+Time = Annotated[float, Meta(ge=0, lt=1e11)]  # Unix seconds, up to the year 5138
 
 
 class SavedRef(Struct, frozen=True):
-    """A channel, the ends of it that we were given, and what became of them. Times are Unix seconds."""
+    """A channel, the ends of it that we were given, and when each was opened."""
 
     name: str
-    channel_id: str
+    channel_id: Text
     access_key: Secret
     engine_url: str  # in full: its query may hold a token
-    created_at: float
-    ends: tuple[Direction, ...] = BOTH_ENDS
+    created_at: Time
+    ends: Annotated[tuple[Direction, ...], Meta(min_length=1)] = (Direction.WRITE, Direction.READ)
     buffer: int | None = None
-    used: tuple[tuple[Direction, float], ...] = ()
+    used: dict[Direction, Time] = {}
     tls: TlsFiles = TlsFiles()  # absolute paths: it may be used in another folder
 
     def __repr__(self) -> str:
@@ -556,56 +625,35 @@ class SavedRef(Struct, frozen=True):
         """The channel's end in `direction`."""
         return ChannelRef(self.channel_id, self.access_key, direction)
 
-    def used_at(self, direction: Direction) -> float | None:
-        """When a command of ours opened that end; None: none did."""
-        return dict(self.used).get(direction)
-
     def age(self, now: float) -> float:
         """Seconds since its creation; 0 where the clock was set back."""
         return max(0.0, now - self.created_at)
 
-    def state(self, now: float) -> RefState:
-        """`used` from the first use of an end; `expired` if none was used while the engine kept it."""
-        if self.used:
+    def state(self, now: float, direction: Direction | None = None) -> RefState:
+        """Of one end, or of the whole: `used` from the first use of an end.
+
+        What was not taken while the engine kept it is `expired`.
+        """
+        if direction in self.used or (direction is None and self.used):
             return "used"
         return "unused" if self.age(now) < EXPIRY else "expired"
 
-    def end_state(self, direction: Direction, now: float) -> RefState:
-        """The same of one end: what was not taken in time is gone, whatever the other end does."""
-        if self.used_at(direction) is not None:
-            return "used"
-        return "unused" if self.age(now) < EXPIRY else "expired"
 
+class SavedRefs(Store[SavedRef]):
+    """The saved refs of this user, JSON files."""
 
-class SavedRefs:
-    """The saved refs of this user, or of `folder`. Concurrent changes lose nothing; foreign files stay."""
+    noun, suffix, place = "saved ref", ".json", ("state", "refs")
 
     def __init__(self, folder: PrivateFolder | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._folder = folder or PrivateFolder(lambda: user_folder("state", "refs"))
+        super().__init__(folder)
         self.now = clock
-
-    def names(self) -> list[str]:
-        """All names, sorted, the spent ones too. Raises LocalProblem."""
-        return self._folder.names(REF_SUFFIX)
-
-    def load(self, name: str) -> SavedRef:
-        """The saved ref of that name.
-
-        Raises UnknownTarget where there is none, and LocalProblem for a file that cannot be understood.
-        """
-        saved = self._read(checked_name(name, "saved ref"))
-        if saved is None:
-            match = nearest(name, self.names())
-            hint = f"did you mean @{match}?" if match else "`iii ref ls` lists them"
-            raise UnknownTarget(f"no saved ref {name!r}", hint=hint, where="local")
-        return saved
 
     def check_free(self, name: str, *, force: bool = False) -> None:
         """Could `save` take this name? Ask before a channel is made for it.
 
         Raises UsageProblem for a name that is no name or is in use, LocalProblem for a file that is not ours.
         """
-        known = self._read(checked_name(name, "saved ref"))
+        known = self.find(checked_name(name, self.noun))
         if known is not None and not force and known.state(self.now()) == "unused":
             raise UsageProblem(f"there is an unused saved ref {name!r} already", hint="--force replaces it")
 
@@ -615,235 +663,67 @@ class SavedRefs:
         Raises UsageProblem and LocalProblem.
         """
         self.check_free(saved.name, force=force)
-        with self._folder.changing():
+        with self.folder.changing():
             self.check_free(saved.name, force=force)
-            self._folder.write(saved.name + REF_SUFFIX, _to_text(saved))
-            self._prune(self.names())
+            self._write(saved)
+            self._forget_stale(super().ls()[0])
 
     def mark_used(self, name: str, ref: ChannelRef) -> None:
         """Note that the end `ref` was opened, unless the name means another channel by now.
 
         A note that cannot be written is let go: the engine itself refuses a second use.
         """
-        with suppress(LocalProblem), self._folder.changing():
-            saved = self._read(name)
-            if saved is not None and (saved.channel_id, saved.access_key) == (ref.channel_id, ref.access_key):
-                used = dict(saved.used)
-                used.setdefault(ref.direction, self.now())
-                self._folder.write(name + REF_SUFFIX, _to_text(replace(saved, used=tuple(used.items()))))
+        with suppress(LocalProblem), self.folder.changing():
+            saved = self.find(name)
+            if saved is not None and saved.ref(ref.direction) == ref:
+                self._write(replace(saved, used={ref.direction: self.now()} | saved.used))
 
     def ls(self) -> tuple[list[SavedRef], list[LocalProblem]]:
-        """Every saved ref by name, and what is wrong with the files that are none. Forgets day-old ones.
+        """As every store, but day-old ones are forgotten."""
+        found, problems = super().ls()
+        fresh = [saved for saved in found if saved.age(self.now()) < KEPT]
+        if len(fresh) < len(found):
+            with suppress(LocalProblem), self.folder.changing():
+                self._forget_stale(super().ls()[0])
+        return fresh, problems
 
-        Raises LocalProblem where the folder cannot be read.
-        """
-        found, problems = [], []
-        for name in self.names():
-            try:
-                saved = self._read(name)
-            except LocalProblem as problem:
-                problems.append(problem)
-                continue
-            if saved is not None:
-                found.append(saved)
-        stale = [saved.name for saved in found if self._is_stale(saved)]
-        if stale:
-            with suppress(LocalProblem), self._folder.changing():
-                self._prune(stale)
-        return [saved for saved in found if saved.name not in stale], problems
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Forget these, all or none. Raises UnknownTarget for a name that is not there, and LocalProblem."""
-        wanted = [self._known(name) for name in names]
-        with self._folder.changing():
-            for name in wanted:
-                self._folder.remove(name + REF_SUFFIX)
-
-    def _known(self, name: str) -> str:
-        """The name, if a file of ours has it. Raises as `load` does."""
-        return self.load(name).name
-
-    def _prune(self, names: Iterable[str]) -> None:
-        for name in names:
-            with suppress(LocalProblem):
-                saved = self._read(name)
-                if saved is not None and self._is_stale(saved):
-                    self._folder.remove(name + REF_SUFFIX)
-
-    def _is_stale(self, saved: SavedRef) -> bool:
-        return saved.age(self.now()) >= KEPT
-
-    def _read(self, name: str) -> SavedRef | None:
-        text = self._folder.read(name + REF_SUFFIX)
-        if text is None:
-            return None
+    def parse(self, name: str, text: str) -> SavedRef:
         try:
-            return _from_json(name, parse(text))
-        except ValueError:  # never its own text, which may hold a key
-            path = str(self._folder.path / (name + REF_SUFFIX))
-            raise LocalProblem(
-                f"{path!r} is damaged or not a saved ref", hint="look at it, then remove it"
-            ) from None
+            body = parse(text)
+            saved = msgspec.convert(
+                {**body, "name": name}, SavedRef, dec_hook=lambda kind, value: kind(value)
+            )
+            EngineAddress.parse(saved.engine_url)
+        except (ValueError, TypeError):  # never its own text, which may hold a key
+            saved = None
+        if saved is None or body.get("saved_ref") != 1 or not saved.access_key:
+            raise self.folder.foreign(name + self.suffix, "not a saved ref")
+        return saved
+
+    def unknown(self, name: str) -> Failure:
+        match = nearest(name, self.names())
+        hint = f"did you mean @{match}?" if match else "`iii ref ls` lists them"
+        return UnknownTarget(f"no saved ref {name!r}", hint=hint, where="local")
+
+    def _write(self, saved: SavedRef) -> None:
+        body: dict[str, Any] = msgspec.to_builtins(saved, enc_hook=Secret.reveal)
+        del body["name"]
+        self.folder.write(saved.name + self.suffix, render({"saved_ref": 1, **body}) + "\n")
+
+    def _forget_stale(self, found: Iterable[SavedRef]) -> None:
+        for saved in found:
+            if saved.age(self.now()) >= KEPT:
+                self.forget(saved.name)
 
 
-def _to_text(saved: SavedRef) -> str:
-    body = {
-        "saved_ref": VERSION,
-        "channel_id": saved.channel_id,
-        "access_key": saved.access_key.reveal(),
-        "engine_url": saved.engine_url,
-        "created_at": saved.created_at,
-        "ends": [direction.value for direction in saved.ends],
-        "buffer": saved.buffer,
-        "used": {direction.value: at for direction, at in saved.used},
-        "tls": {name: value for name, value in _tls_fields(saved.tls) if value is not None},
-    }
-    return render(body) + "\n"
-
-
-def _from_json(name: str, body: Any) -> SavedRef:
-    """Raises ValueError for whatever `_to_text` cannot have written."""
-    if not isinstance(body, dict) or body.get("saved_ref") != VERSION:
+def _secret(kind: type, value: Any) -> Secret:
+    """The one field that is no JSON type. Raises ValueError."""
+    if not isinstance(value, str) or not value:
         raise ValueError
-    channel_id, key, url, buffer = (body.get(k) for k in ("channel_id", "access_key", "engine_url", "buffer"))
-    if not (
-        isinstance(channel_id, str) and channel_id and isinstance(key, str) and key and isinstance(url, str)
-    ):
-        raise ValueError
-    if not (buffer is None or type(buffer) is int):
-        raise ValueError
-    try:
-        EngineAddress.parse(url)
-    except MalformedAddress:
-        raise ValueError from None
-    return SavedRef(
-        name=name,
-        channel_id=channel_id,
-        access_key=Secret(key),
-        engine_url=url,
-        created_at=_time(body.get("created_at")),
-        ends=_ends(body.get("ends")),
-        buffer=buffer,
-        used=_used(body.get("used")),
-        tls=_tls(body.get("tls", {})),
-    )
+    return Secret(value)
 
 
 def absolute(tls: TlsFiles) -> TlsFiles:
     """The same files, wherever they are named from."""
-    files = {name: os.path.abspath(value) for name, value in _tls_fields(tls) if value and name in TLS_FILES}
-    return replace(tls, **files)
-
-
-def _tls_fields(tls: TlsFiles) -> list[tuple[str, str | None]]:
-    return [(name, getattr(tls, name)) for name in (*TLS_FILES, "server_name")]
-
-
-def _tls(value: Any) -> TlsFiles:
-    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise ValueError
-    return TlsFiles(*(value.get(name) for name in (*TLS_FILES, "server_name")))
-
-
-def _time(value: Any) -> float:
-    if type(value) not in (int, float) or not 0 <= value < 1e11:  # the year 5138; NaN is not either
-        raise ValueError
-    return float(value)
-
-
-def _ends(value: Any) -> tuple[Direction, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError
-    return tuple(dict.fromkeys(Direction(end) for end in value))
-
-
-def _used(value: Any) -> tuple[tuple[Direction, float], ...]:
-    if not isinstance(value, dict):
-        raise ValueError
-    marks: Mapping[str, Any] = value
-    return tuple((Direction(end), _time(at)) for end, at in marks.items())
-
-
-FILES_MAX = 1000  # that are looked at; nobody has more
-OTHERS = 0o077  # permission bits of everybody but the user
-
-
-class FolderState:
-    """`path` None: a user without a home. `problems` are failures as our commands would meet them."""
-
-    def __init__(self) -> None:
-        self.path: str | None = None
-        self.exists = False
-        self.writable = False  # or could be made
-        self.names: list[str] = []
-        self.problems: list[Failure] = []
-        self.exposed: list[str] = []  # paths that other users may read or change
-
-
-def look_at_contexts() -> FolderState:
-    """The contexts, each read as a command would. Changes nothing, raises nothing."""
-    store = ContextStore()
-
-    def load(name: str) -> None:
-        store.load(name)
-
-    state = _look(user_folder("config", "contexts"), store.names, load)
-    try:
-        chosen = store.in_use()
-        if chosen is not None and chosen not in state.names:
-            state.problems.append(
-                LocalProblem(f"the context in use, {chosen!r}, is not there", hint="`iii context use --none`")
-            )
-    except Failure as failure:
-        state.problems.append(failure)
-    return state
-
-
-def look_at_refs() -> FolderState:
-    """The saved refs, likewise."""
-    saved = SavedRefs()
-
-    def load(name: str) -> None:
-        saved.load(name)
-
-    return _look(user_folder("state", "refs"), saved.names, load)
-
-
-def _look(folder: Path | None, names: Callable[[], list[str]], load: Callable[[str], None]) -> FolderState:
-    state = FolderState()
-    if folder is None:
-        return state
-    state.path = str(folder)
-    state.exists = os.path.lexists(folder)
-    state.writable = _writable(folder)
-    try:
-        state.names = names()[:FILES_MAX]
-    except Failure as failure:
-        state.problems.append(failure)
-    for name in state.names:
-        try:
-            load(name)
-        except Failure as failure:
-            state.problems.append(failure)
-    state.exposed = sorted(_exposed(folder))
-    return state
-
-
-def _exposed(folder: Path) -> Iterable[str]:
-    """The folder, where others may look into it, and the files in it that they may read."""
-    with suppress(OSError):
-        if not stat.S_IMODE(folder.stat().st_mode) & OTHERS:
-            return  # whatever the files allow, nobody gets there
-        yield str(folder)
-        for entry in list(os.scandir(folder))[:FILES_MAX]:
-            with suppress(OSError):
-                if entry.is_file() and stat.S_IMODE(entry.stat().st_mode) & OTHERS:
-                    yield entry.path
-
-
-def _writable(folder: Path) -> bool:
-    """Could a file be made there? Asks the nearest folder above that exists."""
-    for place in (folder, *folder.parents):
-        if os.path.lexists(place):
-            return os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)
-    return False
+    ca_file, certificate, key = (p and os.path.abspath(p) for p in (tls.ca_file, tls.certificate, tls.key))
+    return TlsFiles(ca_file, certificate, key, tls.server_name)

@@ -1,0 +1,449 @@
+"""Contexts and saved refs: what is kept, what is refused, and that nobody's file is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from iii_cli.config import store as store_module
+from iii_cli.config.store import (
+    EXPIRY,
+    KEPT,
+    Context,
+    ContextStore,
+    PrivateFolder,
+    SavedRef,
+    SavedRefs,
+    checked_name,
+    checked_token_source,
+    user_folder,
+)
+from iii_cli.errors import LocalProblem, UnknownTarget, UsageProblem
+from iii_cli.protocol.refs import Direction, EngineAddress, Secret, TlsFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+READ, WRITE = Direction.READ, Direction.WRITE
+URL = EngineAddress.parse("wss://engine.example/path?key=1")
+NOW = 1_800_000_000.0
+
+
+class Clock:
+    """Tells the time that the test sets."""
+
+    now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def contexts(tmp_path: Path) -> ContextStore:
+    return ContextStore(PrivateFolder(lambda: tmp_path / "contexts"))
+
+
+@pytest.fixture
+def refs(tmp_path: Path, clock: Clock) -> SavedRefs:
+    return SavedRefs(PrivateFolder(lambda: tmp_path / "refs"), clock)
+
+
+def made(name: str = "x", at: float = NOW, **more: Any) -> SavedRef:
+    return SavedRef(name, "c1", Secret("k3y"), "ws://engine:1/p?token=t", at, **more)
+
+
+def together(*bodies: Callable[[], None]) -> None:
+    """Fork a process for each body and wait. Raises AssertionError if one fails."""
+    children = []
+    for body in bodies:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                body()
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(bodies)
+
+
+# The folder.
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_what_we_write_is_for_the_user_alone(tmp_path: Path, umask: int) -> None:
+    folder = PrivateFolder(lambda: tmp_path / "a" / "b")
+    before = os.umask(umask)
+    try:
+        with folder.changing():
+            folder.write("x.json", "one")
+            folder.write("x.json", "two")
+    finally:
+        os.umask(before)
+    assert folder.read("x.json") == "two"
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").rglob("*")}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+    assert modes[tmp_path / "a" / "b"] == 0o700
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = PrivateFolder(lambda: tmp_path)
+    with folder.changing():
+        folder.write("x", "first")
+        (tmp_path / ".x.new").write_text("left behind by a killed process")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with folder.changing(), pytest.raises(LocalProblem, match="No space left"):
+        folder.write("x", "second")
+    assert folder.read("x") == "first"
+    assert sorted(os.listdir(tmp_path)) == [".lock", "x"]
+
+
+@pytest.mark.parametrize("place", [None, "file/refs", "/proc/self/refs", "/dev/null/refs"])
+def test_where_no_folder_can_be_only_writing_fails(tmp_path: Path, place: str | None) -> None:
+    (tmp_path / "file").write_text("in the way")
+    folder = PrivateFolder(lambda: None if place is None else tmp_path / place)
+    saved, known = SavedRefs(folder), ContextStore(folder)
+    saved.mark_used("x", made().ref(READ))
+    assert (saved.ls(), known.names(), known.in_use(), known.for_url(URL)) == (([], []), [], None, None)
+    with pytest.raises(UsageProblem, match="no context 'prod'"):
+        known.load("prod")
+    with pytest.raises(LocalProblem, match=r"cannot write|set HOME"):
+        known.save(Context("prod", URL))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root may")
+def test_the_home_of_somebody_else_is_no_home(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        os.chmod(folder, 0o755)
+    for path in (home / "x", tmp_path / "x"):
+        path.write_text("not yours")
+        path.chmod(0o600)
+
+    def look() -> None:
+        os.setuid(65534)
+        folder = PrivateFolder(lambda: home / "contexts")
+        assert (folder.read("x"), folder.names("")) == (None, [])
+        with pytest.raises(LocalProblem, match="cannot write"), folder.changing():
+            pass
+        with pytest.raises(LocalProblem, match="Permission denied"):
+            PrivateFolder(lambda: tmp_path).read("x")
+
+    together(look)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a\0b", b"x" * (256 << 10) + b"x"])
+def test_what_cannot_be_ours_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(LocalProblem, match="damaged or not ours"):
+        PrivateFolder(lambda: tmp_path).read("x")
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    with pytest.raises(LocalProblem, match="damaged or not ours"):
+        PrivateFolder(lambda: tmp_path).read("x")
+
+
+def test_only_one_process_changes_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = PrivateFolder(lambda: tmp_path / "new")
+
+    def count() -> None:
+        for _ in range(20):
+            with folder.changing():
+                folder.write("n", str(int(folder.read("n") or "0") + 1))
+
+    together(count, count, count)
+    assert folder.read("n") == "60"
+    monkeypatch.setattr(store_module, "LOCK_PATIENCE", 0.0)
+
+    def refused() -> None:
+        with pytest.raises(LocalProblem, match="locked"), folder.changing():
+            pass
+
+    with folder.changing():
+        together(refused)
+
+
+def test_names() -> None:
+    for name in ("backup", "links.csv", "a", "A-1_b+c", "7", "x" * 100):
+        assert checked_name(name, "context") == name
+    for name in ("", ".", "..", "../x", "a/b", "a\\b", "-f", ".x", "a b", "a\n", "a\0", "é", "x" * 101, "a."):
+        with pytest.raises(UsageProblem, match="cannot be the name of a context"):
+            checked_name(name, "context")
+
+
+def test_the_folder_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert user_folder("state", "refs") == tmp_path / "state" / "iii-cli" / "refs"
+    assert user_folder("config", "contexts") == tmp_path / "config" / "iii-cli" / "contexts"
+
+
+# Contexts.
+
+
+def test_a_context_comes_back(contexts: ContextStore) -> None:
+    context = Context("prod", URL, 'or"d\\e\nrs\x7fé', "env:T", TlsFiles("/ca", "/cert", "/key", "name"))
+    contexts.save(context)
+    assert contexts.load("prod") == context
+    with pytest.raises(UsageProblem, match="--force replaces it"):
+        contexts.save(Context("prod", URL, "n"))
+    contexts.save(Context("prod", URL, "n"), force=True)
+    assert contexts.load("prod").namespace == "n"
+
+
+@settings(max_examples=40, deadline=None)  # fsync on a busy disk
+@given(namespace=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_namespace_survives_toml(tmp_path_factory: pytest.TempPathFactory, namespace: str) -> None:
+    store = ContextStore(PrivateFolder(lambda: tmp_path_factory.getbasetemp() / "toml"))
+    store.save(Context("x", URL, namespace), force=True)
+    assert store.load("x").namespace == namespace
+
+
+def test_a_token_that_is_kept_is_for_the_user_alone(contexts: ContextStore, tmp_path: Path) -> None:
+    contexts.save(Context("prod", URL), token=Secret("t0p"))
+    file = tmp_path / "contexts" / "prod.token"
+    assert contexts.load("prod").token_source == f"file:{file}"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert contexts.load("prod").token({}, []) == Secret("t0p")
+    contexts.save(Context("prod", URL, token_source="env:T"), force=True)
+    assert not file.exists()
+    contexts.save(Context("prod", URL), token=Secret("t0p"), force=True)
+    contexts.remove(["prod"])
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("source", ["t0p", "", "env:", "file:", "literal:t0p", "env", "file:a\nb"])
+def test_a_token_source_that_is_none_is_refused_unseen(source: str) -> None:
+    with pytest.raises(UsageProblem, match="never the token itself") as caught:
+        checked_token_source(source)
+    assert "t0p" not in str(caught.value)
+
+
+def test_the_context_in_use(contexts: ContextStore, tmp_path: Path) -> None:
+    with pytest.raises(UsageProblem, match="no context 'prod'"):
+        contexts.use("prod")
+    for name in ("prod", "test"):
+        contexts.save(Context(name, URL))
+    assert contexts.for_url(URL) == Context("prod", URL)
+    contexts.use("test")
+    assert contexts.in_use() == "test"
+    assert contexts.for_url(URL) == Context("test", URL)
+    assert contexts.for_url(EngineAddress.parse("wss://engine.example")) is None
+    contexts.remove(["test"])
+    assert contexts.in_use() is None
+    for content in ("../x", "two words", "\n"):
+        (tmp_path / "contexts" / "in-use").write_text(content)
+        with pytest.raises(LocalProblem, match="damaged or not ours"):
+            contexts.in_use()
+    contexts.use(None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("=", "t0p", "url = 1", 'namespace = "n"', 'url = "http://t0p"', 'url = "ws://a"\ntoken = "t0p"'),
+        *('url = "ws://a"\ncolour = "red"', '[tool.t0p]\nname = "x"', "a = " + "[" * 5000),
+    ],
+)
+def test_a_foreign_context_is_told_and_left_alone(
+    contexts: ContextStore, tmp_path: Path, content: str
+) -> None:
+    contexts.save(Context("good", URL))
+    (tmp_path / "contexts" / "x.toml").write_text(content)
+    for attempt in (
+        lambda: contexts.load("x"),
+        lambda: contexts.save(Context("x", URL)),
+        lambda: contexts.save(Context("x", URL), token=Secret("new"), force=True),
+        lambda: contexts.use("x"),
+        lambda: contexts.remove(["good", "x"]),
+    ):
+        with pytest.raises(LocalProblem, match="damaged or not ours") as caught:
+            attempt()
+        assert "t0p" not in str(caught.value)
+    assert (tmp_path / "contexts" / "x.toml").read_text() == content
+    assert [context.name for context in contexts.ls()[0]] == ["good"]
+    assert len(contexts.ls()[1]) == 1
+
+
+# Saved refs.
+
+
+def test_a_saved_ref_comes_back(refs: SavedRefs) -> None:
+    saved = made(buffer=64, ends=(READ,), used={READ: NOW}, tls=TlsFiles("/ca"))
+    refs.save(saved)
+    assert refs.load("x") == saved
+    assert "k3y" not in repr(saved)
+    assert "token=t" not in repr(saved)
+
+
+def test_states_by_use_and_by_age(refs: SavedRefs, clock: Clock) -> None:
+    saved = made()
+    assert saved.state(NOW - 1000) == "unused"  # the clock was set back
+    assert saved.state(NOW + EXPIRY - 1) == "unused"
+    assert saved.state(NOW + EXPIRY) == "expired"
+    refs.save(saved)
+    refs.mark_used("x", saved.ref(WRITE))
+    clock.now += 5
+    refs.mark_used("x", saved.ref(WRITE))
+    half = refs.load("x")
+    assert half.used == {WRITE: NOW}, "the first use counts"
+    assert (half.state(NOW), half.state(NOW, WRITE), half.state(NOW, READ)) == ("used", "used", "unused")
+    assert half.state(NOW + EXPIRY, READ) == "expired"
+
+
+def test_an_unused_one_is_replaced_only_with_force(refs: SavedRefs, clock: Clock) -> None:
+    refs.save(made())
+    with pytest.raises(UsageProblem, match="--force"):
+        refs.save(replace(made(), channel_id="c2"))
+    refs.save(replace(made(), channel_id="c2"), force=True)
+    refs.mark_used("x", made().ref(WRITE))  # of the channel that had the name before
+    assert refs.load("x").used == {}
+    refs.mark_used("x", refs.load("x").ref(WRITE))
+    refs.save(replace(made(), channel_id="c3"))
+    clock.now += EXPIRY
+    refs.save(made(at=clock.now))
+    assert refs.load("x").channel_id == "c1"
+
+
+def test_day_old_ones_are_forgotten(refs: SavedRefs, clock: Clock) -> None:
+    refs.save(made("old"))
+    clock.now += KEPT / 2
+    refs.save(made("young", at=clock.now))
+    clock.now += KEPT / 2
+    assert [saved.name for saved in refs.ls()[0]] == ["young"]
+    assert refs.names() == ["young"]
+    clock.now += KEPT
+    refs.save(made("new", at=clock.now))
+    assert refs.names() == ["new"]
+
+
+def test_an_unknown_name_brings_the_nearest(refs: SavedRefs) -> None:
+    with pytest.raises(UnknownTarget, match=r"no saved ref 'bakup'; `iii ref ls`"):
+        refs.load("bakup")
+    for name in ("backup", "b"):
+        refs.save(made(name))
+    with pytest.raises(UnknownTarget, match="did you mean @backup"):
+        refs.load("bakup")
+    with pytest.raises(UnknownTarget):
+        refs.remove(["b", "nope"])
+    assert refs.names() == ["b", "backup"], "all or none"
+
+
+GOOD: dict[str, Any] = {
+    "saved_ref": 1,
+    "channel_id": "c1",
+    "access_key": "k3y",
+    "engine_url": "ws://h",
+    "created_at": 1.0,
+    "ends": ["read"],
+    "buffer": None,
+    "used": {},
+}
+CHANGES: tuple[dict[str, Any], ...] = (
+    *({"saved_ref": 2}, {"channel_id": ""}, {"channel_id": 1}, {"access_key": None}, {"access_key": ""}),
+    *({"engine_url": "http://k3y"}, {"created_at": "now"}, {"created_at": True}, {"created_at": -1}),
+    *({"created_at": 1e300}, {"created_at": float("nan")}, {"ends": []}, {"ends": ["k3y"]}, {"ends": "read"}),
+    *({"buffer": "64"}, {"used": []}, {"used": {"k3y": 1}}, {"used": {"read": None}}, {"tls": {"key": 5}}),
+)
+DAMAGED = [
+    *("k3y", "[]", "{}", '{"saved_ref": 1, "channel_id": "k3y', "[" * 5000),
+    *(json.dumps(GOOD | change) for change in CHANGES),
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_foreign_saved_ref_is_told_and_left_alone(refs: SavedRefs, tmp_path: Path, content: str) -> None:
+    refs.save(made("y"))
+    path = tmp_path / "refs" / "x.json"
+    path.write_text(json.dumps(GOOD))
+    assert refs.load("x").ends == (READ,)
+    path.write_text(content)
+    for attempt in (
+        lambda: refs.load("x"),
+        lambda: refs.save(made("x"), force=True),
+        lambda: refs.remove(["y", "x"]),
+    ):
+        with pytest.raises(LocalProblem, match="not a saved ref") as caught:
+            attempt()
+        assert "k3y" not in str(caught.value)
+    refs.mark_used("x", made().ref(READ))
+    found, problems = refs.ls()
+    assert ([saved.name for saved in found], len(problems)) == (["y"], 1)
+    assert path.read_text() == content
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(list(GOOD)) | st.text(), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=30, deadline=None)  # fsync on a busy disk
+@given(change=st.dictionaries(st.sampled_from(list(GOOD)), json_values))
+def test_any_json_is_a_saved_ref_or_a_local_problem(
+    tmp_path_factory: pytest.TempPathFactory, change: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.mkdir(exist_ok=True)
+    (path / "x.json").write_text(json.dumps(GOOD | change))
+    found, problems = SavedRefs(PrivateFolder(lambda: path), Clock()).ls()
+    assert len(found) + len(problems) <= 1  # none: it was old enough to be forgotten
+
+
+def test_two_processes_that_mark_both_ends_lose_neither(refs: SavedRefs) -> None:
+    names = [f"n{i}" for i in range(12)]
+    for name in names:
+        refs.save(made(name))
+
+    def mark(direction: Direction) -> None:
+        for name in names:
+            refs.mark_used(name, made().ref(direction))
+
+    together(lambda: mark(READ), lambda: mark(WRITE))
+    assert all(len(refs.load(name).used) == 2 for name in names)
+
+
+# What `iii doctor` sees.
+
+
+def test_looking_changes_nothing_and_names_what_is_wrong(contexts: ContextStore, tmp_path: Path) -> None:
+    state = contexts.look()
+    assert (state.exists, state.writable, state.names, state.problems) == (False, True, [], [])
+    assert os.listdir(tmp_path) == []
+    contexts.save(Context("prod", URL))
+    contexts.use("prod")
+    assert (contexts.look().names, contexts.look().problems, contexts.look().exposed) == (["prod"], [], [])
+    folder = tmp_path / "contexts"
+    (folder / "bad.toml").write_text("\x01{[")
+    (folder / "in-use").write_text("gone\n")
+    bad, gone = map(str, contexts.look().problems)
+    assert "bad.toml" in bad
+    assert "'gone'" in gone
+    folder.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o644 if path.name == "prod.toml" else 0o600)
+    assert contexts.look().exposed == [str(folder), str(folder / "prod.toml")]
+    assert ContextStore(PrivateFolder(lambda: None)).look().path is None
+    assert ContextStore(PrivateFolder(lambda: folder / "prod.toml")).look().writable is False
