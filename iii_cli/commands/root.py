@@ -37,7 +37,7 @@ TREE = {
         "Look at the engine, the settings and this machine, and say what to do about what is not fine.",
     ),
     "demo": Leaf(
-        "demo.command:demo_app",
+        "demo:demo_app",
         "Stream a file through a served Unix filter and back, and compare what came out.",
     ),
     "completion": Leaf(

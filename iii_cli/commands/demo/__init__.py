@@ -1,1 +1,0 @@
-"""The first command that a newcomer runs."""
