@@ -17,7 +17,7 @@ import anyio
 from iii_cli.client.call import new_uuid
 from iii_cli.client.connection import Caller
 from iii_cli.errors import EngineUnreachable, FunctionFailed, LocalProblem, UsageProblem, WorkerLost
-from iii_cli.protocol.messages import InvokeFunction, render
+from iii_cli.protocol.messages import UNREADABLE, InvokeFunction, MalformedJson, parse, render, unreadable
 from iii_cli.protocol.records import LineSplitter
 
 if TYPE_CHECKING:
@@ -169,9 +169,9 @@ class _Each:
                 index, failed_line("INVALID_INPUT", f"line {number}: {problem.message}"), failed=True
             )
             return
-        request = InvokeFunction(
-            function_id=order.function_id,
-            data=payload,
+        request = InvokeFunction.of(
+            order.function_id,
+            payload,
             invocation_id=new_uuid(),
             metadata=order.metadata,
             namespace=order.namespace,
@@ -194,7 +194,10 @@ class _Each:
             self._deadlines.popleft()
         error = message.error
         if error is None:
-            self._settle(index, result_line(message.result))
+            try:
+                self._settle(index, result_line(parse(message.result)))
+            except MalformedJson as fault:
+                self._settle(index, failed_line(UNREADABLE, unreadable(fault)), failed=True)
         else:
             self._totals.unknown += error.code == "function_not_found"
             self._totals.lost += error.code == WorkerLost.CODE

@@ -20,8 +20,8 @@ from iii_cli.protocol.messages import (
     Ping,
     Pong,
     encode,
-    failure_of,
     read_message,
+    result_of,
 )
 from iii_cli.protocol.refs import ChannelRef, MalformedRef
 
@@ -85,9 +85,9 @@ def call(
     Raises FunctionFailed for an error that the function or the engine answered, TimedOut, EngineUnreachable,
     NotAuthorised.
     """
-    request = InvokeFunction(
-        function_id=function_id,
-        data=data,
+    request = InvokeFunction.of(
+        function_id,
+        data,
         invocation_id=new_uuid(),
         action=action,
         metadata=metadata,
@@ -123,7 +123,7 @@ class BlockingCaller:
             patience = min(self._endpoint.connect_timeout or timeout, timeout)
             endpoint = replace(self._endpoint, connect_timeout=patience)
             self._ws = open_blocking(endpoint, endpoint.address.worker_target(), what="engine")
-        request = InvokeFunction(function_id=function_id, data=data, invocation_id=new_uuid())
+        request = InvokeFunction.of(function_id, data, invocation_id=new_uuid())
         try:
             return exchange(self._ws, self._endpoint, request, deadline)
         except TimeoutError:
@@ -163,7 +163,7 @@ def ping(ws: BlockingWebSocket, endpoint: Endpoint, deadline: float | None) -> N
     """Wait until the engine has read everything that was sent before (protocol.md 1.5). Raises as
     `exchange`.
     """
-    ws.send(Opcode.TEXT, encode(Ping()).encode(), deadline)
+    ws.send(Opcode.TEXT, encode(Ping()), deadline)
     while not any(isinstance(message, Pong) for message in _messages(ws, endpoint, deadline)):
         pass
 
@@ -191,10 +191,9 @@ def read_created(result: Any) -> tuple[ChannelRef, ChannelRef]:
 def encoded(message: Message) -> bytes:
     """The payload of a frame with that message.
 
-    Raises FunctionFailed `payload_too_large` for one that the engine would not read; ValueError and TypeError
-    for what is not JSON.
+    Raises FunctionFailed `payload_too_large` for one that the engine would not read.
     """
-    payload = encode(message).encode()
+    payload = encode(message)
     if len(payload) > ENGINE_FRAME_MAX:
         raise FunctionFailed(
             "payload_too_large",
@@ -234,9 +233,7 @@ def _await_result(
     while True:
         for message in _messages(ws, endpoint, deadline):
             if isinstance(message, InvocationResult) and message.invocation_id == invocation_id:
-                if message.error is not None:
-                    raise failure_of(message.error)
-                return message.result
+                return result_of(message)
 
 
 def _messages(ws: BlockingWebSocket, endpoint: Endpoint, deadline: float | None) -> list[Message]:

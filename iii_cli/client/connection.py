@@ -42,6 +42,7 @@ from iii_cli.protocol.messages import (
     encode,
     failure_of,
     read_message,
+    result_of,
 )
 from iii_cli.version import __version__
 
@@ -205,10 +206,7 @@ class Calls:
         if waiter.failure is not None:
             raise copy(waiter.failure)  # several tasks raise it
         assert waiter.answer is not None
-        error = waiter.answer.error
-        if error is not None:
-            raise failure_of(error)
-        return waiter.answer.result
+        return result_of(waiter.answer)
 
 
 def split_caller(data: Any) -> tuple[Any, str | None]:
@@ -373,9 +371,9 @@ class Link:
         if previous is not None and previous.worker_id is not None:
             await self.send(Reattach(previous.worker_id, previous.reattach_token))
         await self.send(
-            InvokeFunction(
-                function_id="engine::workers::register",
-                data=identity.announcement(),
+            InvokeFunction.of(
+                "engine::workers::register",
+                identity.announcement(),
                 invocation_id=invocation_id,
                 namespace="default",
             )
@@ -434,7 +432,7 @@ class Link:
             case WorkerRegistered():
                 self.worker_id, self.reattach_token = message.worker_id, message.reattach_token
             case Ping():
-                self._owe(Opcode.TEXT, encode(Pong()).encode())
+                self._owe(Opcode.TEXT, encode(Pong()))
             case Pong():
                 if self._barriers:
                     self._barriers.popleft().set()
@@ -540,9 +538,9 @@ class Caller:
         Cancelled, the function goes on and its result is dropped. Raises FunctionFailed, TimedOut,
         EngineUnreachable, NotAuthorised.
         """
-        request = InvokeFunction(
-            function_id=function_id,
-            data=data,
+        request = InvokeFunction.of(
+            function_id,
+            data,
             invocation_id=new_uuid(),
             namespace=namespace,
             metadata=metadata,

@@ -22,14 +22,18 @@ from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
 from iii_cli.client.connection import DEAD_SECONDS, PING_SECONDS, Call, Calls, Functions, Link, split_caller
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, TimedOut
 from iii_cli.protocol.messages import (
+    NULL,
     ErrorBody,
     InvocationResult,
     InvokeFunction,
+    Raw,
     RegisterFunction,
     RegistrationRejected,
     UnregisterFunction,
     Void,
-    encode,
+    parse,
+    render,
+    to_raw,
 )
 from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, is_ref
 from iii_cli.protocol.seal import BEAT_AFTER, Sealer
@@ -222,14 +226,15 @@ class Answering:
             await link.send(InvocationResult(message.invocation_id, message.function_id, error=body))
 
     async def _outcome(self, message: InvokeFunction) -> InvocationResult | None:
-        result: Any = None
+        result = NULL
         error: ErrorBody | None = None
         registration = self._functions.get(message.function_id)
         if registration is None:
             error = ErrorBody("function_not_found", "Function not found")
         else:
             try:
-                result = await self._run(registration, message)
+                returned = await self._run(registration, message)
+                result = _result_json(returned)
             except Exception as problem:
                 error = error_body(problem)
         if message.invocation_id is None:
@@ -237,12 +242,12 @@ class Answering:
         return InvocationResult(message.invocation_id, message.function_id, result, error)
 
     async def _run(self, registration: Registration, message: InvokeFunction) -> Any:
-        data, caller = split_caller(message.data)
+        data, caller = split_caller(parse(message.data))
         call = Call(
             function_id=message.function_id,
             invocation_id=message.invocation_id,
             caller_worker_id=caller,
-            metadata=message.metadata,
+            metadata=parse(message.metadata),
             traceparent=message.traceparent,
             baggage=message.baggage,
         )
@@ -274,14 +279,18 @@ def unwrapped(error: BaseException) -> BaseException:
     return error
 
 
+def _result_json(result: Any) -> Raw:
+    try:
+        return to_raw(result)
+    except (TypeError, ValueError) as problem:
+        raise FunctionFailed("invocation_failed", f"the result is not JSON: {problem}") from None
+
+
 async def _send_reply(link: Link, reply: InvocationResult) -> None:
     try:
         await link.send(reply)
-    except (FunctionFailed, TypeError, ValueError) as problem:
-        error = error_body(problem)
-        if not isinstance(problem, FunctionFailed):
-            error = ErrorBody("invocation_failed", f"the result is not JSON: {problem}")
-        await link.send(InvocationResult(reply.invocation_id, reply.function_id, error=error))
+    except FunctionFailed as problem:  # it is too large
+        await link.send(InvocationResult(reply.invocation_id, reply.function_id, error=error_body(problem)))
 
 
 def error_body(problem: BaseException) -> ErrorBody:
@@ -643,7 +652,7 @@ class Worker:
 
         def register(handler: HandlerT) -> HandlerT:
             message = RegisterFunction(function_id, description, request_format, response_format, metadata)
-            encode(message)
+            render([description, request_format, response_format, metadata])
             self._functions.add(message, handler, live=live, keep_ends=keep_ends)
             self._connection.announce_soon()
             return handler
@@ -720,9 +729,9 @@ class Worker:
         not won back in time; TypeError and ValueError for data that is not JSON.
         """
         call = self._answering.current
-        request = InvokeFunction(
-            function_id=function_id,
-            data=without_ends(data, self._answering.hand_on),
+        request = InvokeFunction.of(
+            function_id,
+            without_ends(data, self._answering.hand_on),
             invocation_id=None if isinstance(action, Void) else new_uuid(),
             action=action,
             metadata=metadata,

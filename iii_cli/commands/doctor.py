@@ -265,9 +265,7 @@ def _measure(ws: BlockingWebSocket, endpoint: Endpoint, engine: dict[str, Any]) 
 
 def _ask_health(checkup: _Checkup, ws: BlockingWebSocket, endpoint: Endpoint, engine: dict[str, Any]) -> None:
     """Ask `engine::health::check` (docs: protocol, "Built-in functions"), and take what its answer holds."""
-    request = InvokeFunction(
-        function_id="engine::health::check", data={}, invocation_id=new_uuid(), namespace="default"
-    )
+    request = InvokeFunction.of("engine::health::check", {}, invocation_id=new_uuid(), namespace="default")
     sent, started = time.time(), time.monotonic()
     try:
         answer = exchange(ws, endpoint, request, started + STEP_SECONDS)

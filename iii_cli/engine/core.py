@@ -41,11 +41,13 @@ from iii_cli.engine.spans import (
 )
 from iii_cli.engine.triggers import FUNCTIONS_AVAILABLE, WORKERS_AVAILABLE, TriggerTable
 from iii_cli.protocol.messages import (
+    NULL,
     Enqueue,
     ErrorBody,
     ErrorMessage,
     InvocationResult,
     InvokeFunction,
+    MalformedJson,
     MalformedMessage,
     Ping,
     Pong,
@@ -61,7 +63,9 @@ from iii_cli.protocol.messages import (
     WorkerRegistered,
     decode,
     encode,
+    parse,
     render,
+    with_key,
 )
 from iii_cli.protocol.refs import Secret
 
@@ -225,10 +229,14 @@ class Core:
             return []
         try:
             message = decode(frame)
+            self._take(worker, message, len(frame), now)
         except MalformedMessage as error:
             if frame.strip():
                 self.notice("frame dropped", worker=worker.id, reason=str(error))
             return []
+        return self._deliveries()
+
+    def _take(self, worker: Worker, message: Message, size: int, now: int) -> None:
         match message:
             case InvokeFunction():
                 self._invoke(worker, message, now)
@@ -246,8 +254,7 @@ class Core:
             case WorkerRegistered() | RegistrationRejected() | Pong() | ErrorMessage():
                 pass  # 2.9: what only the engine says means nothing to it
             case _:
-                self._register(worker, message, len(frame), now)
-        return self._deliveries()
+                self._register(worker, message, size, now)
 
     # Time
 
@@ -293,7 +300,7 @@ class Core:
     def _send(self, worker: Worker, message: Message) -> None:
         """Tell a worker, unless it is gone."""
         if not worker.gone:
-            self._outbox.append(Send(worker.connection, encode(message).encode()))
+            self._outbox.append(Send(worker.connection, encode(message)))
 
     def _deliveries(self) -> list[Delivery]:
         """What was decided since the last time."""
@@ -308,7 +315,9 @@ class Core:
         for binding in self.triggers.own_bindings(type_id):
             function = self.registry.find(binding.namespace, binding.function_id)
             if function is not None and function.owner is not None:
-                call = InvokeFunction(function.id, payload, self.new_id(), metadata=binding.metadata)
+                call = InvokeFunction.of(
+                    function.id, payload, invocation_id=self.new_id(), metadata=binding.metadata
+                )
                 self._send(function.owner, call)
 
     # Sessions: from a worker's connecting to its leaving
@@ -504,6 +513,7 @@ class Core:
             self._call(caller, message, function, now)
 
     def _call(self, caller: Worker, message: InvokeFunction, function: Function, now: int) -> None:
+        data = with_key(message.data, "_caller_worker_id", caller.id)
         invocation = Invocation(
             (function.run is None and message.invocation_id) or self.new_id(),
             None if message.action is not None else message.invocation_id,
@@ -515,14 +525,13 @@ class Core:
             parse_traceparent(message.traceparent),
         )
         self._begin(invocation, function, now)
-        data = message.data
-        if type(data) is dict:
-            data["_caller_worker_id"] = caller.id
         if function.run is None:
             self._forward(function, invocation, data, message.metadata)
             return
         try:
-            result = function.run(Call(invocation, caller, data, now))
+            result = function.run(Call(invocation, caller, parse(data), now))
+        except MalformedJson as fault:
+            self._answer(invocation, now, error=ErrorBody("deserialization_error", str(fault)))
         except Refusal as refusal:
             self._answer(invocation, now, error=refusal.body)
         else:
@@ -555,7 +564,7 @@ class Core:
             receipt=receipt,
         )
         self._begin(invocation, queue, now)
-        self._forward(queue, invocation, data, None)
+        self._forward(queue, invocation, data, NULL)
 
     def _begin(self, invocation: Invocation, function: Function, now: int) -> None:
         """Keep the invocation, in the place of another one of its id."""
@@ -602,7 +611,7 @@ class Core:
             function.id,
             data,
             invocation.id,
-            metadata=metadata,
+            metadata=NULL if metadata == NULL else metadata,
             traceparent=None if invocation.trace is None else traceparent_of(invocation.trace),
             baggage=baggage_for(function.id, invocation.baggage) if traced else None,
         )
@@ -623,7 +632,7 @@ class Core:
         answer = InvocationResult(
             invocation.reply_id,
             invocation.function_id,
-            None if error is not None else result,
+            NULL if error is not None or result is None or result == NULL else result,
             error,
             invocation.traceparent,
             invocation.baggage,

@@ -106,11 +106,7 @@ ROWS = {
     "leading zero": Row(["echo", "zip=01234"], {"zip": "01234"}),
     "negative": Row(["echo", "d=-1.5"], {"d": -1.5}),
     "exponent": Row(["echo", "d=1e3"], {"d": 1000.0}),
-    "beyond 64 bits": Row(
-        ["echo", "d=18446744073709551617"],
-        {"d": 18446744073709551617},
-        pretty({"d": 1.8446744073709552e19}),
-    ),
+    "beyond 64 bits": Row(["echo", "d=18446744073709551617"], {"d": 18446744073709551617}),
     "NaN": Row(["echo", "d=NaN"], {"d": "NaN"}),
     "Infinity": Row(["echo", "d=-Infinity"], {"d": "-Infinity"}),
     "beyond a double": Row(["echo", "d=1e999"], {"d": "1e999"}),

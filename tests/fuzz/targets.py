@@ -7,6 +7,8 @@ import sys
 from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
 from iii_cli.config.refspec import resolve_ref
 from iii_cli.config.settings import byte_count, seconds
 from iii_cli.config.store import ContextStore, PrivateFolder, SavedRefs
@@ -16,6 +18,16 @@ from iii_cli.engine.guard import Guard, MalformedOrigin, host_name, origin_of
 from iii_cli.errors import Failure, PeerMisbehaved
 from iii_cli.protocol.frames import FrameDecoder, parse_close
 from iii_cli.protocol.handshake import BadRequest, parse_request, parse_response
+from iii_cli.protocol.messages import (
+    InvocationResult,
+    InvokeFunction,
+    MalformedJson,
+    parse,
+    read_message,
+    result_of,
+    to_raw,
+    with_key,
+)
 from iii_cli.protocol.messages import decode as decode_message
 from iii_cli.protocol.messages import encode as encode_message
 from iii_cli.protocol.payload import MalformedPath, build_payload, parse_path
@@ -73,9 +85,27 @@ def _events(parts: list[bytes], masked: bool, pieces: bool) -> str:
 
 
 def _message(data: bytes, folder: Path) -> None:
-    """What can be read can be written, and then reads the same."""
+    """What can be read can be written, and then reads the same. What passes through is read or refused."""
     message = decode_message(data)
     assert decode_message(encode_message(message)) == message
+    if isinstance(message, InvokeFunction):
+        for who in ("us", "us again"):
+            message = replace(message, data=with_key(message.data, "_caller_worker_id", who))
+        payload = parse(message.data)
+        assert not isinstance(payload, dict) or payload["_caller_worker_id"] == "us again"
+
+
+def _answer(data: bytes, folder: Path) -> None:
+    """As a client reads whatever an engine sends."""
+    message = read_message(data)
+    if isinstance(message, InvocationResult):
+        result_of(message)
+
+
+def _json(data: bytes, folder: Path) -> None:
+    """What can be read can be written, and then reads the same."""
+    value = parse(data)
+    assert parse(to_raw(value)) == value
 
 
 def _engine(data: bytes, folder: Path) -> None:
@@ -160,8 +190,8 @@ def _saved_ref_file(data: bytes, folder: Path) -> None:
 
 
 def _quantity(data: bytes, folder: Path) -> None:
-    for parse in (seconds, byte_count):
-        value: Any = parse(_text(data), "--x")
+    for read in (seconds, byte_count):
+        value: Any = read(_text(data), "--x")
         assert value is None or value >= 0
 
 
@@ -207,6 +237,8 @@ def _command_line(data: bytes, folder: Path) -> None:
 TARGETS: dict[str, Target] = {
     "frames": Target(_frames),
     "message": Target(_message, (ValueError,)),
+    "answer": Target(_answer, (Failure,)),
+    "json": Target(_json, (MalformedJson,)),
     "engine": Target(_engine),
     "seal": Target(_seal, (MalformedSeal,)),
     "stream": Target(_stream),

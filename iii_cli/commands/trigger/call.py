@@ -94,9 +94,9 @@ def _stream(invocation: Invocation, options: TriggerOptions) -> Any:
 
 
 def _send(invocation: Invocation) -> None:
-    request = InvokeFunction(
-        function_id=invocation.function_id,
-        data=invocation.payload,
+    request = InvokeFunction.of(
+        invocation.function_id,
+        invocation.payload,
         action=Void(),
         metadata=invocation.metadata,
         namespace=invocation.namespace,
