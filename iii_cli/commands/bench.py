@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iii_cli.commands.common import AsJson, meant_function, run, settings_of, tell
-from iii_cli.config.settings import Settings, byte_count, format_bytes, format_duration, seconds
+from iii_cli.config.settings import Settings
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import Failure, FunctionNotFound, Interrupted, LocalProblem, UsageProblem
 from iii_cli.io.console import print_json, print_table
 from iii_cli.io.descriptors import allow_open_files
 from iii_cli.protocol.frames import FRAME_BYTES_MAX
 from iii_cli.protocol.messages import MalformedJson, parse
+from iii_cli.quantities import byte_count, format_bytes, format_duration, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -416,15 +416,15 @@ def _ask_for_receipt(
 
 
 def _receipt_seconds(text: str | None) -> float | None:
-    from iii_cli.config.settings import seconds
     from iii_cli.protocol.seal import RECEIPT_TIMEOUT
+    from iii_cli.quantities import seconds
 
     return RECEIPT_TIMEOUT if text is None else seconds(text, "--receipt-timeout")
 
 
 def _promised(size: str | None, mode: Mode) -> int | None:
-    from iii_cli.config.settings import byte_count
     from iii_cli.protocol.seal import Mode
+    from iii_cli.quantities import byte_count
 
     if size is None:
         return None
@@ -574,8 +574,8 @@ def read(
 
 def _peer_seconds(text: str | None) -> float | None:
     """None: no limit. One within a beat would call a writer gone that only has nothing to say."""
-    from iii_cli.config.settings import seconds
     from iii_cli.protocol.seal import BEAT_AFTER, PEER_TIMEOUT
+    from iii_cli.quantities import seconds
 
     span = PEER_TIMEOUT if text is None else seconds(text, "--peer-timeout")
     if span is not None and span <= BEAT_AFTER:

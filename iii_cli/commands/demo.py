@@ -18,8 +18,8 @@ from typing import Annotated
 
 import typer
 
-from iii_cli.config.settings import format_bytes
 from iii_cli.errors import ContentDiffers, Failure, cannot_read
+from iii_cli.quantities import format_bytes
 
 __all__ = ("demo_app",)
 

@@ -25,7 +25,7 @@ from iii_cli.client.call import exchange, new_uuid, ping
 from iii_cli.commands.common import flags_of
 from iii_cli.commands.engine.words import WORDS, is_ours, programs_on_path
 from iii_cli.commands.shell.installed import installed_completion
-from iii_cli.config.settings import GlobalFlags, Settings, format_bytes, format_duration, resolve
+from iii_cli.config.settings import GlobalFlags, Settings, resolve
 from iii_cli.config.store import ContextStore, FolderState, SavedRefs
 from iii_cli.errors import (
     EngineUnreachable,
@@ -44,6 +44,7 @@ from iii_cli.net.dialing import ConnectionLost
 from iii_cli.protocol.messages import InvokeFunction
 from iii_cli.protocol.refs import Endpoint, secrets_in
 from iii_cli.protocol.seal import is_count, printable
+from iii_cli.quantities import format_bytes, format_duration
 
 __all__ = ("doctor_app",)
 

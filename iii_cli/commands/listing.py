@@ -18,7 +18,6 @@ from iii_cli.commands.common import (
     rows_of,
     settings_of,
 )
-from iii_cli.config.settings import format_duration, seconds
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import (
     EngineUnreachable,
@@ -32,6 +31,7 @@ from iii_cli.errors import (
 from iii_cli.io.console import clean, ellipsis, emit, print_json, print_table, talk, width_of
 from iii_cli.protocol.payload import skeleton
 from iii_cli.protocol.seal import is_count
+from iii_cli.quantities import format_duration, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

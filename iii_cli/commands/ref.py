@@ -11,11 +11,12 @@ import typer
 
 from iii_cli.commands.common import flags_of, tell
 from iii_cli.config.refspec import resolve_ref
-from iii_cli.config.settings import GlobalFlags, engine_of, format_duration
+from iii_cli.config.settings import GlobalFlags, engine_of
 from iii_cli.config.store import ContextStore, SavedRef, SavedRefs, absolute
 from iii_cli.errors import UsageProblem
 from iii_cli.io.console import print_json, print_table, talk
 from iii_cli.protocol.refs import Direction, EngineAddress
+from iii_cli.quantities import format_duration
 
 __all__ = ("ref_app",)
 

@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING
 import anyio  # noqa: TID253 - loaded only where a stream is moved
 
 from iii_cli.client.transfer import Limits
-from iii_cli.config.settings import format_bytes, seconds
 from iii_cli.errors import UsageProblem, cannot_write, sole_cause
 from iii_cli.io import process
 from iii_cli.io.console import talk
@@ -19,6 +18,7 @@ from iii_cli.io.process import PIPE, Complaints, ConsumerSink
 from iii_cli.io.producers import ProducerPolicy, Producers
 from iii_cli.io.progress import ProgressMode, progress_mode
 from iii_cli.protocol.records import message_notice
+from iii_cli.quantities import format_bytes, seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

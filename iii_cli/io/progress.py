@@ -20,6 +20,7 @@ from msgspec import Struct
 from iii_cli.errors import UsageProblem
 from iii_cli.io.console import clean, ellipsis, talk, width_of
 from iii_cli.io.signals import heard
+from iii_cli.quantities import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +42,6 @@ __all__ = (
     "plain_line",
     "progress_mode",
     "summary_line",
-    "volume_text",
 )
 
 FIRST_SECONDS = 1.0  # before that nothing is shown: most commands are done by then
@@ -180,19 +180,6 @@ class Meter:
 # What is said
 
 
-def volume_text(count: float) -> str:
-    """`0 B`, `1023 B`, `1.50 KiB`, `64.0 MiB`, `640 MiB`: three digits that count, in powers of 1024."""
-    if count < 1023.5:
-        return f"{count:.0f} B"
-    unit = ""
-    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):  # noqa: B007 - the last one reached is the one to show
-        count /= 1024
-        if count < 999.5:
-            break
-    digits = 2 if count < 9.995 else 1 if count < 99.95 else 0
-    return f"{count:.{digits}f} {unit}"
-
-
 def _span(seconds: float) -> str:
     """`0:07`, `12:34`, `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
@@ -240,9 +227,9 @@ def bar_line(now: Snapshot, columns: int, *, color: bool, plain: bool = False, l
     columns -= len(label)
     if now.waiting is not None:  # what is known comes before how much has moved, where a line is short
         reason = clean(now.waiting)
-        lines = (f"{_volume(now)}  {reason}", f"{volume_text(now.moved)}  {reason}")
+        lines = (f"{_volume(now)}  {reason}", f"{format_bytes(now.moved)}  {reason}")
         return label + next((line for line in lines if width_of(line) <= columns), ellipsis(reason, columns))
-    volume = f"{volume_text(now.moved if now.confirmed is None else now.confirmed):>8}"
+    volume = f"{format_bytes(now.moved if now.confirmed is None else now.confirmed):>8}"
     figures = _figures(now, steady=True)
     brief, whole = [volume, *figures], [volume + _in_messages(now) + _of_total(now), *figures]
     if now.fraction is None:
@@ -282,7 +269,7 @@ def summary_line(
         (False, False, short),
     ):
         streamed = ", ".join(_moved(each, exact=exact, rate=rate and len(streams) > 1) for each in streams)
-        average = f", {volume_text(streams[0].average)}/s" if rate and len(streams) == 1 else ""
+        average = f", {format_bytes(streams[0].average)}/s" if rate and len(streams) == 1 else ""
         line = ", ".join([f"{begin}{streamed}{span}{average}", *ending])
         if columns is None or width_of(line) <= columns:
             break
@@ -294,18 +281,20 @@ def _moved(now: Snapshot, *, exact: bool, rate: bool) -> str:
     exactly = [f"{now.moved:,} bytes"] if exact and now.moved >= 1024 else []
     exactly += [] if now.messages is None else [_messages(now.messages)]
     digits = f" ({', '.join(exactly)})" if exactly else ""
-    return f"{label}{volume_text(now.moved)}{digits}" + (f" at {volume_text(now.average)}/s" if rate else "")
+    return f"{label}{format_bytes(now.moved)}{digits}" + (
+        f" at {format_bytes(now.average)}/s" if rate else ""
+    )
 
 
 def _volume(now: Snapshot) -> str:
-    moved = volume_text(now.moved) + _in_messages(now)
+    moved = format_bytes(now.moved) + _in_messages(now)
     if now.confirmed is not None:
-        moved += f" sent, {volume_text(now.confirmed)}"
+        moved += f" sent, {format_bytes(now.confirmed)}"
     return moved + _of_total(now)
 
 
 def _of_total(now: Snapshot) -> str:
-    total = f" of {volume_text(now.total)}" if now.fraction is not None and now.total is not None else ""
+    total = f" of {format_bytes(now.total)}" if now.fraction is not None and now.total is not None else ""
     return total if now.confirmed is None else f"{total} confirmed"
 
 
@@ -325,10 +314,10 @@ def _figures(now: Snapshot, *, steady: bool = False) -> list[str]:
         return ["done"]
     percent = [] if now.fraction is None else [f"{now.fraction:.0%}"]
     eta = [] if now.eta is None else [f"ETA {_span(now.eta)}"]
-    rate = f"{volume_text(now.rate)}/s"
+    rate = f"{format_bytes(now.rate)}/s"
     if steady:
         rate, percent = f"{rate:>10}", [f"{text:>4}" for text in percent]
-    return [rate, *percent, *eta, _span(now.seconds), f"average {volume_text(now.average)}/s"]
+    return [rate, *percent, *eta, _span(now.seconds), f"average {format_bytes(now.average)}/s"]
 
 
 def _joined(parts: list[str], columns: int) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
 from iii_cli.config.settings import GlobalFlags, Settings, color_choice, resolve
-from iii_cli.config.store import Context
+from iii_cli.config.store import Context, ContextStore, PrivateFolder
 from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.protocol.refs import EngineAddress, TlsFiles
 
@@ -26,27 +25,24 @@ PROD = Context(
 BARE = Context("bare", EngineAddress.parse("ws://bare.example"))
 
 
-@dataclass
-class Contexts:
-    """A look-up that counts, so that a test sees whether one was made."""
+class Contexts(ContextStore):
+    """Those above, and a note of what was looked up."""
 
-    chosen: str | None = None
-    looked: list[str] = field(default_factory=list)
-    known: tuple[Context, ...] = (PROD, BARE)
+    def __init__(self, chosen: str | None = None) -> None:
+        super().__init__(PrivateFolder(lambda: None))
+        self.chosen = chosen
+        self.looked: list[str] = []
 
-    def load(self, name: str) -> Context:
+    def find(self, name: str) -> Context | None:
         self.looked.append(name)
-        for context in self.known:
-            if context.name == name:
-                return context
-        raise UsageProblem(f"no context {name!r}")
+        return {"prod": PROD, "bare": BARE}.get(name)
+
+    def names(self) -> list[str]:
+        return ["bare", "prod"]
 
     def in_use(self) -> str | None:
         self.looked.append("in use")
         return self.chosen
-
-    def for_url(self, address: EngineAddress) -> Context | None:
-        return next((context for context in self.known if context.address == address), None)
 
 
 def settle(

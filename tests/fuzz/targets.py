@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from iii_cli.config.refspec import resolve_ref
-from iii_cli.config.settings import byte_count, seconds
 from iii_cli.config.store import ContextStore, PrivateFolder, SavedRefs
 from iii_cli.engine.builtins import builtin_functions
 from iii_cli.engine.core import Core
@@ -36,6 +35,7 @@ from iii_cli.protocol.refs import ChannelRef, EngineAddress, MalformedAddress, M
 from iii_cli.protocol.seal import MalformedSeal
 from iii_cli.protocol.seal import decode as decode_seal
 from iii_cli.protocol.verifier import Verifier
+from iii_cli.quantities import byte_count, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,6 +6,7 @@ from tests.house.sources import imports_of, modules
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "limits", "version"}),
+    frozenset({"quantities"}),
     frozenset({"protocol"}),
     frozenset({"net"}),
     frozenset({"client", "engine", "io", "config"}),

@@ -16,9 +16,9 @@ from iii_cli.io.progress import (
     plain_line,
     progress_mode,
     summary_line,
-    volume_text,
 )
 from iii_cli.io.progress import bar_line as drawn
+from iii_cli.quantities import format_bytes
 
 HALF = Snapshot(moved=512 << 20, total=1 << 30, seconds=5.0, rate=float(128 << 20))
 NO_TOTAL = Snapshot(moved=512 << 20, total=None, seconds=5.0, rate=float(128 << 20))
@@ -157,7 +157,7 @@ def test_messages_are_counted_where_they_are_the_data() -> None:
     [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (64 << 20, "64.0 MiB"), (1023 << 20, "1.00 GiB")],
 )
 def test_volumes(count: float, text: str) -> None:
-    assert volume_text(count) == text
+    assert format_bytes(count) == text
 
 
 def test_another_mode_is_a_usage_problem() -> None:

@@ -13,13 +13,13 @@ from msgspec import Struct
 
 from iii_cli.commands.common import run, tell
 from iii_cli.commands.engine.log import notice_for
-from iii_cli.config.settings import byte_count, seconds
 from iii_cli.engine.model import Settings
 from iii_cli.engine.server import SHUTDOWN_TIMEOUT, serve_engine
 from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
 from iii_cli.io.descriptors import allow_open_files
 from iii_cli.io.process import prepare_command, spawn
 from iii_cli.io.signals import heard
+from iii_cli.quantities import byte_count, seconds
 
 if TYPE_CHECKING:
     import ssl

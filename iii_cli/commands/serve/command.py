@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from iii_cli.commands.common import NeedsTail, PassToken, hand_over_token, run, settings_of, tail_of
-from iii_cli.config.settings import seconds
 from iii_cli.errors import LocalProblem, UsageProblem, cannot_read
 from iii_cli.io.console import talk
+from iii_cli.quantities import seconds
 
 __all__ = ("serve_app",)
 

@@ -14,11 +14,11 @@ from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.filter import Filter
 from iii_cli.client.worker import BUSY, Worker, open_worker
 from iii_cli.commands.common import stop_at_once
-from iii_cli.config.settings import format_bytes, format_duration
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
 from iii_cli.io.console import talk
 from iii_cli.io.process import bury_orphans, is_first_process
 from iii_cli.io.signals import ends_by_itself, heard
+from iii_cli.quantities import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,8 +11,9 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from iii_cli.config.settings import GlobalFlags, seconds
+from iii_cli.config.settings import GlobalFlags
 from iii_cli.errors import Failure
+from iii_cli.quantities import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

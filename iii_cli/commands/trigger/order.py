@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from iii_cli.commands.common import flags_of, settings_of, tell
 from iii_cli.commands.stream_specs import key_of, parse_spec
 from iii_cli.commands.trigger.trace import traceparent_of
-from iii_cli.config.settings import seconds
 from iii_cli.errors import UsageProblem, cannot_read
 from iii_cli.limits import limit
 from iii_cli.protocol.payload import MalformedPath, build_payload, parse_document, place, split_key
+from iii_cli.quantities import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

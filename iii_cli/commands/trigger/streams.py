@@ -19,12 +19,12 @@ from iii_cli.commands.trigger.lanes import LaneMaker
 from iii_cli.commands.trigger.order import embed
 from iii_cli.commands.trigger.progress import meter_of
 from iii_cli.commands.trigger.result import ResultDoor, ref_in_result
-from iii_cli.config.settings import seconds
 from iii_cli.errors import FunctionFailed, UsageProblem
 from iii_cli.io.progress import Progress, progress_mode
 from iii_cli.io.sinks import share_a_file
 from iii_cli.protocol.payload import redacted, split_key
 from iii_cli.protocol.refs import Direction
+from iii_cli.quantities import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

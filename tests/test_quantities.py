@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iii_cli.config.settings import byte_count, format_bytes, format_duration, seconds
 from iii_cli.errors import UsageProblem
+from iii_cli.quantities import byte_count, format_bytes, format_duration, seconds
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_refusal_is_one_short_line(text: str) -> None:
         (10240, "10.0 KiB"),
         (640 << 20, "640 MiB"),
         (1000 << 20, "0.98 GiB"),
-        (1 << 60, "1048576 TiB"),
+        (1 << 60, "1024 PiB"),
     ],
 )
 def test_sizes_are_shown_with_three_digits(count: int, shown: str) -> None:
