@@ -1,4 +1,4 @@
-"""How a ref is given on the command line (docs: design, "Refs on the command line").
+"""How a ref is given on the command line (docs: design, "Refs are secrets").
 
     @name  @name/reader  @name/writer     saved
     iii:read:ID:KEY  iii:write:ID:KEY     a token

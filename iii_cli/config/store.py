@@ -54,7 +54,7 @@ FILES_MAX = 1000  # that `look` reads; nobody has more
 LOCK_PATIENCE = 5.0  # seconds; a change takes milliseconds, so a longer holder was stopped half-way
 SECRET_FILE_BYTES_MAX = 64 << 10  # engines refuse longer headers, and a wrong path must not eat memory
 EXPIRY = (
-    300.0  # seconds: the engine drops a channel with an end not taken by then (docs: protocol, "Channels")
+    300.0  # seconds: the engine drops a channel with an end not taken by then (docs: protocol, "Lifetime")
 )
 KEPT = 86_400.0  # seconds: how long a spent ref stays, to be told from one that never was
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
