@@ -1,7 +1,10 @@
-"""The embedded engine on real sockets (design.md section 6)."""
+"""The embedded engine on real sockets: it listens, and has a task for each connection."""
 
 from __future__ import annotations
 
+import errno
+import socket
+import ssl
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -13,33 +16,43 @@ from anyio import TASK_STATUS_IGNORED
 from iii_cli.engine.builtins import builtin_functions
 from iii_cli.engine.channels import Bell, serve_end
 from iii_cli.engine.core import Core
-from iii_cli.engine.front import ForChannel, ForTelemetry, ForWorker, purpose_of
-from iii_cli.engine.guard import Guard
-from iii_cli.engine.listening import accept_all, listen, url_of
+from iii_cli.engine.door import ChannelEnd, Guard, HeadParser, Refused, Route, admit, is_loopback
 from iii_cli.engine.model import SECOND, keep_quiet
-from iii_cli.engine.unfinished import Share, Unfinished
-from iii_cli.engine.worker_socket import Switchboard, serve_telemetry
-from iii_cli.errors import PeerMisbehaved
-from iii_cli.net.dialing import ConnectionLost
+from iii_cli.engine.workers import WorkerSockets, serve_telemetry
+from iii_cli.errors import LocalProblem, PeerMisbehaved, UsageProblem
+from iii_cli.net.dialing import ConnectionLost, keep_alive, word_for
 from iii_cli.net.sockets import Socket
-from iii_cli.net.websocket import WebSocket, receive_head
-from iii_cli.protocol.frames import ENGINE_FRAME_MAX, ENGINE_MESSAGE_MAX, FrameDecoder, prepare
-from iii_cli.protocol.handshake import BadRequest, accept_response, parse_request, plain_response
+from iii_cli.net.websocket import WebSocket
+from iii_cli.protocol.frames import (
+    ENGINE_FRAME_MAX,
+    ENGINE_MESSAGE_MAX,
+    FRAME_BYTES_MAX,
+    FrameDecoder,
+    prepare,
+)
 
 if TYPE_CHECKING:
-    import socket
-    import ssl
     from collections.abc import Callable
 
     from anyio.abc import TaskGroup, TaskStatus
 
-    from iii_cli.engine.front import Purpose
+    from iii_cli.engine.door import Purpose
     from iii_cli.engine.model import Notice, Settings
 
-__all__ = ("DEFAULT_HOST", "DEFAULT_PORT", "SHUTDOWN_TIMEOUT", "EngineServer", "serve_engine")
+__all__ = (
+    "DEFAULT_HOST",
+    "DEFAULT_PORT",
+    "SHUTDOWN_TIMEOUT",
+    "EngineServer",
+    "serve_engine",
+    "server_context",
+)
 
 DEFAULT_HOST = "localhost"  # loopback only: a channel's key is all that protects it
 DEFAULT_PORT = 49134
+BACKLOG = 1024
+ACCEPTS_PER_WAKE = 64  # then other tasks have their turn
+SHORTAGE_PAUSE = 0.1  # seconds without accepting where the system has no descriptors left
 HANDSHAKE_TIMEOUT = 10.0  # seconds for a request head; then the connection is closed without a word
 SHUTDOWN_TIMEOUT = 0.5  # seconds that channels outlive the workers when the engine stops
 KEPT_BUFFER_MAX = 256 << 10  # bytes that an idle connection may hold; larger frames get memory of their own
@@ -48,8 +61,7 @@ KEPT_BUFFER_MAX = 256 << 10  # bytes that an idle connection may hold; larger fr
 FRAMES_KEPT = 8 << 20
 TICK_MAX = 0.5  # seconds: how late a new deadline may be noticed
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_GAVE_UP = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
 
 
 async def serve_engine(
@@ -74,6 +86,26 @@ async def serve_engine(
     await server.serve(host, port, shutdown_timeout=shutdown_timeout, task_status=task_status)
 
 
+def server_context(certificate: str, key: str | None) -> ssl.SSLContext:
+    """What the engine's sockets are secured with, for `wss://` without a proxy. `key` is None where the
+    certificate's file holds it.
+
+    Raises LocalProblem for files that cannot be read or do not belong together.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.options |= ssl.OP_NO_RENEGOTIATION  # or a send could have to wait for something to receive
+    context.num_tickets = 0  # who leaves before it read them resets the connection, and loses what it sent
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")  # not asked for on the terminal
+    except OSError as error:
+        named = certificate if key is None else f"{certificate} or {key}"
+        raise LocalProblem(
+            f"cannot use the certificate file {named}: {word_for(error)}",
+            hint="PEM, and the key without a passphrase",
+        ) from None
+    return context
+
+
 class EngineServer:
     """The core, its clock and its sockets. `now` is for tests that cannot wait for six minutes."""
 
@@ -90,20 +122,19 @@ class EngineServer:
         self._notice = notice
         self._guard = guard or Guard()
         self._tls = tls
-        new_id = lambda: str(uuid4())  # noqa: E731
-        self.core = Core(new_id, self.now(), builtin_functions, settings=settings, notice=notice)
-        self._switchboard = Switchboard(self.core, self.now)
-        self._unfinished = Unfinished(self.core.settings.max_unfinished_bytes)
+        self.core = Core(
+            lambda: str(uuid4()), self.now(), builtin_functions, settings=settings, notice=notice
+        )
+        self._unfinished = _Unfinished(self.core.settings.max_unfinished_bytes)
         self._connections = 0
-        self._handshakes: dict[anyio.CancelScope, int] = {}  # and until when, the oldest first
         self._channel_scopes: set[anyio.CancelScope] = set()
         self._channel_over = Bell()
 
     def statistics(self) -> dict[str, int]:
-        """How much of everything there is, for tests and the log."""
+        """How much of everything there is, for tests."""
         return {
             "connections": self._connections,
-            "workers": len(self._switchboard),
+            "workers": len(self.core.registry.workers),
             "channel_ends": len(self._channel_scopes),
             "channels": len(self.core.channels),
             "buffered_bytes": self.core.channels.buffered_bytes,
@@ -121,45 +152,31 @@ class EngineServer:
         """See `serve_engine`."""
         prepare()
         bytes(FRAMES_KEPT)
-        listeners = listen(host, port, guarded=bool(self._guard.token))
+        listeners = _listen(host, port, guarded=bool(self._guard.token))
         try:
             async with anyio.create_task_group() as tasks:
-                self._switchboard.tasks = tasks
+                workers = WorkerSockets(self.core, self.now, tasks)
                 try:
                     for listener in listeners:
-                        tasks.start_soon(self._accept, listener, tasks)
-                    secure = self._tls is not None
-                    url = url_of(host, listeners[0], secure=secure)
-                    self._guard = self._guard.at(listeners[0].getsockname()[1], secure=secure)
+                        tasks.start_soon(self._accept, listener, workers, tasks)
+                    url = _url_of(host, listeners[0], secure=self._tls is not None)
+                    self._guard = self._guard.at(listeners[0].getsockname()[1], secure=self._tls is not None)
                     self._notice("listening", url=url)
                     task_status.started(url)
-                    await self._keep_time()
+                    await self._keep_time(workers)
                 finally:
                     await self._stop(shutdown_timeout)
         finally:
             for listener in listeners:
                 listener.close()
 
-    def tick(self) -> None:
-        """Do what is due by now. Called by the server itself, half a second late at most."""
-        if self.now() >= self.core.next_deadline():
-            self._switchboard.deliver(self.core.tick(self.now()))
-        for handshake, deadline in self._handshakes.items():
-            if deadline > self.now():
-                break
-            handshake.cancel()
-
-    async def _keep_time(self) -> None:
+    async def _keep_time(self, workers: WorkerSockets) -> None:
+        """Do what is due, half a second late at most."""
         while True:
-            await anyio.sleep(self._pause())
-            self.tick()
-
-    def _pause(self) -> float:
-        """Seconds until something is due."""
-        due = (self.core.next_deadline(), next(iter(self._handshakes.values()), None))
-        waits = [(deadline - self.now()) / SECOND for deadline in due if deadline is not None]
-        waits.append(TICK_MAX)
-        return max(min(waits), 0)
+            wait = (self.core.next_deadline() - self.now()) / SECOND
+            await anyio.sleep(min(max(wait, 0), TICK_MAX))
+            if self.now() >= self.core.next_deadline():
+                workers.deliver(self.core.tick(self.now()))
 
     async def _stop(self, shutdown_timeout: float) -> None:
         """The workers were cancelled with everything else; the channels shield themselves until now."""
@@ -171,37 +188,47 @@ class EngineServer:
                 scope.cancel()
         self._notice("stopped")
 
-    async def _accept(self, listener: socket.socket, tasks: TaskGroup) -> None:
-        await accept_all(listener, lambda raw: self._welcome(raw, tasks), self._note_shortage)
+    # Connections
 
-    def _note_shortage(self, reason: str) -> None:
-        self._notice("connections wait", reason=reason)
+    async def _accept(self, listener: socket.socket, workers: WorkerSockets, tasks: TaskGroup) -> None:
+        """Serve every connection that comes, for ever."""
+        short = False  # of descriptors: it has been said
+        while True:
+            await anyio.wait_readable(listener)
+            for _ in range(ACCEPTS_PER_WAKE):
+                try:
+                    raw, _ = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in _GAVE_UP:  # before we got to it
+                        continue
+                    if not short:
+                        self._notice("connections wait", reason=word_for(error))
+                    short = True
+                    await anyio.sleep(SHORTAGE_PAUSE)
+                    break
+                short = False
+                if self._connections >= self.core.settings.max_connections:
+                    self._notice("connection refused", reason="too many connections")
+                    raw.close()
+                    continue
+                raw.setblocking(False)
+                keep_alive(raw)
+                self._connections += 1
+                tasks.start_soon(self._serve_connection, Socket(raw), workers)
 
-    def _welcome(self, raw: socket.socket, tasks: TaskGroup) -> None:
-        if self._connections >= self.core.settings.max_connections:
-            self._notice("connection refused", reason="too many connections")
-            raw.close()
-            return
-        self._connections += 1
-        tasks.start_soon(self._serve_connection, Socket(raw))
-
-    async def _serve_connection(self, socket: Socket) -> None:
+    async def _serve_connection(self, socket: Socket, workers: WorkerSockets) -> None:
         """One connection, from the request to the end. What goes wrong with it is its own affair."""
-        share = Share(self._unfinished)
+        share = _Share(self._unfinished)
         try:
             accepted = None
-            with anyio.CancelScope() as handshake:
-                self._handshakes[handshake] = self.now() + int(HANDSHAKE_TIMEOUT * SECOND)
-                try:
-                    accepted = await self._shake_hands(socket, share)
-                finally:
-                    del self._handshakes[handshake]
+            with anyio.move_on_after(HANDSHAKE_TIMEOUT) as handshake:
+                accepted = await self._shake_hands(socket, share)
             if handshake.cancelled_caught:
                 self._note_refusal(socket, None, f"no whole request within {HANDSHAKE_TIMEOUT:g} s")
-            if accepted is None or handshake.cancelled_caught:
-                return
-            purpose, websocket = accepted
-            await self._serve_purpose(purpose, websocket)
+            elif accepted is not None:
+                await self._serve_purpose(*accepted, workers)
         except ConnectionLost:
             pass
         except Exception as error:  # a bug of ours must not end everybody else's connections
@@ -213,26 +240,28 @@ class EngineServer:
             self._connections -= 1
             socket.close()
 
-    async def _shake_hands(self, socket: Socket, share: Share) -> tuple[Purpose, WebSocket] | None:
+    async def _shake_hands(self, socket: Socket, share: _Share) -> tuple[Purpose, WebSocket] | None:
+        """TLS, the request, and its answer. None where it was refused. Raises ConnectionLost."""
         if self._tls is not None:
             try:
                 await socket.secure(self._tls)
             except ConnectionLost as lost:
                 self._note_refusal(socket, None, f"no TLS: {lost.reason}")
                 return None
+        parser, request = HeadParser(), None
+        buffer = memoryview(bytearray(4 << 10))
         try:
-            head, rest = await receive_head(socket)
-            request = parse_request(head)
-            purpose = purpose_of(request, self.core.channels, self._guard)
-        except BadRequest as refusal:
+            while request is None:
+                count = await socket.receive_into(buffer)
+                if not count:
+                    raise ConnectionLost("the connection was closed")
+                request = parser.feed(bytes(buffer[:count]))
+            purpose, answer = admit(request, self.core.channels, self._guard)
+        except Refused as refusal:
             self._note_refusal(socket, refusal.status, refusal.body or "not a request that an engine knows")
-            await socket.send_all(plain_response(refusal.status, refusal.body))
+            await socket.send_all(refusal.response())
             return None
-        except PeerMisbehaved:
-            self._note_refusal(socket, 431, "an HTTP head that does not end")
-            await socket.send_all(plain_response(431))
-            return None
-        await socket.send_all(accept_response(request.headers["sec-websocket-key"], _http_date()))
+        await socket.send_all(answer)
         decoder = FrameDecoder(
             masked=True,
             frame_max=ENGINE_FRAME_MAX,
@@ -240,27 +269,27 @@ class EngineServer:
             buffer_max=KEPT_BUFFER_MAX,
             hold=share.hold,
         )
-        if rest:
-            decoder.feed(rest)
+        if parser.rest:
+            decoder.feed(parser.rest)
         return purpose, WebSocket(socket, decoder, masking=False)
 
     def _note_refusal(self, socket: Socket, status: int | None, reason: str) -> None:
         """One line, never with the request's target: keys and tokens are in it."""
         self._notice("request refused", status=status, reason=reason, peer=socket.peer_host())
 
-    async def _serve_purpose(self, purpose: Purpose, websocket: WebSocket) -> None:
+    async def _serve_purpose(self, purpose: Purpose, websocket: WebSocket, workers: WorkerSockets) -> None:
         match purpose:
-            case ForWorker():
-                await self._switchboard.serve(websocket, websocket.socket.peer_host())
-            case ForTelemetry():
+            case Route.WORKER:
+                await workers.serve(websocket, websocket.socket.peer_host())
+            case Route.TELEMETRY:
                 try:
                     await serve_telemetry(websocket)
                 except PeerMisbehaved as error:
                     self._notice("telemetry dropped", reason=error.message)
-            case ForChannel():
+            case ChannelEnd():
                 await self._serve_channel_end(purpose, websocket)
 
-    async def _serve_channel_end(self, purpose: ForChannel, websocket: WebSocket) -> None:
+    async def _serve_channel_end(self, purpose: ChannelEnd, websocket: WebSocket) -> None:
         details: dict[str, Any] = {"channel": purpose.channel_id, "end": purpose.direction.noun}
         self._notice("channel end opened", **details)
         with anyio.CancelScope(shield=True) as scope:
@@ -272,21 +301,106 @@ class EngineServer:
             finally:
                 self._channel_scopes.discard(scope)
                 self._channel_over.ring()
-            self._notice(
-                "channel end over", **details, how="taken before" if ending is None else ending.value
+            how = "taken before" if ending is None else ending.value
+            self._notice("channel end over", **details, how=how)
+
+
+class _Unfinished:
+    """What all connections together hold of messages that are not whole yet, and how far it may go.
+
+    One connection may hold 64 MiB, the largest message there is, and thousands of them could do so without
+    ever ending it. What a frame of ours takes is not counted: a crowd of writers, each amid one, is no
+    attack.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.bytes = 0
+        self.limit = limit
+
+
+class _Share:
+    """One connection's part in it."""
+
+    def __init__(self, of: _Unfinished) -> None:
+        self._of = of
+        self._counted = 0
+
+    def hold(self, size: int) -> None:
+        """The connection holds this much now. Raises PeerMisbehaved where that is too much for the engine."""
+        counted = max(size - FRAME_BYTES_MAX, 0)
+        more, self._counted = counted - self._counted, counted
+        self._of.bytes += more
+        if more > 0 and self._of.bytes > self._of.limit:
+            raise PeerMisbehaved("the engine holds too much of unfinished messages")
+
+
+# Listening
+
+
+def _listen(host: str, port: int, *, guarded: bool) -> list[socket.socket]:
+    """Listen on every address that `host` has, all on one port; 0 lets the system choose it.
+
+    `localhost` is loopback in IPv4 and, where there is one, IPv6. Raises LocalProblem, and UsageProblem where
+    other machines could reach an engine that is not `guarded` by a token.
+    """
+    listeners: list[socket.socket] = []
+    try:
+        addresses = _addresses(host)
+        if not guarded and not all(is_loopback(address) for _, address in addresses):
+            raise UsageProblem(
+                f"{host} can be reached from other machines, and the engine would serve anyone",
+                hint="name a token for it: --token-file FILE",
             )
+        for family, address in addresses:
+            try:
+                listener = _listen_on(family, address, port)
+            except OSError:
+                if listeners:  # no IPv6 here, or its port is taken: the first address is enough
+                    continue
+                raise
+            listeners.append(listener)
+            port = listener.getsockname()[1]
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        in_use = error.errno == errno.EADDRINUSE
+        hint = "is an engine running already? `--port 0` takes a free port" if in_use else None
+        raise LocalProblem(f"cannot listen on {host} port {port}: {word_for(error)}", hint=hint) from None
+    return listeners
+
+
+def _addresses(host: str) -> list[tuple[int, str]]:
+    if host == "localhost":
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((int(info[0]), str(info[4][0])) for info in found))
+
+
+def _listen_on(family: int, address: str, port: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.setblocking(False)
+        listener.bind((address, port))
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _url_of(host: str, listener: socket.socket, *, secure: bool) -> str:
+    """Where a client on this machine finds it."""
+    port = listener.getsockname()[1]
+    if host in ("0.0.0.0", "::", ""):
+        host = "localhost"
+    scheme = "wss" if secure else "ws"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _steady_clock() -> Callable[[], int]:
     """Nanoseconds since the epoch, never backwards."""
     offset = time.time_ns() - time.monotonic_ns()
     return lambda: time.monotonic_ns() + offset
-
-
-def _http_date() -> str:
-    """RFC 9110, 5.6.7, in any locale. `email.utils` asks datetime, which leaves a string of its own in a
-    cache of Python's each time.
-    """
-    now = time.gmtime()
-    day, month = _DAYS[now.tm_wday], _MONTHS[now.tm_mon - 1]
-    return time.strftime(f"{day}, %d {month} %Y %H:%M:%S GMT", now)

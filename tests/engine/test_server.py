@@ -1,7 +1,8 @@
-"""The engine on real sockets: start, serve, stop. What it says is held by tests/conformance."""
+"""The engine on real sockets: start, limits, stop. What it says is held by tests/conformance."""
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from functools import partial
@@ -10,61 +11,42 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+import iii_cli.engine.server
 from iii_cli.engine.server import EngineServer, serve_engine
 from iii_cli.errors import LocalProblem
-from iii_cli.net.dialing import ConnectionLost
-from iii_cli.net.websocket import WebSocket, open_websocket
-from iii_cli.protocol.frames import Opcode
-from iii_cli.protocol.refs import ChannelRef, Endpoint, EngineAddress
+from iii_cli.protocol.frames import ENGINE_FRAME_MAX
+from tests.engine.place import Place, opened
+from tests.support.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, Dropped, RawSocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-
-class Dialler:
-    """Opens sockets and closes them all in the end."""
-
-    def __init__(self) -> None:
-        self._sockets: list[WebSocket] = []
-
-    async def __call__(self, url: str, ref: ChannelRef | None = None) -> WebSocket:
-        address = EngineAddress.parse(url)
-        target = address.worker_target() if ref is None else address.channel_target(ref)
-        websocket = await open_websocket(Endpoint(address), target, what="engine")
-        self._sockets.append(websocket)
-        return websocket
-
-    def close(self) -> None:
-        for websocket in self._sockets:
-            websocket.socket.close()
+LIMIT = 64 << 10
+UNFINISHED = 2 << 20  # bytes beyond the first MiB, of each of some messages
+NOTHING = dict.fromkeys(
+    ("connections", "workers", "channel_ends", "channels", "buffered_bytes", "unfinished_bytes"), 0
+)
 
 
 @pytest.fixture
-async def dial() -> AsyncIterator[Dialler]:
-    dialler = Dialler()
-    yield dialler
-    dialler.close()
+def anyio_backend() -> str:
+    """RawSocket is asyncio's."""
+    return "asyncio"
 
 
-async def _hear(worker: WebSocket) -> dict[str, Any]:
-    ((opcode, payload, _),) = await worker.receive()
-    assert opcode == Opcode.TEXT
-    message: dict[str, Any] = json.loads(bytes(payload))
-    return message
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    async with opened(max_outgoing_bytes=LIMIT, max_unfinished_bytes=4 * UNFINISHED) as place:
+        yield place
 
 
-async def _make_channel(worker: WebSocket) -> dict[str, ChannelRef]:
-    call = {"type": "invokefunction", "function_id": "engine::channels::create", "data": {}}
-    call["invocation_id"] = "7d0e2c1a-0b1c-4d2e-8f3a-445566778899"
-    await worker.send(Opcode.TEXT, json.dumps(call).encode())
-    answer = await _hear(worker)
-    return {end: ChannelRef.from_json(ref) for end, ref in answer["result"].items()}
+# Start and stop
 
 
 async def test_localhost_is_loopback_in_every_family_on_one_port() -> None:
     async with anyio.create_task_group() as tasks:
-        url = await tasks.start(_serve("localhost"))
-        port = EngineAddress.parse(url).port
+        url = await tasks.start(partial(EngineServer().serve, "localhost", 0, shutdown_timeout=0))
+        port = int(url.rsplit(":", 1)[1])
         for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             with socket.socket(family) as probe:
                 assert probe.connect_ex((host, port)) == 0
@@ -79,67 +61,152 @@ async def test_a_port_in_use_is_a_local_problem_with_a_way_out() -> None:
             await serve_engine("127.0.0.1", taken.getsockname()[1])
 
 
-NOTHING = dict.fromkeys(
-    ("connections", "workers", "channel_ends", "channels", "buffered_bytes", "unfinished_bytes"), 0
-)
+async def _ends(place: Place) -> tuple[RawSocket, RawSocket, RawSocket]:
+    """A worker, and the ends of a channel: writer and reader."""
+    worker = await place.dial("/")
+    await worker.receive()
+    call = {"type": "invokefunction", "function_id": "engine::channels::create", "data": {}}
+    call["invocation_id"] = "7d0e2c1a-0b1c-4d2e-8f3a-445566778899"
+    await worker.send(TEXT, json.dumps(call).encode())
+    refs = json.loads((await worker.receive()).payload)["result"]
+    ends = [
+        await place.dial(f"/ws/channels/{ref['channel_id']}?key={ref['access_key']}&dir={ref['direction']}")
+        for ref in (refs["writer"], refs["reader"])
+    ]
+    return worker, ends[0], ends[1]
 
 
-async def test_stopping_drops_the_workers_first_and_lets_channels_end(dial: Dialler) -> None:
-    server = EngineServer()
+@pytest.mark.parametrize("patient", [True, False])
+async def test_stopping_drops_the_workers_first_and_lets_channels_end(patient: bool) -> None:
+    place = Place(None, {})
     async with anyio.create_task_group() as tasks:
-        url = await tasks.start(_serve("127.0.0.1", server, shutdown_timeout=20))
-        worker = await dial(url)
-        await _hear(worker)
-        refs = await _make_channel(worker)
-        writer, reader = [await dial(url, refs[end]) for end in ("writer", "reader")]
+        timeout = 20 if patient else 0
+        place.url = await tasks.start(partial(place.server.serve, "127.0.0.1", 0, shutdown_timeout=timeout))
+        worker, writer, reader = await _ends(place)
         tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
-            with pytest.raises(ConnectionLost):
+            with pytest.raises(Dropped):
                 await worker.receive()
-            await writer.send(Opcode.TEXT, b"the last words")
-            assert await reader.receive() == [(Opcode.TEXT, b"the last words", True)]
-            await writer.send(Opcode.CLOSE, b"")
-            assert await reader.receive() == [(Opcode.CLOSE, b"", True)]
-    assert server.statistics() == NOTHING
-
-
-async def test_channels_that_do_not_end_are_dropped_without_a_close(dial: Dialler) -> None:
-    server = EngineServer()
-    async with anyio.create_task_group() as tasks:
-        url = await tasks.start(_serve("127.0.0.1", server))
-        worker = await dial(url)
-        await _hear(worker)
-        refs = await _make_channel(worker)
-        ends = [await dial(url, refs[end]) for end in ("writer", "reader")]
-        tasks.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True):
-            for end in ends:
-                with pytest.raises(ConnectionLost):
-                    await end.receive()
-    assert server.statistics() == NOTHING
+            if patient:
+                await writer.send(TEXT, b"the last words")
+                assert (await reader.receive()).payload == b"the last words"
+                await writer.send(CLOSE)
+                assert (await reader.receive()).opcode == CLOSE
+            else:
+                for end in (writer, reader):
+                    with pytest.raises(Dropped):
+                        await end.receive()
+            for raw in place.sockets:
+                raw.drop()
+    assert place.server.statistics() == NOTHING
 
 
 async def test_a_bug_in_one_connection_is_not_the_others_affair(
-    dial: Dialler, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[str] = []
-    server = EngineServer(notice=lambda event, /, **details: heard.append(event))
-    async with anyio.create_task_group() as tasks:
-        url = await tasks.start(_serve("127.0.0.1", server))
-        worker = await dial(url)
-        await _hear(worker)
-        monkeypatch.setattr(server.core, "received", None)
-        other = await dial(url)
-        await _hear(other)
-        await other.send(Opcode.TEXT, b"{}")
-        with pytest.raises(ConnectionLost):
-            await other.receive()
-        monkeypatch.undo()
-        await worker.send(Opcode.TEXT, b'{"type":"ping"}')
-        assert await _hear(worker) == {"type": "pong"}
-        tasks.cancel_scope.cancel()
-    assert "internal error" in heard
+    worker, other = await place.dial("/"), await place.dial("/")
+    for raw in (worker, other):
+        await raw.receive()
+    monkeypatch.setattr(place.server.core, "received", None)
+    await other.send(TEXT, b"{}")
+    with pytest.raises(Dropped):
+        await other.receive()
+    monkeypatch.undo()
+    await worker.send(TEXT, b'{"type":"ping"}')
+    assert json.loads((await worker.receive()).payload) == {"type": "pong"}
+    assert "internal error" in [line["event"] for line in place.said]
 
 
-def _serve(host: str, server: EngineServer | None = None, *, shutdown_timeout: float = 0) -> partial[Any]:
-    return partial((server or EngineServer()).serve, host, 0, shutdown_timeout=shutdown_timeout)
+# Limits
+
+
+async def _until_dropped(raw: RawSocket) -> None:
+    with pytest.raises(Dropped):
+        while True:
+            await raw.receive(5)
+
+
+@pytest.mark.parametrize(("target", "event"), [("/", "worker dropped"), ("/otel", "telemetry dropped")])
+async def test_a_frame_over_the_limit_ends_its_connection_before_it_came(
+    place: Place, target: str, event: str
+) -> None:
+    raw = await place.dial(target)
+    raw.post_bytes(b"\x82\xff" + (ENGINE_FRAME_MAX + 1).to_bytes(8, "big") + b"\0\0\0\0")
+    await _until_dropped(raw)
+    assert place.reasons(event) == ["a frame or message over the limit"]
+
+
+async def _begin_message(raw: RawSocket, *, of_fragments: bool) -> None:
+    """Send 3 MiB of one and wait until they were received."""
+    size = (1 << 20) + UNFINISHED
+    if of_fragments:
+        await raw.send(BINARY, bytes(size // 2), fin=False)
+        await raw.send(CONT, bytes(size // 2), fin=False)
+        await raw.send(PING)
+        assert (await raw.receive()).opcode == PONG
+    else:  # a frame of which one byte is missing
+        raw.post_bytes(b"\x82\xff" + size.to_bytes(8, "big") + bytes(4 + size - 1))
+        await raw.drain()
+
+
+@pytest.mark.parametrize("of_fragments", [True, False])
+async def test_unfinished_messages_of_all_connections_count_together(
+    place: Place, of_fragments: bool
+) -> None:
+    async def until(size: int) -> None:
+        with anyio.fail_after(10):
+            while place.server.statistics()["unfinished_bytes"] != size:
+                await anyio.sleep(0.001)
+
+    sockets = [await place.dial("/otel") for _ in range(6)]
+    for number, raw in enumerate(sockets[:4], 1):
+        await _begin_message(raw, of_fragments=of_fragments)
+        await until(number * UNFINISHED)
+    with pytest.raises((Dropped, ConnectionError)):
+        await _begin_message(sockets[4], of_fragments=of_fragments)
+        await sockets[4].receive()
+    assert place.reasons("telemetry dropped") == ["the engine holds too much of unfinished messages"]
+    await until(4 * UNFINISHED)
+    await sockets[5].send(BINARY, bytes(1 << 20))  # what everybody may have goes on
+    await sockets[5].send(PING)
+    assert (await sockets[5].receive()).opcode == PONG
+    if of_fragments:
+        await sockets[0].send(CONT, b"")
+        await until(3 * UNFINISHED)
+    for raw in sockets[:4]:
+        raw.drop()
+    await until(0)
+
+
+async def test_a_worker_that_does_not_read_is_dropped_and_that_is_said(place: Place) -> None:
+    lazy = await place.dial("/")
+    await lazy.send(TEXT, json.dumps({"type": "registerfunction", "id": "f"}).encode())
+    caller = await place.dial("/")
+    await caller.receive()
+    announce = {"type": "invokefunction", "function_id": "engine::workers::register", "data": {}}
+    await lazy.send(TEXT, json.dumps(announce).encode())
+    text = json.dumps({"type": "invokefunction", "function_id": "f", "data": "x" * (4 << 20)}).encode()
+    with anyio.fail_after(20):
+        while not place.reasons("worker dropped"):
+            await caller.send(TEXT, text)
+            await anyio.sleep(0)
+    assert place.reasons("worker dropped") == ["it does not read what is sent to it"]
+
+
+async def test_that_descriptors_ran_out_is_said_once_each_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iii_cli.engine.server, "SHORTAGE_PAUSE", 0)
+    story = [errno.EMFILE, errno.EMFILE, 0, 0, errno.ENFILE, 0]
+    accept = socket.socket.accept
+
+    def short_of_descriptors(listener: socket.socket) -> Any:
+        number = story.pop(0) if story else 0
+        if number:
+            raise OSError(number, "")
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", short_of_descriptors)
+    for _ in range(2):
+        await (await place.dial("/")).receive()
+    assert place.reasons("connections wait") == ["too many open files", "too many open files in system"]

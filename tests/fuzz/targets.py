@@ -13,10 +13,10 @@ from iii_cli.config.refspec import resolve_ref
 from iii_cli.config.store import ContextStore, PrivateFolder, SavedRefs
 from iii_cli.engine.builtins import builtin_functions
 from iii_cli.engine.core import Core
-from iii_cli.engine.guard import Guard, MalformedOrigin, host_name, origin_of
+from iii_cli.engine.door import Guard, HeadParser, MalformedOrigin, Refused, admit, host_name, origin_of
 from iii_cli.errors import Failure, PeerMisbehaved
 from iii_cli.protocol.frames import FrameDecoder, parse_close
-from iii_cli.protocol.handshake import BadRequest, parse_request, parse_response
+from iii_cli.protocol.handshake import parse_response
 from iii_cli.protocol.messages import (
     InvocationResult,
     InvokeFunction,
@@ -161,12 +161,10 @@ def _url(data: bytes, folder: Path) -> None:
 
 
 def _request(data: bytes, folder: Path) -> None:
-    request = parse_request(data)
-    request.upgrade_fault()
-    request.segments()
-    guard = Guard(Secret("0123456789abcdef"), frozenset(["http://a"]), frozenset(["b"]))
-    guard.check_page(request)
-    guard.check_token(request, needed=True)
+    request = HeadParser().feed(data)
+    if request is not None:
+        guard = Guard(Secret("0123456789abcdef"), frozenset(["http://a"]), frozenset(["b"]))
+        admit(request, Core(str, 0, builtin_functions).channels, guard)
 
 
 def _response(data: bytes, folder: Path) -> None:
@@ -245,7 +243,7 @@ TARGETS: dict[str, Target] = {
     "ref": Target(_ref, (Failure,)),
     "ref_token": Target(_ref_token, (MalformedRef,)),
     "url": Target(_url, (MalformedAddress,)),
-    "request": Target(_request, (BadRequest,)),
+    "request": Target(_request, (Refused,)),
     "response": Target(_response, (PeerMisbehaved,)),
     "origin": Target(_origin, (MalformedOrigin,)),
     "context_file": Target(_context_file, (Failure,)),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from iii_cli.commands.common import tell
 from iii_cli.config.store import read_token_file
-from iii_cli.engine.guard import Guard, MalformedOrigin, host_name, origin_of
+from iii_cli.engine.door import Guard, MalformedOrigin, host_name, origin_of
 from iii_cli.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def tls_of(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
         if key is not None:
             raise UsageProblem("--tls-key needs --tls-cert")
         return None
-    from iii_cli.engine.tls import server_context
+    from iii_cli.engine.server import server_context
 
     return server_context(certificate, key)
 

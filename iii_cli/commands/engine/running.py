@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
 
-    from iii_cli.engine.guard import Guard
+    from iii_cli.engine.door import Guard
     from iii_cli.io.process import Child
 
 __all__ = ("RunOptions", "engine_settings", "exec_with_engine", "run_engine")

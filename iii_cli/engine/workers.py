@@ -1,4 +1,4 @@
-"""Worker sockets: frames into the core, deliveries out of it (protocol.md 1.1-1.8)."""
+"""Worker sockets: frames into the core, deliveries out of it (docs: protocol, 1.1-1.8)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from iii_cli.engine.model import Close, Drop, Send
+from iii_cli.engine.model import Close, Send
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.net.dialing import ConnectionLost
 from iii_cli.protocol.frames import Opcode
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from iii_cli.engine.model import Delivery
     from iii_cli.net.websocket import WebSocket
 
-__all__ = ("Switchboard", "serve_telemetry")
+__all__ = ("WorkerSockets", "serve_telemetry")
 
 FLUSH_EVERY = 32  # messages: a send for each costs more, and a send for all lets the others wait in turn
 FAREWELL = 1.0  # seconds that a refused worker has to take leave
@@ -35,34 +35,34 @@ _TEXT, _BINARY, _CLOSE, _PING, _PONG = (
 )
 
 
-class _Line:
-    """One worker's socket as the switchboard sees it."""
+class _Connection:
+    """One worker's socket."""
 
-    __slots__ = ("closing", "draining", "number", "scope", "touched", "websocket")
+    __slots__ = ("closing", "draining", "number", "scope", "unflushed", "websocket")
 
     def __init__(self, number: int, websocket: WebSocket) -> None:
         self.number = number
         self.websocket = websocket
         self.draining = False  # a task sends what the socket did not take at once
         self.closing = False  # a Close frame is the last thing in its queue
-        self.touched = False  # something is queued that was not tried to be sent yet
+        self.unflushed = False  # something is queued that was not tried to be sent yet
         self.scope = anyio.CancelScope()
 
 
-class Switchboard:
-    """All worker sockets, and the core that decides what passes between them."""
+class WorkerSockets:
+    """All worker sockets, and the core that decides what passes between them.
 
-    def __init__(self, core: Core, now: Callable[[], int]) -> None:
-        self.tasks: TaskGroup | None = None  # where sockets that are slow get a task of their own
+    `tasks` is where a socket that is slow gets a task of its own.
+    """
+
+    def __init__(self, core: Core, now: Callable[[], int], tasks: TaskGroup) -> None:
         self._core = core
         self._now = now
-        self._lines: dict[int, _Line] = {}
-        self._touched: list[_Line] = []
+        self._tasks = tasks
+        self._connections: dict[int, _Connection] = {}
+        self._unflushed: list[_Connection] = []
         self._queued = 0  # messages since the last flush
         self._numbers = count(1)
-
-    def __len__(self) -> int:
-        return len(self._lines)
 
     async def serve(self, websocket: WebSocket, ip: str) -> None:
         """Be the engine on one worker socket, until it is over.
@@ -70,15 +70,14 @@ class Switchboard:
         Cancelling drops the worker without a Close frame.
         """
         number = next(self._numbers)
-        line = self._lines[number] = _Line(number, websocket)
+        connection = self._connections[number] = _Connection(number, websocket)
         try:
-            with line.scope:
+            with connection.scope:
                 self.deliver(self._core.connected(number, ip, self._now()))
-                await self._receive(line)
+                await self._receive(connection)
         finally:
-            del self._lines[number]
+            del self._connections[number]
             self.deliver(self._core.disconnected(number, self._now()))
-            websocket.socket.close()
 
     def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Do what the core decided. What a socket does not take at once is sent by its own task."""
@@ -87,73 +86,75 @@ class Switchboard:
 
     def _queue(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
-            line = self._lines.get(delivery.connection)
-            if line is None or line.closing:
+            connection = self._connections.get(delivery.connection)
+            if connection is None or connection.closing:
                 continue
             if type(delivery) is Send:
-                line.websocket.post(_TEXT, delivery.message)
                 self._queued += 1
-                self._touch(line)
+                self._post(connection, _TEXT, delivery.message)
             elif type(delivery) is Close:
-                line.closing = True
-                line.websocket.post(_CLOSE, b"")
-                self._touch(line)
-            elif type(delivery) is Drop:
-                line.scope.cancel()
+                connection.closing = True
+                self._post(connection, _CLOSE, b"")
+            else:
+                connection.scope.cancel()
 
-    def _touch(self, line: _Line) -> None:
-        if not line.touched:
-            line.touched = True
-            self._touched.append(line)
+    def _post(self, connection: _Connection, opcode: int, payload: bytes) -> None:
+        connection.websocket.post(opcode, payload)
+        if not connection.unflushed:
+            connection.unflushed = True
+            self._unflushed.append(connection)
 
     def _flush(self) -> None:
-        """One send for each line, however many messages it got."""
+        """One send for each connection, however many messages it got."""
         self._queued = 0
-        touched = self._touched
-        while touched:
-            line = touched.pop()
-            line.touched = False
+        while self._unflushed:
+            connection = self._unflushed.pop()
+            connection.unflushed = False
             try:
-                if not line.websocket.flush_now():
-                    self._drain_later(line)
+                if not connection.websocket.flush_now():
+                    self._drain_later(connection)
             except ConnectionLost:
-                line.scope.cancel()
+                connection.scope.cancel()
 
-    def _drain_later(self, line: _Line) -> None:
-        if line.websocket.unsent_bytes > self._core.settings.max_outgoing_bytes:
-            self._core.dropping(line.number, "it does not read what is sent to it")
-            line.scope.cancel()
-        elif not line.draining and self.tasks is not None:
-            line.draining = True
-            self.tasks.start_soon(self._drain, line)
+    def _drain_later(self, connection: _Connection) -> None:
+        if connection.websocket.unsent_bytes > self._core.settings.max_outgoing_bytes:
+            self._core.dropping(connection.number, "it does not read what is sent to it")
+            connection.scope.cancel()
+        elif not connection.draining:
+            connection.draining = True
+            self._tasks.start_soon(self._drain, connection)
 
-    async def _drain(self, line: _Line) -> None:
+    async def _drain(self, connection: _Connection) -> None:
         try:
-            while line.websocket.unsent_bytes:
-                await line.websocket.flush()
+            while connection.websocket.unsent_bytes:
+                await connection.websocket.flush()
         except ConnectionLost:
-            line.scope.cancel()
+            connection.scope.cancel()
         finally:
-            line.draining = False
+            connection.draining = False
 
-    async def _receive(self, line: _Line) -> None:
+    async def _receive(self, connection: _Connection) -> None:
+        websocket = connection.websocket
         try:
-            while not line.closing:
-                if await self._receive_some(line):
+            while not connection.closing:
+                if await self._receive_some(connection):
                     return
             with anyio.move_on_after(FAREWELL):
-                await line.websocket.flush()
-                while not any(opcode == _CLOSE for opcode, _, _ in await line.websocket.receive()):
+                await websocket.flush()
+                while not any(opcode == _CLOSE for opcode, _, _ in await websocket.receive()):
                     pass
         except ConnectionLost:
             pass
         except PeerMisbehaved as error:  # 1.9 is about messages; a broken frame ends it without a word
-            self._core.dropping(line.number, error.message)
+            self._core.dropping(connection.number, error.message)
 
-    async def _receive_some(self, line: _Line) -> bool:
-        """Handle what has arrived. True: the worker closed. That is not echoed: TCP is dropped (14.1)."""
-        websocket, number = line.websocket, line.number
-        events = await websocket.receive()
+    async def _receive_some(self, connection: _Connection) -> bool:
+        """Handle what has arrived. True: the worker closed. That is not echoed: TCP is dropped (14.1).
+
+        Separate function, so that the events are released before we wait again.
+        """
+        number = connection.number
+        events = await connection.websocket.receive()
         now = self._now()
         try:
             for opcode, payload, _ in events:
@@ -162,11 +163,10 @@ class Switchboard:
                 elif opcode == _BINARY:
                     self._queue(self._core.received(number, bytes(payload), now))
                 elif opcode == _PING:
-                    websocket.post(_PONG, payload)
-                    self._touch(line)
+                    self._post(connection, _PONG, bytes(payload))
                 elif opcode == _CLOSE:
                     return True
-                if line.closing:
+                if connection.closing:
                     return False
                 if self._queued >= FLUSH_EVERY:
                     self._flush()
