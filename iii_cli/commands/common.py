@@ -188,11 +188,10 @@ def find_ref(
     settings = settings_of(ctx, engine_url=given.engine_url, engine_tls=given.engine_tls)
     if settings.stdin_taken and not stdin_free:
         raise UsageProblem("--token-file - and the data cannot both be read from standard input")
-    if not settings.quiet:
-        for notice in given.notices:
-            tell(notice)
-        if given.in_argv and sys.stderr.isatty():
-            tell("others can see that ref in `ps`; `iii ref save NAME -`, env:NAME and file:PATH keep it out")
+    for notice in given.notices:
+        tell(notice)
+    if given.in_argv and sys.stderr.isatty():
+        tell("this ref is visible in `ps`; pass it as @NAME, env: or file:")
     return given, settings
 
 

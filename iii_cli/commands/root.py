@@ -28,8 +28,8 @@ TREE = {
     "functions": Leaf("listing:functions_app", "See which functions there are, and wait for them."),
     "workers": Leaf("listing:workers_app", "See which workers are connected, and what they offer."),
     "trace": Leaf("listing:trace_app", "See what happened in a trace."),
-    "ref": Leaf("ref:ref_app", "Keep the refs of channels by name."),
-    "context": Leaf("context:context_app", "Keep engines by name and choose one."),
+    "ref": Leaf("saved:ref_app", "Keep the refs of channels by name."),
+    "context": Leaf("saved:context_app", "Manage saved engines (contexts)."),
     "engine": Leaf("engine.command:engine_app", "Run the embedded engine: for development, tests and CI."),
     "bench": Leaf("bench:bench_app", "Measure an engine: bytes, calls and round trips a second."),
     "doctor": Leaf(

@@ -10,7 +10,7 @@ WALL = {"time", "time_ns", "localtime", "gmtime", "ctime", "now", "utcnow", "tod
 ALLOWED = {
     "iii_cli.commands.doctor": "compared with the engine's, and how long a certificate is still valid",
     "iii_cli.commands.engine.log": "the time in a line of the log",
-    "iii_cli.commands.ref": "the date that `ref show` prints",
+    "iii_cli.commands.saved": "the date that `ref show` prints",
     "iii_cli.commands.listing": "since when a worker is there, which the engine says",
     "iii_cli.config.store": "what other processes wrote; an age is never below 0",
     "iii_cli.engine.server": "once, at the start: from then on the monotonic clock counts",
