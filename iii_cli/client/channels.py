@@ -125,6 +125,11 @@ class ReaderStatistics(NamedTuple):
     bytes: int  # payload of binary frames
     messages: int  # text messages that are data
 
+    @property
+    def progress(self) -> int:
+        """Grows while anything comes."""
+        return self.bytes + self.messages
+
 
 @final
 class ChannelReader(ByteReceiveStream):
@@ -390,7 +395,7 @@ class WriterStatistics(NamedTuple):
     unsent_bytes: int  # frames on their way into the socket
 
     @property
-    def handed_over(self) -> int:
+    def progress(self) -> int:
         """Grows while the socket takes anything, even the rest of a frame."""
         return self.bytes + self.messages - self.unsent_bytes
 

@@ -294,7 +294,7 @@ async def upload(
             tasks.cancel_scope.cancel()
 
     try:
-        await _within(limits, lambda: writer.statistics().handed_over, write, now.reason)
+        await _within(limits, lambda: writer.statistics().progress, write, now.reason)
     except BaseException as error:
         cause = sole_cause(error)
         await writer.abort(*words(cause))
@@ -710,8 +710,7 @@ class _Delivery:
 
     def progress(self) -> int:
         """Grows while bytes come in or go out."""
-        counted = self._reader.statistics()
-        return counted.bytes + counted.messages + self._now.moved
+        return self._reader.statistics().progress + self._now.moved
 
     def amount(self) -> int:
         """Bytes that have come, of payload or of the text that is the data."""

@@ -18,10 +18,10 @@ __all__ = ("TREE", "app")
 TREE = {
     "channel": Leaf("channel:channel_app", "Make channels, write into them and read from them."),
     "trigger": Leaf(
-        "trigger.command:trigger_app",
+        "trigger:trigger_app",
         "Call a function, with streams if it wants some, and print its result as JSON; nothing for null.",
     ),
-    "t": Leaf("trigger.command:trigger_app", ""),
+    "t": Leaf("trigger:trigger_app", ""),
     "serve": Leaf(
         "serve.command:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."
     ),

@@ -1,15 +1,16 @@
-"""A call and its streams, on lanes that do what the test says."""
+"""A call and its streams, which do what the test says."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
-from iii_cli.client.channels import EndState
-from iii_cli.client.streams import StreamedCall, Way, run_streamed_call
+from iii_cli.client.channels import EndState, ReaderStatistics
+from iii_cli.client.streams import CallStream, StreamedCall, frame_bytes
+from iii_cli.client.transfer import DownloadStatus, UploadStatus
 from iii_cli.errors import (
     ContentDiffers,
     Failure,
@@ -34,86 +35,87 @@ REF = ChannelRef("c", Secret("k"), Direction.READ)
 SOON = 0.02  # seconds of the limits that are to pass
 
 
+class FakeEnd:
+    """Counts what the test says."""
+
+    verdict = None
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def statistics(self) -> ReaderStatistics:
+        return ReaderStatistics(self.count, 0)
+
+
 @dataclass(eq=False)
-class FakeLane:
-    """Ends when the test says so, with what the test says."""
+class FakeInput(UploadStatus):
+    """Stands still as the test says."""
 
-    way: Way = Way.IN
-    label: str = "--in x"
-    theirs: ChannelRef = REF
-    settled: bool = False
     ours: bool = False
-    count: int = 0
-    words: tuple[int, str] | None = None
-    cancelled_with: tuple[int, str] | None = None
-    end: anyio.Event = field(default_factory=anyio.Event)
-    failure: Failure | None = None
-    verdict: Verdict | None = None
-    wait_for_gate: bool = False
 
-    async def open(self) -> None:
-        return
+    def reason(self, span: str) -> str:
+        return "our side stands still" if self.ours else "the function stands still"
 
-    async def move(self, gate: anyio.Event) -> Verdict | None:
-        try:
-            await self.end.wait()
-            if self.failure is not None:
-                raise self.failure
-            if self.wait_for_gate:
-                await gate.wait()
-            return self.verdict
-        except anyio.get_cancelled_exc_class():
-            self.cancelled_with = self.words
-            raise
-
-    def finish(self, failure: Failure | None = None) -> None:
-        self.failure = failure
-        self.end.set()
-
-    def give_up_as(self, code: int, reason: str) -> None:
-        self.words = (code, reason)
-
-    def moved(self) -> int:
-        return self.count
-
-    def byte_count(self) -> int:
-        return self.count
-
-    def message_count(self) -> int | None:
-        return None
-
+    @property
     def waits_for_us(self) -> bool:
         return self.ours
 
-    def standing(self, span: str) -> str:
-        return "our side stands still" if self.ours else "the function stands still"
 
-    async def close(self) -> None:
-        return
+class FakeOutput(DownloadStatus):
+    def reason(self, span: str) -> str:
+        return "the function stands still"
+
+    @property
+    def waits_for_us(self) -> bool:
+        return False
+
+
+class Script:
+    """A stream that ends when the test says so, with what the test says."""
+
+    def __init__(self, label: str = "--in x", *, ours: bool = False, unverified: bool = False) -> None:
+        end: Any = FakeEnd()
+        self.end = end
+        status = FakeInput({}, ours=ours) if label.startswith("--in") else FakeOutput(end)
+        self.stream = CallStream(label, REF, end, status, self._move)
+        self.cancelled_with: tuple[int, str] | None = None
+        self._ended = anyio.Event()
+        self._failure: Failure | None = None
+        self._unverified = unverified
+
+    def finish(self, failure: Failure | None = None) -> None:
+        self._failure = failure
+        self._ended.set()
+
+    async def _move(self, stream: CallStream) -> Verdict | None:
+        try:
+            await self._ended.wait()
+            if self._failure is not None:
+                raise self._failure
+            if self._unverified:
+                verdict = Verdict(Outcome.FOREIGN, "could not be verified", Counter().figures)
+                await stream.permit(verdict)
+                return verdict
+            return None
+        except anyio.get_cancelled_exc_class() as error:
+            self.cancelled_with = stream.abort_words(error)
+            raise
 
 
 class Stage:
-    """One call with lanes. `answer` and `fail` end the call."""
+    """One call with streams. `answer` and `fail` end the call."""
 
-    def __init__(self, *lanes: FakeLane, **more: Any) -> None:
+    def __init__(self, *scripts: Script, **more: Any) -> None:
         self.notices: list[str] = []
         self.probed = 0
         self.probe_finds = EndState.TAKEN
         self.on_probe: Callable[[], None] = lambda: None
-        self.later: Sequence[FakeLane] = ()
+        self.later: Sequence[Script] = ()
         self.shown: list[Any] = []
         self._answered = anyio.Event()
         self._failure: Failure | None = None
-        self.order = StreamedCall(
-            function_id="f",
-            endpoint=ENDPOINT,
-            invoke=self._invoke,
-            lanes=lanes,
-            answered=self._show,
-            notice=self.notices.append,
-            look=self._probe,
-            **more,
-        )
+        self._scripts = scripts
+        self._more = more
 
     async def run(self, script: Callable[[], Coroutine[Any, Any, None]] | None = None) -> Any:
         try:
@@ -121,7 +123,16 @@ class Stage:
                 if script is not None:
                     tasks.start_soon(script)
                 with anyio.fail_after(5):
-                    return await run_streamed_call(self.order)
+                    return await StreamedCall(
+                        function_id="f",
+                        endpoint=ENDPOINT,
+                        streams=[script.stream for script in self._scripts],
+                        invoke=self._invoke,
+                        answered=self._show,
+                        notice=self.notices.append,
+                        look=self._probe,
+                        **self._more,
+                    ).run()
         except BaseExceptionGroup as group:
             raise sole_cause(group) from None
 
@@ -138,9 +149,9 @@ class Stage:
             raise self._failure
         return "result"
 
-    async def _show(self, result: Any) -> Sequence[FakeLane]:
+    async def _show(self, result: Any) -> Sequence[CallStream]:
         self.shown.append(result)
-        return self.later
+        return [script.stream for script in self.later]
 
     async def _probe(self, endpoint: Endpoint, ref: ChannelRef) -> EndState:
         self.probed += 1
@@ -148,131 +159,127 @@ class Stage:
         return self.probe_finds
 
 
-def foreign() -> Verdict:
-    return Verdict(Outcome.FOREIGN, "could not be verified", Counter().figures)
-
-
-async def settle() -> None:
+async def everybody_ran() -> None:
     """Let every task that can run do so."""
     for _ in range(20):
         await anyio.lowlevel.checkpoint()
 
 
 async def test_the_result_does_not_end_a_stream() -> None:
-    lane = FakeLane()
-    stage = Stage(lane, linger=None)
+    stream = Script()
+    stage = Stage(stream, linger=None)
 
-    async def script() -> None:
+    async def meanwhile() -> None:
         stage.answer()
-        await settle()
+        await everybody_ran()
         assert stage.shown == ["result"]
-        assert lane.cancelled_with is None
-        lane.finish()
+        assert stream.cancelled_with is None
+        stream.finish()
 
-    assert await stage.run(script) == "result"
+    assert await stage.run(meanwhile) == "result"
 
 
 async def test_a_stream_does_not_end_the_call() -> None:
-    lane = FakeLane(way=Way.OUT)
-    stage = Stage(lane)
+    stream = Script("--out x")
+    stage = Stage(stream)
 
-    async def script() -> None:
-        lane.finish(StreamTruncated("cut"))
-        await settle()
+    async def meanwhile() -> None:
+        stream.finish(StreamTruncated("cut"))
+        await everybody_ran()
         stage.answer()
 
-    with pytest.raises(StreamTruncated, match="--in x: cut"):
-        await stage.run(script)
+    with pytest.raises(StreamTruncated, match="--out x: cut"):
+        await stage.run(meanwhile)
     assert stage.shown == ["result"]
 
 
 async def test_a_failed_call_aborts_the_streams_and_says_why() -> None:
-    lanes = [FakeLane(), FakeLane(way=Way.OUT)]
-    stage = Stage(*lanes)
+    streams = [Script(), Script("--out x")]
+    stage = Stage(*streams)
 
-    async def script() -> None:
-        await settle()
+    async def meanwhile() -> None:
+        await everybody_ran()
         stage.fail(FunctionFailed("E7", "no"))
 
     with pytest.raises(FunctionFailed):
-        await stage.run(script)
-    assert [lane.cancelled_with for lane in lanes] == [(1, "the call failed: E7")] * 2
+        await stage.run(meanwhile)
+    assert [stream.cancelled_with for stream in streams] == [(1, "the call failed: E7")] * 2
 
 
 async def test_our_own_failure_ends_everything_and_wins() -> None:
-    bad, other = FakeLane(), FakeLane(way=Way.OUT)
+    bad, other = Script(), Script("--out x")
     stage = Stage(bad, other, linger=None)
 
-    async def script() -> None:
+    async def meanwhile() -> None:
         stage.answer()
-        await settle()
+        await everybody_ran()
         bad.finish(LocalProblem("disk"))
 
     with pytest.raises(LocalProblem, match="disk"):
-        await stage.run(script)
+        await stage.run(meanwhile)
     assert other.cancelled_with == (10, "disk")
 
 
 @pytest.mark.parametrize("first", ["reader", "answer"])
 async def test_a_reader_that_had_enough_is_no_failure_after_a_success(first: str) -> None:
-    lane = FakeLane()
-    stage = Stage(lane, linger=None)
+    stream = Script()
+    stage = Stage(stream, linger=None)
 
-    async def script() -> None:
+    async def meanwhile() -> None:
         if first == "reader":
-            lane.finish(PeerLeft("left"))
+            stream.finish(PeerLeft("left"))
         else:
             stage.answer()
-        await settle()
-        lane.finish(PeerLeft("left"))
+        await everybody_ran()
+        stream.finish(PeerLeft("left"))
         stage.answer()
 
-    assert await stage.run(script) == "result"
+    assert await stage.run(meanwhile) == "result"
 
 
 async def test_an_unverified_stream_waits_for_the_success() -> None:
-    lane = FakeLane(way=Way.OUT, wait_for_gate=True, verdict=foreign())
-    stage = Stage(lane)
+    stream = Script("--out x", unverified=True)
+    stage = Stage(stream)
 
-    async def script() -> None:
-        lane.finish()
-        await settle()
+    async def meanwhile() -> None:
+        stream.finish()
+        await everybody_ran()
         assert stage.notices == []
         stage.answer()
 
-    await stage.run(script)
-    assert stage.notices == ["--in x: could not be verified"]
+    await stage.run(meanwhile)
+    assert stage.notices == ["--out x: could not be verified"]
 
 
 async def test_a_stream_found_in_the_result_is_moved_too() -> None:
-    late = FakeLane(way=Way.OUT)
+    late = Script("--out x")
     stage = Stage(linger=None)
     stage.later = [late]
 
-    async def script() -> None:
+    async def meanwhile() -> None:
         stage.answer()
-        await settle()
+        await everybody_ran()
         late.finish(ContentDiffers("size"))
 
     with pytest.raises(ContentDiffers):
-        await stage.run(script)
+        await stage.run(meanwhile)
 
 
 async def test_an_input_that_was_never_opened_is_over_with_one_line() -> None:
-    lane = FakeLane()
-    stage = Stage(lane, linger=SOON)
+    stream = Script()
+    stage = Stage(stream, linger=SOON)
     stage.probe_finds = EndState.UNTAKEN
     stage.answer()
     assert await stage.run() == "result"
     assert stage.notices == ["--in x: the function answered and never opened it"]
-    assert lane.cancelled_with == (1, "nobody reads it")
+    assert stream.cancelled_with == (1, "nobody reads it")
 
 
 async def test_an_output_that_was_never_opened_is_named() -> None:
-    lane = FakeLane(way=Way.OUT)
-    stage = Stage(lane, linger=SOON)
+    stream = Script("--out x")
+    stage = Stage(stream, linger=SOON)
     stage.probe_finds = EndState.UNTAKEN
-    stage.on_probe = lambda: lane.finish(NothingArrived("nothing"))  # as the engine lets our end see it
+    stage.on_probe = lambda: stream.finish(NothingArrived("nothing"))  # as the engine lets our end see it
     stage.answer()
     with pytest.raises(NothingArrived, match="never opened it"):
         await stage.run()
@@ -280,7 +287,7 @@ async def test_an_output_that_was_never_opened_is_named() -> None:
 
 @pytest.mark.parametrize(("state", "status"), [(EndState.GONE, 5), (EndState.UNREACHABLE, 3)])
 async def test_a_silent_stream_whose_channel_is_gone_fails(state: EndState, status: int) -> None:
-    stage = Stage(FakeLane(), linger=SOON)
+    stage = Stage(Script(), linger=SOON)
     stage.probe_finds = state
     stage.answer()
     with pytest.raises(Failure) as caught:
@@ -289,7 +296,7 @@ async def test_a_silent_stream_whose_channel_is_gone_fails(state: EndState, stat
 
 
 async def test_a_stream_in_use_goes_on_until_the_stall_limit_and_is_probed_once() -> None:
-    stage = Stage(FakeLane(), linger=SOON, stall=5 * SOON)
+    stage = Stage(Script(), linger=SOON, stall=5 * SOON)
     stage.answer()
     with pytest.raises(TimedOut, match="after the result: --in x: the function stands still"):
         await stage.run()
@@ -297,27 +304,27 @@ async def test_a_stream_in_use_goes_on_until_the_stall_limit_and_is_probed_once(
 
 
 async def test_our_own_silence_is_not_held_against_the_function() -> None:
-    lane = FakeLane(ours=True)
-    stage = Stage(lane, linger=None, stall=SOON)
+    stream = Script(ours=True)
+    stage = Stage(stream, linger=None, stall=SOON)
 
-    async def script() -> None:
+    async def meanwhile() -> None:
         stage.answer()
         await anyio.sleep(5 * SOON)
-        lane.finish()
+        stream.finish()
 
-    assert await stage.run(script) == "result"
+    assert await stage.run(meanwhile) == "result"
 
 
 async def test_a_stall_limit_that_was_asked_for_counts_for_both_sides() -> None:
-    stage = Stage(FakeLane(ours=True), linger=None, stall=SOON, stall_asked=True)
+    stage = Stage(Script(ours=True), linger=None, stall=SOON, stall_asked=True)
     stage.answer()
     with pytest.raises(TimedOut, match="our side stands still"):
         await stage.run()
 
 
 async def test_a_stall_limit_holds_before_the_result_and_names_every_side() -> None:
-    lanes = FakeLane(), FakeLane(way=Way.OUT, label="--out y")
-    stage = Stage(*lanes, stall=SOON, stall_asked=True)
+    streams = Script(), Script("--out y")
+    stage = Stage(*streams, stall=SOON, stall_asked=True)
     words = (
         "--in x: the function stands still; --out y: the function stands still; the function has not answered"
     )
@@ -326,49 +333,55 @@ async def test_a_stall_limit_holds_before_the_result_and_names_every_side() -> N
 
 
 async def test_what_moves_is_not_probed() -> None:
-    lane = FakeLane()
-    stage = Stage(lane, linger=4 * SOON)
+    stream = Script()
+    stage = Stage(stream, linger=4 * SOON)
 
-    async def script() -> None:
+    async def meanwhile() -> None:
         stage.answer()
         for _ in range(12):
             await anyio.sleep(SOON)
-            lane.count += 1
-        lane.finish()
+            stream.end.count += 1
+        stream.finish()
 
-    await stage.run(script)
+    await stage.run(meanwhile)
     assert stage.probed == 0
 
 
 async def test_the_limit_for_the_whole_counts_before_and_after_the_result() -> None:
-    lane = FakeLane(way=Way.OUT, label="--out y")
-    stage = Stage(lane, whole=SOON)
-    stage.order.deadline = anyio.current_time() + SOON
+    stream = Script("--out y")
+    stage = Stage(stream, whole=SOON, deadline=anyio.current_time() + SOON)
     with pytest.raises(TimedOut, match=r"longer than 0\.02 s"):
         await stage.run()
-    assert lane.cancelled_with is not None
-    assert lane.cancelled_with[0] == 124
+    assert stream.cancelled_with is not None
+    assert stream.cancelled_with[0] == 124
 
 
 async def test_a_swept_channel_is_told_at_once_and_fails_in_the_end() -> None:
-    lane = FakeLane(way=Way.OUT, label="--out y")
-    stage = Stage(lane)
+    stream = Script("--out y")
+    stage = Stage(stream)
 
-    async def script() -> None:
-        lane.finish(UnknownTarget("gone"))
-        await settle()
+    async def meanwhile() -> None:
+        stream.finish(UnknownTarget("gone"))
+        await everybody_ran()
         assert "expired while the call runs" in stage.notices[0]
         stage.answer()
 
     with pytest.raises(UnknownTarget, match="within 5 minutes"):
-        await stage.run(script)
+        await stage.run(meanwhile)
     assert stage.shown == ["result"]
 
 
 async def test_cancelled_from_outside_everything_stops() -> None:
-    lane = FakeLane()
-    stage = Stage(lane)
+    stream = Script()
+    stage = Stage(stream)
     with anyio.move_on_after(SOON) as scope:
         await stage.run()
     assert scope.cancelled_caught
-    assert lane.end.is_set() is False
+    assert stream.cancelled_with == (130, "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("buffer", "longest"), [(1, 1 << 20), (16, 1 << 20), (64, 256 << 10), (1024, 16 << 10)]
+)
+def test_frames_times_buffer_stay_within_16_mib(buffer: int, longest: int) -> None:
+    assert frame_bytes(buffer) == longest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from iii_cli.app import _status
-from iii_cli.commands.stream_specs import check_keys, command_word, parse_spec
+from iii_cli.commands.trigger_streams import check_keys, command_word, parse_spec
 from iii_cli.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ REFUSED = {
     "a seal without a stream": (["--no-seal"], 2, "--seal and --no-seal is about streams"),
     "a limit without a stream": (["--stall-timeout", "1s"], 2, "--stall-timeout is about streams"),
     "void": (["--void", "--in", "in"], 2, "nothing can be streamed"),
-    "void with a result": (["--void", "--result", "r"], 2, "--void has no result"),
+    "void with a result": (["--void", "--result", "r"], 2, "--void returns no result"),
     "buffer": (["--in", "in", "--buffer", "0"], 2, "--buffer"),
     "linger": (["--in", "in", "--linger", "soon"], 2, "--linger"),
     "progress": (["--in", "in", "--progress", "maybe"], 2, "--progress"),

@@ -17,14 +17,14 @@ from iii_cli.io.sources import Source
 from iii_cli.protocol.payload import parse_document
 
 if TYPE_CHECKING:
-    from iii_cli.commands.trigger.order import Invocation, TriggerOptions
+    from iii_cli.commands.calls import Request
     from iii_cli.protocol.frames import Buffer
 
 __all__ = ("call_for_each",)
 
 
-def call_for_each(invocation: Invocation, options: TriggerOptions) -> None:
-    """Make all the calls.
+def call_for_each(request: Request, *, parallel: int, fail_fast: bool, progress: str) -> None:
+    """Make all the calls, `parallel` at once.
 
     Raises Failure (1) if one of them failed, NotConfirmed (9) if all that did were lost with their worker,
     and as `call_each`.
@@ -32,20 +32,20 @@ def call_for_each(invocation: Invocation, options: TriggerOptions) -> None:
     source = Source.stdin()
     totals = EachTotals()
     order = EachOrder(
-        endpoint=invocation.settings.endpoint,
-        function_id=invocation.function_id,
+        endpoint=request.settings.endpoint,
+        function_id=request.function_id,
         source=source,
         sink=_Lines(),
-        payload_of=_merging(invocation.payload),
-        parallel=options.parallel or 1,
-        timeout=invocation.timeout,
-        fail_fast=options.fail_fast,
-        namespace=invocation.namespace,
-        metadata=invocation.metadata,
-        traceparent=invocation.traceparent,
+        payload_of=_merging(request.payload),
+        parallel=parallel,
+        timeout=request.timeout,
+        fail_fast=fail_fast,
+        namespace=request.namespace,
+        metadata=request.metadata,
+        traceparent=request.traceparent,
     )
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    shown = _Shown(progress_mode(options.streams.progress, data_on_terminal=on_terminal), totals)
+    shown = _Shown(progress_mode(progress, data_on_terminal=on_terminal), totals)
     if source.is_terminal:
         tell("reading from the terminal, a JSON document a line; Ctrl-D ends it")
     try:
@@ -57,16 +57,16 @@ def call_for_each(invocation: Invocation, options: TriggerOptions) -> None:
         source.close()
     shown.conclude()
     if totals.failed:
-        raise _failure(invocation, totals)
+        raise _failure(request, totals)
 
 
-def _failure(invocation: Invocation, totals: EachTotals) -> Failure:
+def _failure(request: Request, totals: EachTotals) -> Failure:
     kind = NotConfirmed if totals.lost == totals.failed else Failure
     hint = None
     if totals.lost:
         hint = f"the worker was lost during {totals.lost:,} of them, which may have run"
     elif totals.unknown:
-        hint = did_you_mean(meant_function(invocation.settings, invocation.function_id))
+        hint = did_you_mean(meant_function(request.settings, request.function_id))
     return kind(f"{totals.failed:,} of {totals.done:,} calls failed", hint=hint)
 
 

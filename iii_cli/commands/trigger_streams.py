@@ -1,0 +1,584 @@
+"""`iii trigger` with streams: everything local first, then the ends, then the call beside its streams."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from copy import deepcopy
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio  # noqa: TID253 - loaded only where a call has streams
+from msgspec import Struct
+from msgspec.structs import replace
+
+from iii_cli.client.call import new_stream_id
+from iii_cli.client.channels import ChannelReader, ChannelWriter
+from iii_cli.client.connection import Caller
+from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, CallStream, StreamedCall, frame_bytes
+from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, download, span_words, upload
+from iii_cli.commands.calls import embed, key_of, rendered, spending
+from iii_cli.commands.common import hand_over_token, run, tell
+from iii_cli.commands.streams import (
+    MessageOutput,
+    check_stop_early,
+    feeding,
+    output_of,
+    say_early,
+    watch_producers,
+)
+from iii_cli.errors import ContentDiffers, Failure, FunctionFailed, TimedOut, UsageProblem
+from iii_cli.io.console import talk
+from iii_cli.io.descriptors import is_standard
+from iii_cli.io.process import DEVNULL, prepare_command, shell_command
+from iii_cli.io.progress import Meter, Progress, progress_mode
+from iii_cli.io.sinks import DescriptorSink, StdoutSink, open_output, share_a_file
+from iii_cli.io.sources import Source
+from iii_cli.protocol.payload import MalformedPath, find, masked, redacted, show, split_key
+from iii_cli.protocol.records import asked_mode
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef
+from iii_cli.protocol.seal import Mode, Sealer, is_count
+from iii_cli.protocol.verifier import Verifier
+from iii_cli.quantities import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+
+    from iii_cli.client.transfer import ByteSink, ByteSource
+    from iii_cli.commands.calls import Request
+    from iii_cli.io.sinks import Sink
+    from iii_cli.protocol.payload import KeyPath
+    from iii_cli.protocol.verifier import Verdict
+
+__all__ = (
+    "StreamSpec",
+    "call_with_streams",
+    "check_keys",
+    "command_word",
+    "parse_read",
+    "parse_spec",
+    "with_placeholders",
+)
+
+
+# What was typed.
+
+COMMAND = "cmd:"
+_REF_FORMS = ("@", "iii:", "env:", "file:", "{")
+_PLACES = "a FILE, - or cmd:COMMAND"
+_DEFAULT_KEYS = {"--in": "stdin", "--out": "stdout"}
+
+
+class StreamSpec(Struct, frozen=True):
+    """One stream: the KEY of the payload where its ref goes, and the FILE, `-` or `cmd:COMMAND`.
+
+    Of `--read` the KEY is where in the result the ref is.
+    """
+
+    option: str
+    key: KeyPath
+    place: str
+
+    @property
+    def label(self) -> str:
+        """How people know it."""
+        return f"{self.option} {show(self.key)}"
+
+    @property
+    def command(self) -> str | None:
+        """The COMMAND of `cmd:COMMAND`."""
+        return self.place.removeprefix(COMMAND) if self.place.startswith(COMMAND) else None
+
+    @property
+    def is_standard(self) -> bool:
+        """Is it our own stdin or stdout, by whatever name?"""
+        return is_standard(self.place, 0 if self.option == "--in" else 1)
+
+
+def parse_spec(text: str, option: str) -> StreamSpec:
+    """Read `KEY=PLACE`, or PLACE alone, whose KEY is then `stdin` or `stdout`. Raises UsageProblem."""
+    parts = split_key(text)
+    if parts is None and text.startswith("="):
+        raise UsageProblem(f"{option}: the KEY before `=` is empty", hint=f"{option} KEY={_PLACES}")
+    key, place = parts if parts is not None else (_DEFAULT_KEYS[option], text)
+    if not place or place == COMMAND:
+        raise UsageProblem(f"{option} {key}= names nothing", hint=f"give it {_PLACES}")
+    spec = StreamSpec(option, key_of(key, option), place)
+    if place.startswith(_REF_FORMS):
+        raise _is_a_ref(spec, key)
+    return spec
+
+
+def parse_read(text: str) -> StreamSpec:
+    """Read `PATH` or `PATH=TARGET` of `--read`; `.` is the result itself. Raises UsageProblem."""
+    parts = (".", text[2:]) if text.startswith(".=") else split_key(text)
+    path, place = parts if parts is not None else (text, "-")
+    key = () if path == "." else key_of(path, "--read")
+    return replace(parse_spec(f"read={place}", "--out"), option="--read", key=key)
+
+
+def command_word(command: str) -> str:
+    """The first word of a shell command, for people: no assignment before it, which may hold a secret."""
+    words = [word for word in command.split() if "=" not in word]
+    word = os.path.basename(words[0].strip("\"'();&|{}")) if words else ""
+    return word or "the command"
+
+
+def _is_a_ref(spec: StreamSpec, key: str) -> UsageProblem:
+    """Who knows curl writes @ before the name of a file. Never repeats what may be a key."""
+    noun = "SOURCE" if spec.option == "--in" else "TARGET"
+    name = spec.place[1:]
+    if spec.place.startswith("@") and ":" not in name and "{" not in name:
+        hint = f"an existing ref goes with --ref {key}={spec.place}"
+        if spec.option == "--in" and ("." in name or "/" in name or os.path.exists(name)):
+            hint = f"did you mean the file? {spec.option} {key}={name}"
+            hint += f"; a ref goes with --ref {key}={spec.place}"
+    else:
+        hint = f"an existing ref goes with --ref {key}=REF; a file of that name is ./NAME"
+    return UsageProblem(f"{spec.option} {key}: a {noun} is {_PLACES}, not a ref", hint=hint)
+
+
+def check_keys(keys: Iterable[tuple[str, KeyPath]]) -> None:
+    """No two refs may stand at the same place, or one inside another. Raises UsageProblem."""
+    seen: list[tuple[str, KeyPath]] = []
+    for option, key in keys:
+        for other_option, other in seen:
+            shorter = min(len(key), len(other))
+            if key[:shorter] == other[:shorter]:
+                raise UsageProblem(
+                    f"{option} {show(key)} and {other_option} {show(other)} need the same place"
+                )
+        seen.append((option, key))
+
+
+def _check_specs(
+    specs: Sequence[StreamSpec],
+    ref_keys: Sequence[KeyPath],
+    *,
+    result: str | None,
+    about_file: bool,
+    stop_early: bool,
+    require_seal: bool,
+) -> None:
+    """Find what contradicts. `about_file`: is there an option that needs a FILE? Raises UsageProblem."""
+    keys = [("--ref", key) for key in ref_keys]
+    check_keys([*keys, *((spec.option, spec.key) for spec in specs if spec.option != "--read")])
+    targets = [spec for spec in specs if spec.option != "--in"]
+    writers = [f"{spec.label}=-" for spec in targets if spec.is_standard]
+    writers += ["--result -"] if result == "-" else []
+    if len(writers) > 1:
+        raise UsageProblem(f"{' and '.join(writers)} cannot both write to standard output")
+    files = [spec.place for spec in targets if spec.command is None and not spec.is_standard]
+    if about_file and not files:
+        raise UsageProblem("--no-clobber and --keep-partial are about a FILE; they need --out FILE")
+    if share_a_file([*files, *([] if result in (None, "-") else [str(result)])]):
+        raise UsageProblem("two streams cannot write to the same FILE")
+    check_stop_early(stop_early, require_seal)
+    if stop_early and all(spec.command is None for spec in targets):
+        raise UsageProblem("--stop-early needs a cmd:COMMAND that takes a stream")
+
+
+PLACEHOLDER = {"channel_id": "(made by the call)", "access_key": "***"}
+
+
+def with_placeholders(payload: Any, specs: Sequence[StreamSpec]) -> Any:
+    """A payload with stand-ins where the refs of new channels would be. Raises UsageProblem."""
+    payload = deepcopy(payload)
+    for spec in specs:
+        if spec.option != "--read":
+            direction = "read" if spec.option == "--in" else "write"
+            payload = embed(payload, spec.key, PLACEHOLDER | {"direction": direction}, spec.option)
+    return payload
+
+
+# The call.
+
+BUFFER = 16  # messages of at most 1 MiB: what a channel whose writer is ours may hold
+
+
+def call_with_streams(
+    request: Request,
+    specs: Sequence[StreamSpec],
+    *,
+    form: str,
+    result: str | None,
+    lines: bool,
+    text: bool,
+    jsonl: bool,
+    messages: str | None,
+    seal: bool | None,
+    require_seal: bool,
+    allow_empty: bool,
+    stop_early: bool,
+    no_clobber: bool,
+    keep_partial: bool,
+    pass_token: bool,
+    buffer: int | None,
+    linger: str | None,
+    stall_timeout: str | None,
+    progress: str,
+    producer: str,
+    pass_on: bool,
+    stdin_taken: bool,
+) -> Any:
+    """Make the call with its streams, print its result, and return it.
+
+    Everything that can be known locally is checked before an end is opened or the call is made.
+    """
+    _check_specs(
+        specs,
+        [key for key, _ in request.refs],
+        result=result,
+        about_file=no_clobber or keep_partial,
+        stop_early=stop_early,
+        require_seal=require_seal,
+    )
+    mode = asked_mode(lines=lines, text=text, jsonl=jsonl)
+    hand_over_token(pass_token, to_command=any(spec.command is not None for spec in specs))
+    if buffer is not None and not 1 <= buffer <= 1024:
+        raise UsageProblem("--buffer is a number of messages from 1 to 1024")
+    linger_seconds = LINGER_SECONDS if linger is None else seconds(linger, "--linger")
+    stall = STALL_SECONDS if stall_timeout is None else seconds(stall_timeout, "--stall-timeout")
+    with_placeholders(request.payload, specs)
+    to_stdout = any(spec.is_standard for spec in specs if spec.option != "--in")
+    on_screen = to_stdout and sys.stdout is not None and sys.stdout.isatty()
+    mode_shown = progress_mode(progress, data_on_terminal=on_screen)
+    with ExitStack() as stack:
+        beside = stack.enter_context(MessageOutput(messages, quiet=request.settings.quiet))
+        result_file = None if result in (None, "-") else open_output(result)
+        sources: dict[StreamSpec, Source | None] = {}
+        sinks: dict[StreamSpec, Sink | None] = {}
+        for spec in [spec for spec in specs if spec.option != "--in"]:
+            sinks[spec] = _sink(spec, no_clobber=no_clobber, keep_partial=keep_partial)
+        for spec in [spec for spec in specs if spec.option == "--in"]:
+            sources[spec] = source = _source(spec)
+            if source is not None:
+                stack.callback(source.close)
+        ended = {
+            spec: watch_producers(producer, [each]) for spec, each in sources.items() if each is not None
+        }
+        if any(source is not None and source.is_terminal for source in sources.values()):
+            _notice(request, "reading from the terminal; Ctrl-D ends it")
+        shown = Progress(mode_shown, color=request.settings.use_color(True))
+        several = len(specs) > 1
+        streams: list[CallStream] = []
+        make_input = partial(
+            _input, request, mode=mode, seal=seal, buffer=buffer, pass_on=pass_on,
+            stdin=DEVNULL if stdin_taken else None,
+        )  # fmt: skip
+        make_output = partial(
+            _output, request, mode=mode, message=beside.show, require_seal=require_seal,
+            allow_empty=allow_empty, stop_early=stop_early, pass_on=pass_on,
+        )  # fmt: skip
+
+        def add(stream: CallStream, total: Callable[[], int | None]) -> None:
+            streams.append(stream)
+            shown.add(_meter(stream, streams, total, labelled=several))
+
+        async def open_streams(caller: Caller) -> Any:
+            """Open what is local, then make the channels and take our ends; the payload with the refs."""
+            payload = deepcopy(request.payload)
+            for sink in [result_file, *sinks.values()]:
+                if sink is not None:
+                    await sink.open()
+            for spec in specs:
+                if spec.option == "--in":
+                    source = sources[spec]
+                    stream = await make_input(caller, spec, source, ended.get(spec))
+                    add(stream, partial(_size_of, source))
+                elif spec.option == "--out":
+                    writer_ref, reader_ref = await caller.create_channel(
+                        buffer, traceparent=request.traceparent
+                    )
+                    stream, total = make_output(spec, sinks[spec], theirs=writer_ref, ours=reader_ref)
+                    add(stream, total)
+                else:
+                    continue
+                payload = embed(payload, spec.key, stream.theirs.to_json(), spec.option)
+            for stream in streams:
+                await stream.end.open()
+            return payload
+
+        async def answered(value: Any) -> list[CallStream]:
+            """Show the result, and open the stream that `--read` finds in it."""
+            await _show_result(value, form, result_file, on_stderr=to_stdout and result_file is None)
+            found: list[CallStream] = []
+            for spec in [spec for spec in specs if spec.option == "--read"]:
+                ref, size = _ref_in_result(value, spec.key)
+                stream, total = make_output(
+                    spec, sinks[spec], theirs=ref.facing(Direction.WRITE), ours=ref, expected=size
+                )
+                await stream.end.open()
+                add(stream, total)
+                found.append(stream)
+            return found
+
+        async def call() -> Any:
+            whole = request.timeout
+            deadline = math.inf if whole is None else anyio.current_time() + whole
+            caller: Caller | None = None
+            try:
+                with _opened_before(deadline, whole):
+                    caller = await Caller.open(request.settings.endpoint)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(caller.attend)
+                    with _opened_before(deadline, whole):
+                        payload = await open_streams(caller)
+                    async with shown:
+                        value = await StreamedCall(
+                            function_id=request.function_id,
+                            endpoint=request.settings.endpoint,
+                            streams=list(streams),
+                            invoke=partial(_invoke, caller, request, payload),
+                            answered=answered,
+                            notice=partial(_notice, request),
+                            linger=linger_seconds,
+                            stall=stall,
+                            stall_asked=stall_timeout is not None,
+                            deadline=deadline,
+                            whole=whole,
+                        ).run()
+                    tasks.cancel_scope.cancel()
+            finally:
+                for stream in streams:
+                    await stream.close()
+                for sink in [result_file, *sinks.values()]:
+                    if sink is not None:
+                        sink.discard()
+                if caller is not None:
+                    caller.close()
+            return value
+
+        with spending(request):
+            return run(call)
+
+
+@contextmanager
+def _opened_before(deadline: float, whole: float | None) -> Iterator[None]:
+    with anyio.CancelScope(deadline=deadline) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise TimedOut(f"the streams were not open within {whole:g} s")
+
+
+async def _invoke(caller: Caller, request: Request, payload: Any) -> Any:
+    try:
+        return await caller.call(
+            request.function_id,
+            payload,
+            namespace=request.namespace,
+            metadata=request.metadata,
+            traceparent=request.traceparent,
+        )
+    except FunctionFailed as failure:
+        raise redacted(failure, payload) from None
+
+
+def _notice(request: Request, text: str) -> None:
+    if not request.settings.quiet:
+        tell(text)
+
+
+# Its streams.
+
+
+def _source(spec: StreamSpec) -> Source | None:
+    """FILE or stdin, open; None for a COMMAND, which starts when the call is made."""
+    if spec.command is not None:
+        prepare_command(shell_command(spec.command))
+        return None
+    return Source.stdin() if spec.is_standard else Source.open_file(spec.place)
+
+
+def _size_of(source: Source | None) -> int | None:
+    return None if source is None else source.size
+
+
+def _sink(spec: StreamSpec, *, no_clobber: bool, keep_partial: bool) -> Sink | None:
+    """FILE or stdout, checked and not yet open; None for a COMMAND, which starts when the call is made."""
+    if spec.command is not None:
+        prepare_command(shell_command(spec.command))
+        return None
+    path = None if spec.is_standard else spec.place
+    return open_output(path, no_clobber=no_clobber, keep_partial=keep_partial)
+
+
+async def _input(
+    request: Request,
+    caller: Caller,
+    spec: StreamSpec,
+    source: Source | None,
+    producer_ended: Callable[[], Awaitable[None]] | None,
+    *,
+    mode: Mode | None,
+    seal: bool | None,
+    buffer: int | None,
+    pass_on: bool,
+    stdin: int | None,
+) -> CallStream:
+    """`--in`: a channel that we write. Raises as `Caller.create_channel`."""
+    buffer = BUFFER if buffer is None else buffer
+    written = Mode.BYTES if mode in (None, Mode.TEXT) else mode
+    writer_ref, reader_ref = await caller.create_channel(buffer, traceparent=request.traceparent)
+    size = source.size if source is not None and written is Mode.BYTES else None
+    sealed = written is Mode.BYTES if seal is None else seal
+    sealer = Sealer(new_stream_id(), mode=written, size=size) if sealed else None
+    writer = ChannelWriter(request.settings.endpoint, writer_ref, sealer)
+    status = UploadStatus({"": writer}, reader=FUNCTION)
+
+    @asynccontextmanager
+    async def giving() -> AsyncIterator[tuple[ByteSource, Callable[[], Awaitable[None]] | None]]:
+        if source is not None:
+            yield source, producer_ended
+            return
+        command = spec.command or ""
+        name = command_word(command)
+        async with output_of(shell_command(command), name=name, stdin=stdin, pass_on=pass_on) as given:
+            yield given
+
+    async def move(stream: CallStream) -> Verdict | None:
+        async with giving() as (given, ended_well):
+            await upload(
+                [given],
+                writer,
+                mode=written,
+                frame_bytes=frame_bytes(buffer),
+                status=status,
+                check_end=ended_well,
+                words=stream.abort_words,
+            )
+        return None
+
+    return CallStream(spec.label, reader_ref, writer, status, move)
+
+
+def _output(
+    request: Request,
+    spec: StreamSpec,
+    sink: Sink | None,
+    *,
+    theirs: ChannelRef,
+    ours: ChannelRef,
+    expected: int | None = None,
+    mode: Mode | None,
+    message: Callable[[bytes], None],
+    require_seal: bool,
+    allow_empty: bool,
+    stop_early: bool,
+    pass_on: bool,
+) -> tuple[CallStream, Callable[[], int | None]]:
+    """`--out` and `--read`: a channel that we read, and what is known of its size.
+
+    `expected`: how many bytes the result says.
+    """
+    verifier = Verifier(
+        require_seal=require_seal,
+        allow_empty=allow_empty or expected == 0,
+        expect="messages" if mode in (Mode.LINES, Mode.TEXT) else None,
+    )
+    reader = ChannelReader(request.settings.endpoint, ours, verifier)
+    status = DownloadStatus(reader, writer=FUNCTION)
+
+    @asynccontextmanager
+    async def taking() -> AsyncIterator[tuple[ByteSink, Callable[[], Awaitable[None]] | None]]:
+        if sink is not None:
+            yield sink, None
+            return
+        command = spec.command or ""
+        async with feeding(shell_command(command), name=command_word(command), pass_on=pass_on) as taken:
+            yield taken
+
+    async def move(stream: CallStream) -> Verdict | None:
+        async def before_finish(verdict: Verdict) -> None:
+            arrived = reader.statistics().bytes
+            if expected is not None and expected != arrived:
+                raise ContentDiffers(f"the result says {expected} bytes, {arrived} arrived")
+            await stream.permit(verdict)
+
+        async with taking() as (taken, ended_well):
+            return await download(
+                reader,
+                taken,
+                mode=mode,
+                status=status,
+                message=message,
+                consumer=ended_well,
+                stop_early=stop_early,
+                early=say_early,
+                before_finish=before_finish,
+            )
+
+    def total() -> int | None:
+        return expected if reader.opened is None else reader.opened.size
+
+    return CallStream(spec.label, theirs, reader, status, move), total
+
+
+def _meter(
+    stream: CallStream, streams: Sequence[CallStream], total: Callable[[], int | None], *, labelled: bool
+) -> Meter:
+    """What is counted of one of the `streams`, which may become more."""
+
+    def waiting(seconds: float) -> str | None:
+        if not stream.ended:
+            return stream.status.reason(span_words(seconds))
+        everything = all(each.ended for each in streams)
+        return f"waiting {seconds:.0f} s for the result" if everything else None
+
+    return Meter(
+        label=stream.label if labelled else "",
+        total=total,
+        count=lambda: stream.status.moved,
+        messages=lambda: stream.status.messages,
+        waiting=waiting,
+        over=lambda: stream.ended,
+    )
+
+
+# Its result.
+
+
+async def _show_result(value: Any, form: str, file: Sink | None, *, on_stderr: bool) -> None:
+    """Into FILE, or on stdout, or on stderr where stdout is a stream, with masked keys; nothing for null.
+
+    Raises LocalProblem.
+    """
+
+    def text(value: Any, *, for_terminal: bool) -> bytes:
+        return b"" if value is None else rendered(value, form, for_terminal=for_terminal).encode()
+
+    if file is not None:
+        await file.write(text(value, for_terminal=False))
+        await file.finish()
+    elif value is None:
+        return
+    elif not on_stderr:
+        talk.draw()  # both may be the same terminal
+        await StdoutSink().write(text(value, for_terminal=sys.stdout.isatty()))
+    elif talk.as_json:
+        talk.event("result", {"result": masked(value)})
+    else:
+        talk.draw()
+        line = talk.new_line().encode() + text(masked(value), for_terminal=sys.stderr.isatty())
+        await DescriptorSink(2, name="standard error", owned=False).write(line)
+
+
+def _ref_in_result(result: Any, path: KeyPath) -> tuple[ChannelRef, int | None]:
+    """The reader ref at `path` of the result, and the number `size` beside it, if there is one.
+
+    Raises Failure, ContentDiffers where that is no count.
+    """
+    try:
+        ref = ChannelRef.from_json(find(result, path))
+    except (MalformedPath, MalformedRef):
+        raise Failure(f"the result has no ref at {show(path) or '.'}", where="peer") from None
+    if ref.direction is not Direction.READ:
+        raise Failure(f"the ref at {show(path) or '.'} of the result is a writer's", where="peer")
+    size = find(result, path[:-1]).get("size") if path and isinstance(path[-1], str) else None
+    if not isinstance(size, (int, float)) or isinstance(size, bool):
+        return ref, None
+    if not is_count(size):
+        raise ContentDiffers("the size beside the ref in the result is not a count of bytes")
+    return ref, size
