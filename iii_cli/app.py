@@ -225,7 +225,7 @@ def _leave(status: int) -> NoReturn:
     which the system does at once: a tenth of the time of a one-line command.
     """
     code = 128 - status if status < 0 else int(status)
-    if files := sys.modules.get("iii_cli.io.sinks"):
+    if files := sys.modules.get("iii_cli.io.outfile"):
         files.discard_unfinished()
     if trails := sys.modules.get("iii_cli.net.dialing"):
         trails.close_all()

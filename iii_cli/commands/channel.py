@@ -588,7 +588,7 @@ def _peer_seconds(text: str | None) -> float | None:
 def _check_files(output: str | None, messages: str | None, *, text_mode: bool, about_file: bool) -> None:
     """Data and messages in one file would be neither; a device takes both."""
     from iii_cli.commands.streams import NOT_FILES
-    from iii_cli.io.sinks import share_a_file
+    from iii_cli.io.outfile import share_a_file
 
     if output in (None, "-") and about_file:
         raise UsageProblem("--no-clobber and --keep-partial are about a FILE; they need -o FILE")
@@ -611,8 +611,8 @@ def _sink(
 ) -> Sink | None:
     """Where the stream goes, checked; None: into COMMAND, which starts when the end is open."""
     from iii_cli.commands.streams import check_stop_early
+    from iii_cli.io.outfile import open_output
     from iii_cli.io.process import prepare_command
-    from iii_cli.io.sinks import open_output
 
     if command is None:
         return open_output(output, no_clobber=no_clobber, keep_partial=keep_partial)

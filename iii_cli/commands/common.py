@@ -160,8 +160,8 @@ async def _until_signalled(
 
 def stop_at_once(signum: int) -> NoReturn:
     """End without any clean-up, but leave no COMMAND, not even one that ignores SIGTERM, and no file."""
+    from iii_cli.io.outfile import discard_unfinished
     from iii_cli.io.process import kill_children
-    from iii_cli.io.sinks import discard_unfinished
 
     kill_children()
     discard_unfinished()

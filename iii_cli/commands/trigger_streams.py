@@ -32,9 +32,10 @@ from iii_cli.commands.streams import (
 from iii_cli.errors import ContentDiffers, Failure, FunctionFailed, TimedOut, UsageProblem
 from iii_cli.io.console import talk
 from iii_cli.io.descriptors import is_standard
+from iii_cli.io.outfile import open_output, share_a_file
 from iii_cli.io.process import DEVNULL, prepare_command, shell_command
 from iii_cli.io.progress import Meter, Progress, progress_mode
-from iii_cli.io.sinks import DescriptorSink, StdoutSink, open_output, share_a_file
+from iii_cli.io.sinks import DescriptorSink, StdoutSink
 from iii_cli.io.sources import Source
 from iii_cli.protocol.payload import MalformedPath, find, masked, redacted, show, split_key
 from iii_cli.protocol.records import asked_mode

@@ -117,19 +117,22 @@ def ellipsis(text: str, columns: int) -> str:
 
 ERASE_LINE = "\r\x1b[K"
 ROWS_MAX = 1000  # that a job draws
+PATIENCE = 1000  # milliseconds that a full pipe holds us up: the data, and an engine, must go on
+PIPE_BUF = 4096  # what a writable pipe takes without blocking (pipe(7))
 
 
 @final
 class Stderr:
     """Descriptor 2: whole lines, and below them what is drawn on a terminal.
 
-    Never raises: there is nobody left to tell. Waits for a slow reader, as every program does.
+    Never raises: there is nobody left to tell.
     """
 
     def __init__(self, fd: int = 2) -> None:
         self._fd = fd
         self._drawn: Sequence[str] = ()
         self._columns = 0  # of the terminal when they were drawn
+        self._lost = 0  # lines
 
     @property
     def is_terminal(self) -> bool:
@@ -142,7 +145,10 @@ class Stderr:
         return _terminal_size(self._fd)[0]
 
     def write(self, text: str) -> None:
-        """Write `text` as it is."""
+        """Write `text` as it is.
+
+        A pipe that nobody reads holds us up once; then it misses lines, and hears how many.
+        """
         if self._fd == 2 and _is_handed_over(sys.stderr, sys.__stderr__):
             stream = sys.stderr
             try:
@@ -151,10 +157,23 @@ class Stderr:
             except (OSError, ValueError):
                 return
             return
+        missing = f"iii: {self._lost} lines are missing here, nobody read them\n" if self._lost else ""
+        rest = memoryview(f"{missing}{text}".encode(errors="replace"))
         try:
-            _write_all(self._fd, text)
+            while rest:
+                if not self._takes_more():
+                    self._lost += text.count("\n")
+                    return
+                rest = rest[os.write(self._fd, rest[:PIPE_BUF]) :]
         except OSError:
             return
+        self._lost = 0
+
+    def _takes_more(self) -> bool:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        patience = None if self.is_terminal else 0 if self._lost else PATIENCE
+        return bool(poll.poll(patience))
 
     def write_above(self, text: str) -> None:
         """Write whole lines above what is drawn, be it by us or by another process of the job."""
@@ -274,18 +293,6 @@ def _terminal_size(fd: int) -> tuple[int, int]:
 def _is_handed_over(stream: object, own: object) -> bool:
     """Has a test, or a program that runs us inside, put something in the place of a standard stream?"""
     return stream is not None and stream is not own
-
-
-def _write_all(fd: int, text: str) -> None:
-    """Raises OSError."""
-    rest = memoryview(text.encode(errors="replace"))
-    while rest:
-        try:
-            rest = rest[os.write(fd, rest) :]
-        except BlockingIOError:  # someone made the shell's description non-blocking
-            poll = select.poll()
-            poll.register(fd, select.POLLOUT)
-            poll.poll()
 
 
 PREFIX = "iii: "
@@ -412,7 +419,14 @@ def emit(text: str) -> None:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()  # what others printed before comes first
-        _write_all(1, text)
+        rest = memoryview(text.encode(errors="replace"))
+        while rest:
+            try:
+                rest = rest[os.write(1, rest) :]
+            except BlockingIOError:  # someone made the shell's description non-blocking
+                poll = select.poll()
+                poll.register(1, select.POLLOUT)
+                poll.poll()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -1,28 +1,30 @@
-"""File descriptors: which they are, and what can be done with them."""
+"""File descriptors: which they are, how they are used without waiting, how many there may be."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import select
 import stat
 import sys
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = (
     "PIPE_BYTES",
+    "Descriptor",
     "Kind",
     "SystemLimits",
     "allow_open_files",
     "descriptor_named",
-    "grow_pipe",
     "is_standard",
     "kind_of",
-    "own_description",
-    "readable",
     "reserve_descriptors",
     "system_limits",
-    "writable",
 )
 
 
@@ -55,34 +57,102 @@ def kind_of(fd: int) -> Kind:
     return Kind.BLOCK if stat.S_ISBLK(mode) else Kind.FILE
 
 
-def readable(fd: int) -> bool:
-    """Was `fd` opened for reading?"""
-    return _access_mode(fd) != os.O_WRONLY
+PIPE_BUF = 4096  # what a writable pipe takes without blocking (pipe(7))
 
 
-def writable(fd: int) -> bool:
-    """Was `fd` opened for writing?"""
-    return _access_mode(fd) != os.O_RDONLY
+class Descriptor:
+    """A descriptor that is used without ever holding up the event loop. Closes only what it owns.
 
-
-def _access_mode(fd: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
-
-
-def own_description(fd: int, flags: int) -> int | None:
-    """Open what `fd` is once more, non-blocking: O_NONBLOCK belongs to the open file that the shell shares.
-
-    None where that cannot be done: no /proc, another user's pipe or terminal, a pipe without a reader.
+    O_NONBLOCK is never set on what was given to us: it belongs to the open file, which the shell shares. A
+    pipe and a terminal are opened once more instead. Where that cannot be done (no /proc, another user's, a
+    FIFO that has no writer yet) a look comes before each use, and a write gives no more than a pipe takes.
     """
+
+    def __init__(self, fd: int, *, owned: bool, for_writing: bool, reopen: bool = True) -> None:
+        """Raises OSError where it is not open in that direction."""
+        import fcntl
+
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == (os.O_RDONLY if for_writing else os.O_WRONLY):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self.fd = self.ready_fd = fd  # the second is the one to wait for
+        self.kind = kind_of(fd)
+        self._owned = owned
+        self._socket: socket.socket | None = None
+        if self.kind is Kind.SOCKET:
+            import socket
+
+            self._socket = socket.socket(fileno=fd)
+            self._flags = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
+        if self.kind is Kind.PIPE:
+            _grow_pipe(fd)
+        if reopen and (self.kind is Kind.PIPE or (self.kind is Kind.TERMINAL and for_writing)):
+            self.ready_fd = _opened_again(fd, os.O_WRONLY if for_writing else os.O_RDONLY)
+        self._looks_first = self.ready_fd == fd and self._may_block(for_writing)
+
+    def read(self, view: memoryview) -> int | None:
+        """Fill the start of `view`; how much. None: nothing is there yet. 0: the end. Raises OSError."""
+        try:
+            if self._socket is not None:
+                return self._socket.recv_into(view, 0, self._flags)
+            if self._looks_first and not self._is_ready(select.POLLIN):
+                return None
+            return os.readv(self.ready_fd, [view])
+        except BlockingIOError:
+            return None
+
+    def write(self, data: memoryview) -> int | None:
+        """Write a part of `data`; how much. None: nothing fits yet. Raises OSError."""
+        try:
+            if self._socket is not None:
+                return self._socket.send(data, self._flags)
+            if not self._looks_first:
+                return os.write(self.ready_fd, data)
+            return os.write(self.fd, data[:PIPE_BUF]) if self._is_ready(select.POLLOUT) else None
+        except BlockingIOError:
+            return None
+
+    def close(self) -> None:
+        """Give back what was opened here, and the descriptor if it is owned. Repeatable. Raises OSError."""
+        if self._socket is not None:
+            self._socket.detach()
+            self._socket = None
+        again, self.ready_fd = self.ready_fd, self.fd
+        owned, self._owned = self._owned, False
+        try:
+            if again != self.fd:
+                os.close(again)
+        finally:
+            if owned:
+                os.close(self.fd)
+
+    def _is_ready(self, event: int) -> bool:
+        poll = select.poll()
+        poll.register(self.fd, event)
+        return bool(poll.poll(0))
+
+    def _may_block(self, for_writing: bool) -> bool:
+        """Not a file, and no device such as /dev/null, which epoll refuses because it is always ready."""
+        if self.kind in {Kind.FILE, Kind.BLOCK, Kind.SOCKET}:
+            return False
+        if self.kind is not Kind.DEVICE or not hasattr(select, "epoll"):
+            return True
+        with select.epoll() as probe:
+            try:
+                probe.register(self.fd, select.EPOLLOUT if for_writing else select.EPOLLIN)
+            except PermissionError:
+                return False
+        return True
+
+
+def _opened_again(fd: int, flags: int) -> int:
+    """What `fd` is, opened once more and non-blocking; `fd` itself where that cannot be done."""
     try:
         return os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        return None
+        return fd
 
 
-def grow_pipe(fd: int) -> None:
+def _grow_pipe(fd: int) -> None:
     """Let the pipe hold 1 MiB, where the system and the user's share of pipe memory allow it."""
     import fcntl
 
@@ -151,7 +221,11 @@ class SystemLimits(NamedTuple):
 
 def system_limits() -> SystemLimits:
     """The limits of this process. Raises nothing."""
-    pipe_bytes = _pipe_max()
+    try:
+        with open("/proc/sys/fs/pipe-max-size", encoding="ascii") as file:  # Linux
+            pipe_bytes = int(file.read(32))
+    except (OSError, ValueError):
+        pipe_bytes = None
     try:
         import resource
     except ImportError:  # Windows has none of them
@@ -184,11 +258,3 @@ def allow_open_files(wanted: int) -> int | None:
             return soft
         return most
     return soft
-
-
-def _pipe_max() -> int | None:
-    try:
-        with open("/proc/sys/fs/pipe-max-size", encoding="ascii") as file:  # Linux
-            return int(file.read(32))
-    except (OSError, ValueError):
-        return None

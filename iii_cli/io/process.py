@@ -148,7 +148,7 @@ class Complaints:
             read, self.fd = os.pipe()
         except OSError as error:
             raise LocalProblem(f"cannot make a pipe: {reason_of(error)}") from None
-        self._source = Source.from_fd(read, owned=True, name="the stderr of the command")
+        self._source = Source(read, owned=True, name="the stderr of the command")
 
     @property
     def tail(self) -> str:
@@ -625,9 +625,7 @@ def spawn(
         stdin=DescriptorSink(ours["stdin"], name=f"the input of {name}", owned=True)
         if "stdin" in ours
         else None,
-        stdout=Source.from_fd(ours["stdout"], name=f"the output of {name}", owned=True)
-        if "stdout" in ours
-        else None,
+        stdout=Source(ours["stdout"], name=f"the output of {name}", owned=True) if "stdout" in ours else None,
         status=ours.get("status"),
         grace=grace,
     )

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-import select
-import socket
 import stat
 import time
-from typing import TYPE_CHECKING
 
 from anyio.lowlevel import checkpoint
 
 from iii_cli.errors import LocalProblem, cannot_read
-from iii_cli.io.descriptors import Kind, descriptor_named, grow_pipe, kind_of, own_description, readable
+from iii_cli.io.descriptors import Descriptor, Kind, descriptor_named
 from iii_cli.net.sockets import wait_readable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 __all__ = ("Source", "Turns")
-
 
 TURN_SECONDS = 0.005  # a time-out may fire this much late; a checkpoint for each MiB would cost two percent
 
@@ -39,43 +32,39 @@ class Turns:
             self._since = time.monotonic()
 
 
-STDIN_NAME = "standard input"
-
-
 class Source:
     """A stream of bytes from a descriptor. One reader at a time.
 
-    `name` is what people call it; `bytes_read` counts what `read_into` returned.
+    `name` is what people call it; `bytes_read` counts what `read_into` returned. `size`: bytes from the
+    current offset to the end of a regular file; None where that is not known.
     """
 
     def __init__(self, fd: int, *, name: str, owned: bool, wait_first: bool = False) -> None:
-        """Use `open_file`, `stdin` or `from_fd`. `wait_first`: no writer yet does not mean the end."""
+        """`owned`: close() closes it. `wait_first`: no writer yet does not mean the end.
+
+        Raises LocalProblem where it is not open for reading.
+        """
         self.name = name
         self.bytes_read = 0
-        self._fd = fd
-        self._owned = owned
-        self._own: int | None = None
-        self._socket: socket.socket | None = None
         self._ended = False
         self._reading = False
         self._closed = False
         self._turns = Turns()
-        self._kind = self._checked_kind()
-        self.size = self._size()
-        self._attempt = self._choose(wait_first)
+        try:
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise cannot_read(name, "it is a folder")
+            self._descriptor = Descriptor(fd, owned=owned, for_writing=False, reopen=not wait_first)
+        except OSError:
+            raise cannot_read(name, "it is closed") from None
+        self.size: int | None = None
+        if self._descriptor.kind is Kind.FILE and (total := os.fstat(fd).st_size):
+            # Files of /proc say 0 and have more to give; an empty file loses nothing by saying nothing.
+            self.size = max(0, total - os.lseek(fd, 0, os.SEEK_CUR))
 
     @classmethod
     def stdin(cls) -> Source:
         """Descriptor 0, as the shell gave it to us. Raises LocalProblem where it is closed."""
-        return cls(0, name=STDIN_NAME, owned=False)
-
-    @classmethod
-    def from_fd(cls, fd: int, *, owned: bool, name: str = "the pipe") -> Source:
-        """Any descriptor. `owned`: close() closes it.
-
-        Raises LocalProblem where it is not open for reading.
-        """
-        return cls(fd, name=name, owned=owned)
+        return cls(0, name="standard input", owned=False)
 
     @classmethod
     def open_file(cls, path: str) -> Source:
@@ -97,23 +86,20 @@ class Source:
             os.close(fd)
             raise
 
-    size: int | None
-    """Bytes from the current offset to the end of a regular file; None where that is not known."""
-
     @property
     def fd(self) -> int:
         """The descriptor, as it was given."""
-        return self._fd
+        return self._descriptor.fd
 
     @property
     def is_terminal(self) -> bool:
         """Would a read wait for a person?"""
-        return self._kind is Kind.TERMINAL
+        return self._descriptor.kind is Kind.TERMINAL
 
     @property
     def has_producer(self) -> bool:
         """Does somebody else's end look like the end of the data, as it does in a pipe?"""
-        return self._kind in {Kind.PIPE, Kind.SOCKET}
+        return self._descriptor.kind in {Kind.PIPE, Kind.SOCKET}
 
     @property
     def short_by(self) -> int:
@@ -133,14 +119,14 @@ class Source:
         self._reading = True
         try:
             await self._turns.give()
-            while (count := self._attempt_or_none(view)) is None:
-                await self._wait()
+            while (count := self._descriptor.read(view)) is None:
+                await wait_readable(self._descriptor.ready_fd)
         except OSError as error:
             raise cannot_read(self.name, error) from None
         finally:
             self._reading = False
             if self._closed:
-                self._release()
+                self._descriptor.close()
         self.bytes_read += count
         self._ended = self._ended or count == 0
         return count
@@ -153,68 +139,5 @@ class Source:
         """
         self._closed = True
         if not self._reading:
-            self._release()
-
-    def _release(self) -> None:
-        self._ended = True
-        if self._socket is not None:
-            self._socket.detach()
-            self._socket = None
-        if self._own is not None:
-            os.close(self._own)
-            self._own = None
-        if self._owned:
-            self._owned = False
-            os.close(self._fd)
-
-    def _attempt_or_none(self, view: memoryview) -> int | None:
-        try:
-            return self._attempt(view)
-        except BlockingIOError:
-            return None
-
-    async def _wait(self) -> None:
-        await wait_readable(self._fd if self._own is None else self._own)
-
-    def _checked_kind(self) -> Kind:
-        try:
-            if stat.S_ISDIR(os.fstat(self._fd).st_mode):
-                raise cannot_read(self.name, "it is a folder")
-            if readable(self._fd):
-                return kind_of(self._fd)
-        except OSError:
-            pass
-        raise cannot_read(self.name, "it is closed")
-
-    def _size(self) -> int | None:
-        if self._kind is not Kind.FILE:
-            return None
-        total = os.fstat(self._fd).st_size
-        # Files of /proc say 0 and have more to give; an empty file loses nothing by saying nothing.
-        return max(0, total - os.lseek(self._fd, 0, os.SEEK_CUR)) if total else None
-
-    def _choose(self, wait_first: bool) -> Callable[[memoryview], int]:
-        if self._kind in {Kind.FILE, Kind.BLOCK}:
-            return self._read
-        if self._kind is Kind.SOCKET:
-            self._socket = socket.socket(fileno=self._fd)
-            return self._receive
-        if self._kind is Kind.PIPE:
-            grow_pipe(self._fd)
-            if not wait_first:
-                self._own = own_description(self._fd, os.O_RDONLY)
-        return self._polled_read if self._own is None else self._read
-
-    def _read(self, view: memoryview) -> int:
-        return os.readv(self._fd if self._own is None else self._own, [view])
-
-    def _receive(self, view: memoryview) -> int:
-        assert self._socket is not None
-        return self._socket.recv_into(view, 0, socket.MSG_DONTWAIT)
-
-    def _polled_read(self, view: memoryview) -> int:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        if not poll.poll(0):
-            raise BlockingIOError
-        return os.readv(self._fd, [view])
+            self._ended = True
+            self._descriptor.close()

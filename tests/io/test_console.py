@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -119,14 +120,19 @@ def test_nothing_raises() -> None:
     os.close(full)
 
 
-def test_a_description_that_does_not_block_gets_everything() -> None:
+def test_a_pipe_that_nobody_reads_holds_us_up_once_and_hears_what_it_missed() -> None:
     reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    with subprocess.Popen(["wc", "-c"], stdin=reading, stdout=subprocess.PIPE) as reader:
-        Stderr(writing).write("x" * 300_000)
-        os.close(writing)
-        os.close(reading)
-        assert reader.communicate()[0] == b"300000\n"
+    stderr, before = Stderr(writing), time.monotonic()
+    for _ in range(300):
+        stderr.write("x" * 999 + "\n")
+    assert time.monotonic() - before < 5
+    got = os.read(reading, 1 << 20)
+    assert set(got.splitlines(keepends=True)) == {b"x" * 999 + b"\n"}, "whole lines only"
+    stderr.write("back\n")
+    missing = 300 - got.count(b"\n")
+    assert os.read(reading, 200) == b"iii: %d lines are missing here, nobody read them\nback\n" % missing
+    os.close(reading)
+    os.close(writing)
 
 
 EVIL = "evil\x1b]0;title\x07\x9b31m \u202etxt\nsecond"

@@ -13,7 +13,8 @@ import anyio
 import pytest
 
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.io.sinks import DescriptorSink, InPlaceFile, OutFile, TerminalGuard, open_output
+from iii_cli.io.outfile import InPlaceFile, OutFile, open_output
+from iii_cli.io.sinks import DescriptorSink, TerminalGuard
 from tests.io.opened import opened
 
 if TYPE_CHECKING:
@@ -64,12 +65,12 @@ def mode_of(path: Path) -> int:
 async def test_the_file_appears_at_the_end_only(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with umask(0o027):
-        out = OutFile.prepare(str(path))
-    assert not list(tmp_path.iterdir()), "prepare creates nothing"
+        out = open_output(str(path))
+    assert not list(tmp_path.iterdir()), "nothing is created before"
     await out.open()
     assert all(mode_of(temporary) == 0o600 for temporary in tmp_path.iterdir())
     await out.write(b"some ")
-    await out.write_many([b"by", b"tes"])
+    await out.write(b"bytes")
     assert not path.exists()
     await out.finish()
     assert path.read_bytes() == b"some bytes"
@@ -82,7 +83,7 @@ async def test_the_file_appears_at_the_end_only(tmp_path: Path) -> None:
 
 
 async def test_no_bytes_make_an_empty_file(tmp_path: Path) -> None:
-    out = OutFile.prepare(str(tmp_path / "out"))
+    out = open_output(str(tmp_path / "out"))
     await out.finish()
     assert (tmp_path / "out").read_bytes() == b""
 
@@ -91,7 +92,7 @@ async def test_a_replaced_file_passes_on_its_permissions(tmp_path: Path) -> None
     path = tmp_path / "out"
     path.write_bytes(b"old")
     path.chmod(0o4664)
-    out = OutFile.prepare(str(path))
+    out = open_output(str(path))
     await out.write(b"new")
     assert path.read_bytes() == b"old"
     await out.finish()
@@ -104,7 +105,7 @@ async def test_a_replaced_file_passes_on_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"old")
     os.chown(path, NOBODY, NOBODY)
-    out = OutFile.prepare(str(path))
+    out = open_output(str(path))
     await out.finish()
     assert (path.stat().st_uid, path.stat().st_gid) == (NOBODY, NOBODY)
 
@@ -118,7 +119,7 @@ async def test_a_group_that_cannot_be_kept_gets_no_rights() -> None:
         os.chown(path, NOBODY, 4242)
         path.chmod(0o664)
         with user(NOBODY):
-            out = OutFile.prepare(str(path))
+            out = open_output(str(path))
             await out.finish()
         assert mode_of(path) == 0o604
 
@@ -126,7 +127,7 @@ async def test_a_group_that_cannot_be_kept_gets_no_rights() -> None:
 async def test_discard_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"old")
-    out = OutFile.prepare(str(path))
+    out = open_output(str(path))
     await out.write(b"half of the new")
     out.discard()
     out.discard()
@@ -137,12 +138,12 @@ async def test_discard_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> N
 async def test_a_partial_file_can_be_kept(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with umask(0o022):
-        out = OutFile.prepare(str(path), keep_partial=True)
+        out = open_output(str(path), keep_partial=True)
     await out.write(b"half")
     out.discard()
     assert (tmp_path / "out.part").read_bytes() == b"half"
     assert mode_of(tmp_path / "out.part") == 0o644
-    again = OutFile.prepare(str(path), keep_partial=True)
+    again = open_output(str(path), keep_partial=True)
     await again.open()
     again.discard()
     assert (tmp_path / "out.part").read_bytes() == b"half", "an empty part replaces nothing"
@@ -151,11 +152,11 @@ async def test_a_partial_file_can_be_kept(tmp_path: Path) -> None:
 
 async def test_a_part_whose_name_is_taken_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "out.part").mkdir()
-    out = OutFile.prepare(str(tmp_path / "out"), keep_partial=True)
+    out = open_output(str(tmp_path / "out"), keep_partial=True)
     with pytest.raises(LocalProblem, match=r"out\.part: Is a directory"):
         await out.open()
     os.mkfifo(tmp_path / "other.part")
-    out = OutFile.prepare(str(tmp_path / "other"), keep_partial=True)
+    out = open_output(str(tmp_path / "other"), keep_partial=True)
     with pytest.raises(LocalProblem, match=r"other\.part: (No such device|it is not a regular)"):
         await out.open()
 
@@ -168,7 +169,7 @@ async def test_symlinks_are_followed(tmp_path: Path) -> None:
     target.write_bytes(b"old")
     dangling.symlink_to("elsewhere/new")
     for path in (link, dangling):
-        out = OutFile.prepare(str(path))
+        out = open_output(str(path))
         await out.write(b"new")
         await out.finish()
         assert path.is_symlink()
@@ -177,20 +178,20 @@ async def test_symlinks_are_followed(tmp_path: Path) -> None:
 
 async def test_no_clobber(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    out = OutFile.prepare(str(path), no_clobber=True)
+    out = open_output(str(path), no_clobber=True)
     await out.write(b"new")
     await out.finish()
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(LocalProblem, match="--no-clobber"):
-        OutFile.prepare(str(path), no_clobber=True)
+        open_output(str(path), no_clobber=True)
     with pytest.raises(LocalProblem, match="--no-clobber"):
-        OutFile.prepare("/dev/null", no_clobber=True)
+        open_output("/dev/null", no_clobber=True)
 
 
 async def test_no_clobber_holds_for_a_file_that_comes_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    out = OutFile.prepare(str(path), no_clobber=True)
+    out = open_output(str(path), no_clobber=True)
     await out.write(b"new")
     path.write_bytes(b"faster")
     with pytest.raises(LocalProblem, match="exists by now"):
@@ -201,7 +202,7 @@ async def test_no_clobber_holds_for_a_file_that_comes_meanwhile(tmp_path: Path) 
 
 async def test_a_place_that_cannot_be_taken_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    out = OutFile.prepare(str(path))
+    out = open_output(str(path))
     await out.write(b"new")
     path.mkdir()
     with pytest.raises(LocalProblem, match=r"cannot write to .*: Is a directory"):
@@ -215,7 +216,7 @@ async def test_an_fsync_that_fails_counts(tmp_path: Path, monkeypatch: pytest.Mo
 
     before = opened()
     for keep in (False, True):
-        out = OutFile.prepare(str(tmp_path / "out"), keep_partial=keep)
+        out = open_output(str(tmp_path / "out"), keep_partial=keep)
         await out.write(b"new")
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", broken_disk)
@@ -226,7 +227,7 @@ async def test_an_fsync_that_fails_counts(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 async def test_a_large_file_is_flushed_whole(tmp_path: Path) -> None:
-    out = OutFile.prepare(str(tmp_path / "out"))
+    out = open_output(str(tmp_path / "out"))
     await out.write(bytes(9 << 20))
     await out.finish()
     assert (tmp_path / "out").stat().st_size == 9 << 20
@@ -234,7 +235,7 @@ async def test_a_large_file_is_flushed_whole(tmp_path: Path) -> None:
 
 async def test_a_name_as_long_as_names_get(tmp_path: Path) -> None:
     path = tmp_path / ("ä" * 127)
-    out = OutFile.prepare(str(path))
+    out = open_output(str(path))
     await out.finish()
     assert path.exists()
 
@@ -252,10 +253,10 @@ def test_what_cannot_work_is_said_before_anything_is_opened(tmp_path: Path) -> N
         ("/dev/fd/987654", "it is closed"),
     ):
         with pytest.raises(LocalProblem, match=reason):
-            OutFile.prepare(str(path))
+            open_output(str(path))
     for nothing in ("", "a\0b"):
         with pytest.raises(UsageProblem):
-            OutFile.prepare(nothing)
+            open_output(nothing)
 
 
 @needs_root
@@ -269,20 +270,20 @@ def test_what_is_read_only_is_said_before_anything_is_opened() -> None:
         kept.chmod(0o644)
         with user(NOBODY):
             with pytest.raises(LocalProblem, match=rf"{folder} is read-only for you$"):
-                OutFile.prepare(str(folder / "new"))
+                open_output(str(folder / "new"))
             with pytest.raises(LocalProblem, match=r"is read-only for you; `> .*/mine` writes"):
-                OutFile.prepare(str(mine))
+                open_output(str(mine))
             with pytest.raises(LocalProblem, match="kept: it is read-only for you"):
-                OutFile.prepare(str(kept))
+                open_output(str(kept))
 
 
 async def test_devices_are_written_in_place() -> None:
-    null = OutFile.prepare("/dev/null")
+    null = open_output("/dev/null")
     await null.write(b"x" * 100)
     await null.finish()
     assert not null.durable
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
-    full = OutFile.prepare("/dev/full")
+    full = open_output("/dev/full")
     with pytest.raises(LocalProblem, match="No space left on device"):
         await full.write(b"x")
     full.discard()
@@ -291,7 +292,7 @@ async def test_devices_are_written_in_place() -> None:
 async def test_a_fifo_waits_for_its_reader_and_can_be_cancelled(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
-    out = OutFile.prepare(str(path))
+    out = open_output(str(path))
     assert isinstance(out, InPlaceFile)
     with anyio.move_on_after(0.02) as scope:
         await out.write(b"x")
@@ -308,7 +309,7 @@ async def test_a_fifo_waits_for_its_reader_and_can_be_cancelled(tmp_path: Path) 
 async def test_dev_fd_is_the_descriptor_itself(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(fd, b"kept\n")
-    out = OutFile.prepare(f"/dev/fd/{fd}")
+    out = open_output(f"/dev/fd/{fd}")
     assert isinstance(out, DescriptorSink)
     await out.write(b"new\n")
     await out.finish()
