@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from iii_cli.client.channels import ChannelReader, ChannelWriter
-from iii_cli.client.connection import Call, Identity, unique_name
-from iii_cli.client.worker import CALLS_MAX, Channel, Worker, open_worker
+from iii_cli.client.connection import Identity, unique_name
+from iii_cli.client.worker import CALLS_MAX, Call, Channel, Worker, open_worker
 from iii_cli.config.settings import GlobalFlags, resolve
 from iii_cli.config.store import ContextStore, token_of
 from iii_cli.errors import Failure, FunctionFailed, StreamTruncated, UsageProblem

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 import anyio
 
 from iii_cli.client.call import new_uuid
-from iii_cli.client.connection import Caller
+from iii_cli.client.connection import Connection
 from iii_cli.errors import EngineUnreachable, FunctionFailed, LocalProblem, UsageProblem, WorkerLost
 from iii_cli.protocol.messages import UNREADABLE, InvokeFunction, MalformedJson, parse, render, unreadable
 from iii_cli.protocol.records import LineSplitter
@@ -89,7 +89,7 @@ async def call_each(order: EachOrder, totals: EachTotals) -> None:
     A call that fails is no Failure, `totals` counts it. Raises EngineUnreachable, NotAuthorised, and
     LocalProblem for the source and the sink.
     """
-    caller = await Caller.open(order.endpoint)
+    caller = await Connection.open(order.endpoint)
     try:
         await _Each(order, totals, caller).run()
     finally:
@@ -100,11 +100,11 @@ async def call_each(order: EachOrder, totals: EachTotals) -> None:
 class _Each:
     """One run of an order."""
 
-    def __init__(self, order: EachOrder, totals: EachTotals, caller: Caller) -> None:
+    def __init__(self, order: EachOrder, totals: EachTotals, caller: Connection) -> None:
         self._order = order
         self._totals = totals
         self._caller = caller
-        caller.answered = self._answered
+        caller.on_answer = self._answered
         self._lines: deque[str | None] = deque()  # in order; None: not settled yet
         self._first = 0  # the number of the first of `_lines`
         self._unwritten = 0  # of all that were begun

@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from iii_cli.client.call import new_stream_id, new_uuid
 from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
-from iii_cli.client.connection import Identity, open_caller, unique_name
+from iii_cli.client.connection import Identity, open_connection, unique_name
 from iii_cli.client.worker import Worker, open_worker
 from iii_cli.errors import Failure, FunctionFailed, TimedOut
 from iii_cli.protocol.frames import Opcode
@@ -25,7 +25,7 @@ from iii_cli.protocol.seal import Mode, Sealer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
-    from iii_cli.client.connection import Caller
+    from iii_cli.client.connection import Connection
     from iii_cli.protocol.refs import Endpoint
 
 __all__ = ("WAYS", "ChannelBench", "RttBench", "TriggerBench", "percentile", "spread_of")
@@ -78,7 +78,7 @@ class ChannelBench(Struct, kw_only=True, eq=False):
         began = math.inf
         with anyio.CancelScope() as scope:
             try:
-                async with open_caller(self.endpoint) as caller, anyio.create_task_group() as tasks:
+                async with open_connection(self.endpoint) as caller, anyio.create_task_group() as tasks:
                     for number in range(self.clients):
                         tasks.start_soon(self._client, caller, number)
                     await self.everybody_there.wait()
@@ -90,7 +90,7 @@ class ChannelBench(Struct, kw_only=True, eq=False):
             missing = f"{self.clients - self.verified} of {self.clients}"
             raise TimedOut(f"{missing} streams were not read to their end {PATIENCE:g} s after the time")
 
-    async def _client(self, caller: Caller, number: int) -> None:
+    async def _client(self, caller: Connection, number: int) -> None:
         share = math.inf  # bytes; the first clients take what cannot be divided
         if self.size is not None:
             share = self.size // self.clients + (number < self.size % self.clients)
@@ -157,7 +157,7 @@ class TriggerBench(Struct, kw_only=True, eq=False):
             await self._measure(function_id)
 
     async def _measure(self, function_id: str) -> None:
-        async with open_caller(self.endpoint) as caller:
+        async with open_connection(self.endpoint) as caller:
 
             async def call() -> None:
                 await caller.call(function_id, self.data, namespace=self.namespace, timeout=self.timeout)
@@ -201,7 +201,7 @@ class RttBench(Struct, kw_only=True, eq=False):
         message that does not come back.
         """
         message = b"x" * self.message_bytes
-        async with open_caller(self.endpoint) as caller:
+        async with open_connection(self.endpoint) as caller:
             await self._measure("engine", caller.ping)
 
             async with _echo_served(self.endpoint, self.namespace) as function_id:
@@ -272,11 +272,11 @@ class _Pair(NamedTuple):
 
 @asynccontextmanager
 async def _open_pair(
-    caller: Caller, endpoint: Endpoint, mode: Mode, buffer_size: int
+    caller: Connection, endpoint: Endpoint, mode: Mode, buffer_size: int
 ) -> AsyncIterator[_Pair]:
     """Create a channel and take both its ends. Nothing of it is left behind, cancelled or not.
 
-    Raises as `ChannelWriter.open`, and as `Caller.create_channel`.
+    Raises as `ChannelWriter.open`, and as `Connection.create_channel`.
     """
     refs = None
     with anyio.CancelScope(shield=True), anyio.move_on_after(CREATE_SECONDS):

@@ -43,6 +43,7 @@ __all__ = (
     "new_uuid",
     "ping",
     "read_created",
+    "refused",
     "send_void",
 )
 
@@ -248,12 +249,12 @@ def _messages(ws: BlockingWebSocket, endpoint: Endpoint, deadline: float | None)
             if message is None:
                 continue
             if isinstance(message, ErrorMessage):
-                raise _refused(endpoint, message)
+                raise refused(endpoint, message)
             messages.append(message)
     return messages
 
 
-def _refused(endpoint: Endpoint, message: ErrorMessage) -> NotAuthorised:
+def refused(endpoint: Endpoint, message: ErrorMessage) -> NotAuthorised:
     """The in-band `error` frame after a 101 (protocol.md 1.2)."""
     return NotAuthorised(
         f"{endpoint.address.url} refused us: {message.error.message}", hint="set III_TOKEN or --token-file"

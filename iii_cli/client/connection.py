@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import platform
 import socket
 from collections import deque
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, final
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from iii_cli.client.call import encoded, new_uuid, read_created
+from iii_cli.client.call import encoded, new_uuid, read_created, refused
 from iii_cli.errors import (
     EngineUnreachable,
     Failure,
@@ -26,6 +24,7 @@ from iii_cli.errors import (
     NotAuthorised,
     PeerMisbehaved,
     TimedOut,
+    sole_cause,
 )
 from iii_cli.net.dialing import ConnectionLost
 from iii_cli.net.websocket import open_websocket
@@ -47,7 +46,7 @@ from iii_cli.protocol.messages import (
 from iii_cli.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from anyio.abc import TaskStatus
 
@@ -55,189 +54,12 @@ if TYPE_CHECKING:
     from iii_cli.protocol.messages import Message
     from iii_cli.protocol.refs import ChannelRef, Endpoint
 
-__all__ = (
-    "CALLER_KEY",
-    "DEAD_SECONDS",
-    "PING_SECONDS",
-    "Call",
-    "Caller",
-    "Calls",
-    "Functions",
-    "Handler",
-    "Identity",
-    "Link",
-    "Registration",
-    "open_caller",
-    "split_caller",
-    "unique_name",
-)
+__all__ = ("DEAD_SECONDS", "PING_SECONDS", "Connection", "Identity", "open_connection", "unique_name")
 
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from iii_cli.protocol.messages import RegisterFunction
-
-    Handler: TypeAlias = Callable[..., Awaitable[Any]]
-
-
-CALLER_KEY = "_caller_worker_id"  # the engine puts it into every payload that is an object (protocol.md 2.3)
-
-
-class Call(Struct, frozen=True):
-    """What a handler may know of a call beside its payload."""
-
-    function_id: str
-    invocation_id: str | None  # None: nobody hears the result
-    caller_worker_id: str | None
-    metadata: Any = None
-    traceparent: str | None = None
-    baggage: str | None = None
-
-
-@dataclass(slots=True)
-class Registration:
-    """A function of ours. `taken`: another worker of the namespace has the name."""
-
-    message: RegisterFunction
-    handler: Handler
-    wants_call: bool
-    live: bool = True
-    keep_ends: bool = False
-    taken: NameTaken | None = None
-
-
-class Functions:
-    """The functions of one worker, by id."""
-
-    def __init__(self) -> None:
-        self._registered: dict[str, Registration] = {}
-
-    def __iter__(self) -> Any:
-        return iter(list(self._registered.values()))
-
-    def get(self, function_id: str) -> Registration | None:
-        """The function that answers to `function_id`."""
-        return self._registered.get(function_id)
-
-    def add(
-        self, message: RegisterFunction, handler: Handler, *, live: bool, keep_ends: bool
-    ) -> Registration:
-        """Keep a function. Raises ValueError for an id that is empty or already ours."""
-        if not message.id.strip():
-            raise ValueError("a function needs an id")
-        if message.id in self._registered:
-            raise ValueError(f"{message.id} is registered already")
-        registration = Registration(message, handler, _takes_two(handler), live, keep_ends)
-        self._registered[message.id] = registration
-        return registration
-
-    def remove(self, function_id: str) -> bool:
-        """Forget a function. False: there was none."""
-        return self._registered.pop(function_id, None) is not None
-
-    def rejected(self, message: RegistrationRejected) -> NameTaken:
-        """The engine gave the name to another worker (protocol.md 2.6)."""
-        name = message.function_id or ""
-        if message.owner_worker_id:
-            reason = f"is taken in namespace {message.namespace} by worker {message.owner_worker_id}"
-        else:
-            reason = f"may not be registered in namespace {message.namespace}"
-        failure = NameTaken(f"the function {name} {reason}")
-        registration = self._registered.get(name)
-        if registration is not None:
-            registration.taken = failure
-        return failure
-
-    def forget_rejections(self) -> None:
-        """A new connection, a new chance."""
-        for registration in self._registered.values():
-            registration.taken = None
-
-    def first_rejection(self) -> NameTaken | None:
-        """Why one of the functions is not callable; None where all are."""
-        return next((entry.taken for entry in self._registered.values() if entry.taken), None)
-
-
-@dataclass(slots=True)
-class _Waiter:
-    settled: anyio.Event = field(default_factory=anyio.Event)
-    answer: InvocationResult | None = None
-    failure: Failure | None = None
-
-
-class Calls:
-    """The calls of ours that are in flight on one connection."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, _Waiter] = {}
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def begin(self, invocation_id: str) -> None:
-        """Before the call is sent. Every `begin` has an `end`."""
-        self._waiting[invocation_id] = _Waiter()
-
-    def end(self, invocation_id: str) -> None:
-        """Nobody waits for it any more; an answer that comes later is dropped."""
-        self._waiting.pop(invocation_id, None)
-
-    def settle(self, message: InvocationResult) -> bool:
-        """An answer came. False: nobody waits for it."""
-        waiter = self._waiting.get(message.invocation_id)
-        if waiter is None:
-            return False
-        waiter.answer = message
-        waiter.settled.set()
-        return True
-
-    def fail_all(self, failure: Failure) -> None:
-        """The connection is gone, and with it every answer."""
-        for waiter in self._waiting.values():
-            if waiter.answer is None:
-                waiter.failure = failure
-                waiter.settled.set()
-
-    async def outcome(self, invocation_id: str) -> Any:
-        """Wait for the answer. Raises FunctionFailed, or what `fail_all` was given."""
-        waiter = self._waiting[invocation_id]
-        await waiter.settled.wait()
-        if waiter.failure is not None:
-            raise copy(waiter.failure)  # several tasks raise it
-        assert waiter.answer is not None
-        return result_of(waiter.answer)
-
-
-def split_caller(data: Any) -> tuple[Any, str | None]:
-    """A payload as the caller sent it, and who that was."""
-    if isinstance(data, dict) and isinstance(data.get(CALLER_KEY), str):
-        rest = {key: value for key, value in data.items() if key != CALLER_KEY}
-        return rest, data[CALLER_KEY]
-    return data, None
-
-
-def _takes_two(handler: Handler) -> bool:
-    """Does the handler want the Call beside the payload? Raises TypeError for what cannot be one."""
-    try:
-        signature = inspect.signature(handler)
-    except ValueError:  # written in C, without a signature
-        return False
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in signature.parameters.values() if p.kind in kinds and p.default is p.empty]
-    if len(required) > 2:
-        raise TypeError("a handler takes the payload, or the payload and the Call")
-    return len(required) == 2
-
-
-PING_SECONDS = 20.0  # how often we ask whether the engine is there; the SDKs' figure (protocol.md 1.5)
-UNSENT_BYTES = 64 << 10  # that messages may wait for company
+PING_SECONDS = 20.0  # how often we ask whether the engine is there; the SDKs' figure
 DEAD_SECONDS = 60.0  # without any frame from it: three pings unanswered
-
-
-def unique_name() -> str:
-    """A worker name that no other process and no other connection has. Never `iii-cli:…`."""
-    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(2).hex()}"
+UNSENT_BYTES = 64 << 10  # that messages may wait for company
+CREATE_SECONDS = 30.0  # the engine creates a channel by itself, in milliseconds
 
 
 class Identity(Struct, frozen=True):
@@ -260,113 +82,223 @@ class Identity(Struct, frozen=True):
         return payload | {key: value for key, value in optional.items() if value is not None}
 
 
+def unique_name() -> str:
+    """A worker name that no other process and no other connection has. Never `iii-cli:…`."""
+    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(2).hex()}"
+
+
+class _Waiter:
+    """A call in flight."""
+
+    __slots__ = ("done", "outcome")
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.outcome: InvocationResult | Failure | None = None
+
+
 @final
-class Link:
-    """An announced connection. Run `attend()` beside everything else; one task receives, many may send."""
+class Connection:
+    """One connection. Run `attend` beside everything else: it receives. Any task may send and call.
+
+    What is in flight when the connection is lost fails with it, and so does every later call. Answers that
+    belong to no `call` go to `on_answer`.
+    """
 
     def __init__(self, endpoint: Endpoint, ws: WebSocket, *, ping_every: float, dead_after: float) -> None:
         """Use `open`."""
         self.worker_id: str | None = None
         self.reattach_token: str | None = None
+        self.lost: Failure | None = None  # why it ended
+        self.on_answer: Callable[[InvocationResult], object] = lambda answer: None
         self._endpoint = endpoint
         self._ws = ws
         self._ping_every = ping_every
         self._dead_after = dead_after
-        self._turn = anyio.Lock(fast_acquire=True)
         self._early: list[Message] = []  # came together with the answer to the announcement
-        self._barriers: deque[anyio.Event] = deque()
-        self._owed: Sequence[tuple[Opcode, bytes]] = ()
+        self._calls: dict[str, _Waiter] = {}
+        self._pings: deque[anyio.Event] = deque()  # of `ping`, in the order of their answers
+        self._owed: dict[Opcode, bytes] = {}  # answers to pings; one of a kind says as much as many
         self._owing = anyio.Event()
-        self._unsent_seen = 0
+        self._heard_at = 0.0
 
     @classmethod
     async def open(
         cls,
         endpoint: Endpoint,
-        identity: Identity | None,
+        identity: Identity | None = None,
         *,
-        previous: Link | None = None,
+        previous: Connection | None = None,
         ping_every: float = PING_SECONDS,
         dead_after: float = DEAD_SECONDS,
-    ) -> Link:
+    ) -> Connection:
         """Dial, take over from the `previous` connection, announce ourselves, and wait for the answer.
 
         Without an identity nothing is announced and nothing awaited: who only calls needs no name.
         The endpoint's `connect_timeout` bounds the answer too. Raises EngineUnreachable, NotAuthorised,
-        NameTaken, FunctionFailed.
+        NameTaken, FunctionFailed, LocalProblem.
         """
         ws = await open_websocket(endpoint, endpoint.address.worker_target(), what="engine")
-        link = cls(endpoint, ws, ping_every=ping_every, dead_after=dead_after)
+        connection = cls(endpoint, ws, ping_every=ping_every, dead_after=dead_after)
         if identity is None:
-            return link
+            return connection
+        patience = dead_after if endpoint.connect_timeout is None else endpoint.connect_timeout
         try:
-            with anyio.move_on_after(endpoint.connect_timeout):
-                await link._announce(identity, previous)
-                return link
+            with anyio.move_on_after(patience):
+                await connection._announce(identity, previous)
+                return connection
             raise EngineUnreachable(f"{endpoint.address.url} did not take our announcement in time")
         except BaseException:
-            ws.socket.close()
+            connection.close()
             raise
 
     def close(self) -> None:
-        """Drop the connection. Never waits; a clean Close would tell the engine nothing more."""
+        """Drop the connection; the engine forgets what was not answered. Never waits."""
         self._ws.socket.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Calls without an answer yet."""
+        return len(self._calls)
+
+    async def attend(
+        self,
+        handle: Callable[[Message], Awaitable[None]] | None = None,
+        *,
+        task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
+    ) -> None:
+        """Receive until the connection is lost, or this is cancelled; `lost` says why.
+
+        Answers go to their calls, pings are answered, what else there is goes to `handle`. The engine is
+        asked every 20 s whether it is there, and lost after 60 s without any frame.
+        """
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_alive)
+                task_status.started()
+                while True:
+                    messages, self._early = self._early or self._read(await self._events()), []
+                    for message in messages:
+                        if isinstance(message, InvocationResult):
+                            self._settle(message)
+                        elif handle is not None:
+                            await handle(message)
+                    if not messages:
+                        await checkpoint()  # pings without end: others have their turn
+        except* Failure as failures:
+            failure = sole_cause(failures)
+            assert isinstance(failure, Failure)
+            self._end(failure)
+        finally:
+            self._end(EngineUnreachable("the connection was closed"))
+
+    def post(self, message: Message) -> None:
+        """Queue one message for `flush`; it may go out before. Never waits.
+
+        Raises what ended the connection; FunctionFailed `payload_too_large` for a message that the engine
+        would not read.
+        """
+        if self.lost is not None:
+            raise copy(self.lost)  # several tasks raise it
+        if self._ws.socket.trail is not None:
+            self._ws.socket.trail.message(message)
+        self._ws.post(Opcode.TEXT, encoded(message))
+
+    async def flush(self) -> None:
+        """Send what is queued. Cancelled, it may still go out, whole. Raises EngineUnreachable."""
+        try:
+            await self._ws.flush()
+        except ConnectionLost as lost:
+            raise self._lost(lost.reason) from None
 
     async def send(self, message: Message) -> None:
         """Send one message. Waits for room, and a moment for the messages of other tasks.
 
-        Cancelled, the message may still go out, whole. Raises EngineUnreachable when the connection is lost;
-        ValueError and TypeError for what is not JSON; FunctionFailed `payload_too_large` for a message that
-        the engine would not read.
+        Cancelled, the message may still go out, whole. Raises as `post` and `flush`.
         """
-        if self._ws.socket.trail is not None:
-            self._ws.socket.trail.message(message)
-        await self._send((Opcode.TEXT, encoded(message)))
+        if self._ws.unsent_bytes > UNSENT_BYTES:
+            await self.flush()
+        self.post(message)
+        await checkpoint()  # tasks that have something to send too share the system call
+        await self.flush()
 
-    async def receive(self) -> list[Message]:
-        """The next messages. Pings are answered, what is not a message is ignored.
+    async def exchange(self, request: InvokeFunction) -> Any:
+        """Send a call and wait for its result; without an invocation id there is none.
 
-        Raises EngineUnreachable when the connection is lost, or silent for 60 s; NotAuthorised when the
-        engine throws us out.
+        Cancelled, the function goes on and its result is dropped. Raises FunctionFailed, PeerMisbehaved for
+        an answer that cannot be read, and as `send`.
         """
-        if self._early:
-            early, self._early = self._early, []
-            return early
-        while True:
-            messages = self._read(await self._events())
-            if messages:
-                return messages
-            await checkpoint()  # nothing but pings, and perhaps without end: others have their turn
+        if request.invocation_id is None:
+            await self.send(request)
+            return None
+        waiter = self._calls[request.invocation_id] = _Waiter()
+        try:
+            await self.send(request)
+            await waiter.done.wait()
+        finally:
+            del self._calls[request.invocation_id]
+        outcome = waiter.outcome
+        assert outcome is not None
+        if isinstance(outcome, InvocationResult):
+            return result_of(outcome)
+        raise copy(outcome)  # several tasks raise it
 
-    async def barrier(self) -> None:
+    async def call(
+        self,
+        function_id: str,
+        data: Any,
+        *,
+        namespace: str | None = None,
+        metadata: Any = None,
+        traceparent: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the limit of one call, told by its name
+    ) -> Any:
+        """Call a function and return its result. `timeout` in seconds; None: no limit.
+
+        Cancelled, the function goes on and its result is dropped. Raises FunctionFailed, TimedOut,
+        EngineUnreachable, NotAuthorised; TypeError and ValueError for data that is not JSON.
+        """
+        request = InvokeFunction.of(
+            function_id,
+            data,
+            invocation_id=new_uuid(),
+            namespace=namespace,
+            metadata=metadata,
+            traceparent=traceparent,
+        )
+        with anyio.move_on_after(timeout):
+            return await self.exchange(request)
+        raise TimedOut(f"no answer from {function_id} within {timeout:g} s")
+
+    async def ping(self) -> None:
         """Wait until the engine has read everything that was sent before, and we its answers to that.
 
-        The engine applies the messages of a connection in order (protocol.md 1.4). Raises EngineUnreachable.
+        The engine applies the messages of a connection in order. Raises as `send`.
         """
-        passed = anyio.Event()
-        self._barriers.append(passed)
+        answered = anyio.Event()
+        self._pings.append(answered)
         await self.send(Ping())
-        await passed.wait()
-        if self._ws.socket.closed:
-            raise self._lost("the connection was closed")
+        await answered.wait()
+        if self.lost is not None:
+            raise copy(self.lost)
 
-    async def attend(self) -> None:
-        """Ask the engine every 20 s whether it is there, and answer when it asks, until the end."""
-        while not self._ws.socket.closed:
-            with anyio.move_on_after(self._ping_every) as pause:
-                await self._owing.wait()
-            owed: Sequence[tuple[Opcode, bytes]] = ((Opcode.PING, b""),)
-            if not pause.cancelled_caught:
-                owed, self._owed, self._owing = self._owed, (), anyio.Event()
-            try:
-                await self._send(*owed)
-            except EngineUnreachable:
-                return  # `receive` sees the same, and says so
+    async def create_channel(
+        self, buffer_size: int | None = None, *, traceparent: str | None = None
+    ) -> tuple[ChannelRef, ChannelRef]:
+        """A new channel's writer and reader ref (docs: protocol, "Channels").
+
+        Raises as `call`, PeerMisbehaved.
+        """
+        data = {} if buffer_size is None else {"buffer_size": buffer_size}
+        created = await self.call(
+            "engine::channels::create", data, traceparent=traceparent, timeout=CREATE_SECONDS
+        )
+        return read_created(created)
 
     # inside
 
-    async def _announce(self, identity: Identity, previous: Link | None) -> None:
-        """1.4: with an invocation id, so that its answer says from when on functions are ours."""
+    async def _announce(self, identity: Identity, previous: Connection | None) -> None:
+        """With an invocation id, so that its answer says from when on functions are ours."""
         invocation_id = new_uuid()
         if previous is not None and previous.worker_id is not None:
             await self.send(Reattach(previous.worker_id, previous.reattach_token))
@@ -387,34 +319,54 @@ class Link:
                         f"by worker {message.owner_worker_id}"
                     )
                 if isinstance(message, InvocationResult) and message.invocation_id == invocation_id:
-                    self._check_announced(message)
-                    self._early += messages[at + 1 :]
+                    failure = None if message.error is None else failure_of(message.error)
+                    if isinstance(failure, FunctionForbidden):
+                        raise NotAuthorised(
+                            f"{self._endpoint.address.url} refused us: {failure.remote_message}"
+                        )
+                    if failure is not None:
+                        raise failure
+                    self._early = messages[at + 1 :]
                     return
             await checkpoint()
 
-    def _check_announced(self, message: InvocationResult) -> None:
-        if message.error is None:
-            return
-        failure = failure_of(message.error)
-        if isinstance(failure, FunctionForbidden):
-            raise NotAuthorised(f"{self._endpoint.address.url} refused us: {failure.remote_message}")
-        raise failure
+    async def _keep_alive(self) -> None:
+        """Ask the engine whether it is there, answer when it asks, and notice its silence
+        (docs: protocol, "Keepalive").
+
+        In a task of its own: a receiver that waits to send may wait for an engine that waits for it.
+        """
+        self._heard_at = anyio.current_time()
+        unsent_seen = 0
+        while True:
+            with anyio.move_on_after(self._ping_every):
+                await self._owing.wait()
+            silent = anyio.current_time() - self._heard_at >= self._dead_after
+            unsent = self._ws.unsent_bytes
+            if silent and unsent in (0, unsent_seen):
+                raise self._lost(f"no sign of life for {self._dead_after:g} s")
+            if silent:
+                self._heard_at = anyio.current_time()  # a long message goes out slowly: that is life, too
+                unsent_seen = unsent
+            owed = self._owed or ({} if unsent else {Opcode.PING: b""})
+            self._owed, self._owing = {}, anyio.Event()
+            for opcode, payload in owed.items():
+                self._ws.post(opcode, payload)
+            with anyio.move_on_after(self._ping_every):
+                await self.flush()
 
     async def _events(self) -> list[Any]:
-        while True:
-            with anyio.move_on_after(self._dead_after):
-                try:
-                    return list(await self._ws.receive())
-                except ConnectionLost as lost:
-                    raise self._lost(lost.reason) from None
-                except PeerMisbehaved as fault:
-                    raise self._lost(fault.message) from None
-            unsent = self._ws.unsent_bytes
-            if not unsent or unsent == self._unsent_seen:
-                raise self._lost(f"no sign of life for {self._dead_after:g} s")
-            self._unsent_seen = unsent  # a long message goes out slowly: that is life, too
+        try:
+            events = list(await self._ws.receive())
+        except ConnectionLost as lost:
+            raise self._lost(lost.reason) from None
+        except PeerMisbehaved as fault:
+            raise self._lost(fault.message) from None
+        self._heard_at = anyio.current_time()
+        return events
 
     def _read(self, events: list[Any]) -> list[Message]:
+        """The messages; what is not one is ignored."""
         messages: list[Message] = []
         for opcode, payload, _ in events:
             if opcode == Opcode.PING:
@@ -422,173 +374,71 @@ class Link:
             elif opcode == Opcode.CLOSE:
                 raise self._lost("the engine closed the connection")
             elif opcode in (Opcode.TEXT, Opcode.BINARY):
-                message = read_message(bytes(payload))
-                if message is not None:
-                    self._take(message, messages)
+                match read_message(bytes(payload)):
+                    case None:
+                        pass
+                    case WorkerRegistered() as message:
+                        self.worker_id, self.reattach_token = message.worker_id, message.reattach_token
+                    case Ping():
+                        self._owe(Opcode.TEXT, encode(Pong()))
+                    case Pong():
+                        if self._pings:
+                            self._pings.popleft().set()
+                    case ErrorMessage() as message:
+                        raise refused(self._endpoint, message)
+                    case message:
+                        messages.append(message)
         return messages
 
-    def _take(self, message: Message, messages: list[Message]) -> None:
-        match message:
-            case WorkerRegistered():
-                self.worker_id, self.reattach_token = message.worker_id, message.reattach_token
-            case Ping():
-                self._owe(Opcode.TEXT, encode(Pong()))
-            case Pong():
-                if self._barriers:
-                    self._barriers.popleft().set()
-            case ErrorMessage():
-                raise NotAuthorised(
-                    f"{self._endpoint.address.url} refused us: {message.error.message}",
-                    hint="set III_TOKEN or --token-file",
-                )
-            case _:
-                messages.append(message)
-
     def _owe(self, opcode: Opcode, payload: bytes) -> None:
-        """Answer in `attend`: a receiver that waits to send may wait for an engine that waits for it.
-
-        One answer says as much as many.
-        """
-        self._owed = (*(pair for pair in self._owed if pair[0] != opcode), (opcode, payload))
+        self._owed[opcode] = payload
         self._owing.set()
 
-    async def _send(self, *frames: tuple[Opcode, bytes]) -> None:
-        try:
-            async with self._turn:
-                if self._ws.unsent_bytes > UNSENT_BYTES:
-                    await self._ws.flush()
-                for opcode, payload in frames:
-                    self._ws.post(opcode, payload)
-            await checkpoint()  # whoever has something to send too shares the system call
-            await self._ws.flush()
-        except ConnectionLost as lost:
-            raise self._lost(lost.reason) from None
+    def _settle(self, answer: InvocationResult) -> None:
+        waiter = self._calls.get(answer.invocation_id)
+        if waiter is None:
+            self.on_answer(answer)
+        else:
+            waiter.outcome = answer
+            waiter.done.set()
 
     def _lost(self, reason: str) -> EngineUnreachable:
-        self._ws.socket.close()
-        while self._barriers:
-            self._barriers.popleft().set()
+        self.close()  # so that the receiver hears of it
         return EngineUnreachable(f"the engine at {self._endpoint.address.url} was lost ({reason})")
 
-
-CREATE_SECONDS = 30.0  # the engine answers it by itself, in milliseconds
-
-
-@final
-class Caller:
-    """Use `open`, run `attend` beside the calls, `close` at the end."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._calls = Calls()
-        self._lost: Failure | None = None
-        self.answered: Callable[[InvocationResult], object] = self._calls.settle
-
-    @classmethod
-    async def open(cls, endpoint: Endpoint) -> Caller:
-        """Connect. Raises EngineUnreachable, NotAuthorised, LocalProblem."""
-        return cls(await Link.open(endpoint, None))
-
-    def close(self) -> None:
-        """Drop the connection; the engine forgets what was not answered. Never waits."""
-        self._link.close()
-
-    async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Receive answers and answer pings until the connection is lost, or this is cancelled.
-
-        What is in flight when it is lost fails with it, and so does every later call. `answered` hears of
-        each answer.
-        """
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._link.attend)
-            task_status.started()
-            try:
-                while True:
-                    for message in await self._link.receive():
-                        if isinstance(message, InvocationResult):
-                            self.answered(message)
-            except Failure as failure:
-                self._lost = failure
-                self._calls.fail_all(failure)
-            tasks.cancel_scope.cancel()
-
-    @property
-    def lost(self) -> Failure | None:
-        """Why the connection ended; None while it has not."""
-        return self._lost
-
-    async def send(self, request: InvokeFunction) -> None:
-        """Send a call whose answer `answered` hears of. Raises what ended the connection, FunctionFailed."""
-        if self._lost is not None:
-            raise copy(self._lost)  # several tasks raise it
-        await self._link.send(request)
-
-    async def call(
-        self,
-        function_id: str,
-        data: Any,
-        *,
-        namespace: str | None = None,
-        metadata: Any = None,
-        traceparent: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the limit of one call, told by its name
-    ) -> Any:
-        """Call a function and return its result. `timeout` in seconds; None: no limit.
-
-        Cancelled, the function goes on and its result is dropped. Raises FunctionFailed, TimedOut,
-        EngineUnreachable, NotAuthorised.
-        """
-        request = InvokeFunction.of(
-            function_id,
-            data,
-            invocation_id=new_uuid(),
-            namespace=namespace,
-            metadata=metadata,
-            traceparent=traceparent,
-        )
-        assert request.invocation_id is not None
-        self._calls.begin(request.invocation_id)
-        try:
-            with anyio.move_on_after(timeout):
-                await self.send(request)
-                return await self._calls.outcome(request.invocation_id)
-            raise TimedOut(f"no answer from {function_id} within {timeout:g} s")
-        finally:
-            self._calls.end(request.invocation_id)
-
-    async def ping(self) -> None:
-        """There and back to the engine, which has then read all that was sent before. Raises as `send`."""
-        if self._lost is not None:
-            raise copy(self._lost)
-        await self._link.barrier()
-
-    async def create_channel(
-        self, buffer_size: int | None = None, *, traceparent: str | None = None
-    ) -> tuple[ChannelRef, ChannelRef]:
-        """A new channel's writer and reader ref (protocol.md 3.1). Raises as `call`, PeerMisbehaved."""
-        data = {} if buffer_size is None else {"buffer_size": buffer_size}
-        created = await self.call(
-            "engine::channels::create", data, traceparent=traceparent, timeout=CREATE_SECONDS
-        )
-        return read_created(created)
+    def _end(self, failure: Failure) -> None:
+        """The connection is gone, and with it every answer."""
+        if self.lost is not None:
+            return
+        self.lost = failure
+        self.close()
+        for waiter in self._calls.values():
+            if waiter.outcome is None:
+                waiter.outcome = failure
+                waiter.done.set()
+        for answered in self._pings:
+            answered.set()
 
 
 @asynccontextmanager
-async def open_caller(endpoint: Endpoint) -> AsyncIterator[Caller]:
-    """A caller whose answers still come while the body, cancelled, cleans up. Raises as `Caller.open`."""
-    caller = await Caller.open(endpoint)
+async def open_connection(endpoint: Endpoint) -> AsyncIterator[Connection]:
+    """A connection whose answers still come while the body, cancelled, cleans up.
+
+    Raises as `Connection.open`.
+    """
+    connection = await Connection.open(endpoint)
     scope = anyio.CancelScope(shield=True)
 
     async def attend() -> None:
         with scope:
-            await caller.attend()
+            await connection.attend()
 
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(attend)
             try:
-                yield caller
+                yield connection
             finally:
                 scope.cancel()
     finally:
-        caller.close()
+        connection.close()

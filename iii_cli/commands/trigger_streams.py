@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from iii_cli.client.call import new_stream_id
 from iii_cli.client.channels import ChannelReader, ChannelWriter
-from iii_cli.client.connection import Caller
+from iii_cli.client.connection import Connection
 from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, CallStream, StreamedCall, frame_bytes
 from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, download, span_words, upload
 from iii_cli.commands.calls import embed, key_of, rendered, spending
@@ -278,7 +278,7 @@ def call_with_streams(
             streams.append(stream)
             shown.add(_meter(stream, streams, total, labelled=several))
 
-        async def open_streams(caller: Caller) -> Any:
+        async def open_streams(caller: Connection) -> Any:
             """Open what is local, then make the channels and take our ends; the payload with the refs."""
             payload = deepcopy(request.payload)
             for sink in [result_file, *sinks.values()]:
@@ -319,10 +319,10 @@ def call_with_streams(
         async def call() -> Any:
             whole = request.timeout
             deadline = math.inf if whole is None else anyio.current_time() + whole
-            caller: Caller | None = None
+            caller: Connection | None = None
             try:
                 with _opened_before(deadline, whole):
-                    caller = await Caller.open(request.settings.endpoint)
+                    caller = await Connection.open(request.settings.endpoint)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(caller.attend)
                     with _opened_before(deadline, whole):
@@ -364,7 +364,7 @@ def _opened_before(deadline: float, whole: float | None) -> Iterator[None]:
         raise TimedOut(f"the streams were not open within {whole:g} s")
 
 
-async def _invoke(caller: Caller, request: Request, payload: Any) -> Any:
+async def _invoke(caller: Connection, request: Request, payload: Any) -> Any:
     try:
         return await caller.call(
             request.function_id,
@@ -408,7 +408,7 @@ def _sink(spec: StreamSpec, *, no_clobber: bool, keep_partial: bool) -> Sink | N
 
 async def _input(
     request: Request,
-    caller: Caller,
+    caller: Connection,
     spec: StreamSpec,
     source: Source | None,
     producer_ended: Callable[[], Awaitable[None]] | None,
@@ -419,7 +419,7 @@ async def _input(
     pass_on: bool,
     stdin: int | None,
 ) -> CallStream:
-    """`--in`: a channel that we write. Raises as `Caller.create_channel`."""
+    """`--in`: a channel that we write. Raises as `Connection.create_channel`."""
     buffer = BUFFER if buffer is None else buffer
     written = Mode.BYTES if mode in (None, Mode.TEXT) else mode
     writer_ref, reader_ref = await caller.create_channel(buffer, traceparent=request.traceparent)

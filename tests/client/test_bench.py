@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iii_cli.client.benchmark import WAYS, ChannelBench, RttBench, TriggerBench, percentile, spread_of
-from iii_cli.client.connection import open_caller
+from iii_cli.client.connection import open_connection
 from iii_cli.engine.server import serve_engine
 from iii_cli.errors import EngineUnreachable, FunctionNotFound, sole_cause
 from iii_cli.protocol.refs import Endpoint, EngineAddress
@@ -35,7 +35,7 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 async def left_on(endpoint: Endpoint) -> tuple[int, int]:
     """Open channels, and functions that are not the engine's own, once the engine has seen us leave."""
     left = (1, 1)
-    async with open_caller(endpoint) as caller:
+    async with open_connection(endpoint) as caller:
         with anyio.move_on_after(5):
             while any(left):
                 health = await caller.call("engine::health::check", {})
