@@ -1,12 +1,12 @@
-"""A Unix filter as a function."""
+"""A Unix filter as a function: a COMMAND that runs once for each call, between two channels."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import anyio
-from msgspec import Struct
 
 from iii_cli.client.call import new_stream_id
 from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from iii_cli.client.transfer import ByteSink, ByteSource
     from iii_cli.protocol.refs import Endpoint
 
-__all__ = ("Filter", "FilterOptions", "FilterRun", "Running", "Starter")
+__all__ = ("Filter", "Running")
 
 
 RESULT_BYTES_MAX = 256 << 10  # escaped and repeated as JSON it still fits a Python SDK caller's 1 MiB
@@ -59,54 +59,110 @@ class Running(Protocol):
     def stderr_tail(self) -> str:
         """The last lines of what it said."""
 
-    async def wait(self) -> int:
-        """Its exit code, once it has ended. Cancelled, it runs on."""
-
-    def failure(self) -> Failure | None:
-        """Why its end was no good one; None for exit code 0."""
-
-
-class Starter(Protocol):
-    """Starts the COMMAND, with or without a stdin to feed.
-
-    Left by an exception it stops the whole group, and closes the command's stdin only after that.
-    """
-
-    def __call__(self, *, feed: bool) -> AbstractAsyncContextManager[Running]: ...
+    async def ended_well(self) -> None:
+        """Wait for its end; raise where that was no good one. Cancelled, it runs on."""
 
 
 @final
-class FilterRun:
-    """Use it in the order of its methods."""
+@dataclass(slots=True, eq=False)
+class Filter:
+    """The handler. Register it without live ends: it opens its own, as soon as the call arrives.
 
-    def __init__(self, endpoint: Endpoint, options: FilterOptions) -> None:
-        self._endpoint = endpoint
+    `start` runs the COMMAND; left by an exception it stops the whole group, and closes its stdin only after
+    that. `stdin`: from a ref, the payload as JSON, or nothing; `stdout`: to a ref, or into the result.
+    `timeout`: seconds for one run; None: no limit.
+    """
+
+    endpoint: Endpoint
+    start: Callable[[], AbstractAsyncContextManager[Running]]
+    stdin: Literal["ref", "json", "none"] = "ref"
+    stdout: Literal["ref", "result"] = "ref"
+    require_seal: bool = False
+    allow_empty: bool = False
+    stop_early: bool = False
+    max_parallel: int = 4
+    max_waiting: int = 64  # each holds two sockets, and what their buffers hold
+    timeout: float | None = None
+    _turns: anyio.Semaphore = field(init=False)
+    _waiting: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._turns = anyio.Semaphore(self.max_parallel)
+
+    async def __call__(self, payload: Any) -> dict[str, Any]:
+        """Answer one call: the facts of the run.
+
+        Raises FunctionFailed, whose stacktrace is the facts as JSON. Cancelling stops the command.
+        """
+        run = _Run(self)
+        has_turn = False
+
+        async def take_turn() -> None:
+            nonlocal has_turn
+            await self._turns.acquire()
+            has_turn = True
+
+        try:
+            run.take(payload)
+            with self._queued():
+                await run.open_ends()
+                await run.attended(take_turn)
+            await run.command()
+        except BaseException as error:
+            cause = sole_cause(error)
+            await run.give_up(cause)
+            if not isinstance(cause, Exception):
+                raise
+            raise run.report(cause) from cause
+        finally:
+            if has_turn:
+                self._turns.release()
+        return run.result()
+
+    @contextmanager
+    def _queued(self) -> Iterator[None]:
+        if self._waiting >= self.max_waiting + self._turns.value:
+            raise FunctionFailed(
+                BUSY,
+                f"{self.max_parallel} calls run at once and {self.max_waiting} more wait; try again later",
+            )
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+
+@final
+class _Run:
+    """One call, in the order of the methods."""
+
+    def __init__(self, options: Filter) -> None:
         self._options = options
         self._began = anyio.current_time()
         self._reader: ChannelReader | None = None
         self._writer: ChannelWriter | None = None
         self._json = b""
         self._command: Running | None = None
-        self._cause: Failure | None = None
+        self._cause: Failure | None = None  # the first failure: the other half is cancelled because of it
         self._ended = anyio.Event()
         self._counter = Counter()
         self._output = bytearray()
 
     def take(self, payload: Any) -> None:
         """Find what the command reads and writes. Raises FunctionFailed `invalid_payload`."""
+        options = self._options
         fields = payload if isinstance(payload, dict) else {}
-        if self._options.stdout == "ref":
+        if options.stdout == "ref":
             ref = _ref_at(fields, "stdout", Direction.WRITE)
-            self._writer = ChannelWriter(self._endpoint, ref, Sealer(new_stream_id()))
-        if self._options.stdin == "ref":
+            self._writer = ChannelWriter(options.endpoint, ref, Sealer(new_stream_id()))
+        if options.stdin == "ref":
             ref = _ref_at(fields, "stdin", Direction.READ)
             verifier = Verifier(
-                require_seal=self._options.require_seal,
-                allow_empty=self._options.allow_empty,
-                expect="bytes",
+                require_seal=options.require_seal, allow_empty=options.allow_empty, expect="bytes"
             )
-            self._reader = ChannelReader(self._endpoint, ref, verifier)
-        elif self._options.stdin == "json":
+            self._reader = ChannelReader(options.endpoint, ref, verifier)
+        elif options.stdin == "json":
             if self._writer is not None:  # its ref is a secret, and not for the command
                 payload = {key: value for key, value in fields.items() if key != "stdout"}
             self._json = render(payload).encode() + b"\n"
@@ -126,17 +182,17 @@ class FilterRun:
             await wait()
             tasks.cancel_scope.cancel()
 
-    async def command(self, start: Starter) -> None:
+    async def command(self) -> None:
         """Run the command to its end, and hand over all of its output. Raises what went wrong."""
-        async with start(feed=self._options.stdin != "none") as command:
+        async with self._options.start() as command:
             self._command = command
-            async with anyio.create_task_group() as limit:
-                limit.start_soon(self._limit, command)
+            async with anyio.create_task_group() as limited:
+                limited.start_soon(self._limit, command)
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._noted, self._drain, command)
+                    tasks.start_soon(self._noted, self._take_output, command)
                     await self._noted(self._feed, command)
                     self._ended.set()
-                limit.cancel_scope.cancel()
+                limited.cancel_scope.cancel()
 
     async def give_up(self, cause: BaseException) -> None:
         """Leave the input, and let nobody wait for the output. Bounded in time, also where cancelled."""
@@ -183,10 +239,9 @@ class FilterRun:
             "duration_ms": round(1000 * (anyio.current_time() - self._began)),
         }
 
-    async def _noted(self, part: Callable[[Running], Awaitable[None]], command: Running) -> None:
-        """Remember the first failure: the other half is cancelled because of it, and says so."""
+    async def _noted(self, half: Callable[[Running], Awaitable[None]], command: Running) -> None:
         try:
-            await part(command)
+            await half(command)
         except BaseException as error:
             cause = sole_cause(error)
             if self._cause is None and isinstance(cause, Failure):
@@ -194,18 +249,13 @@ class FilterRun:
             raise
 
     async def _feed(self, command: Running) -> None:
-        async def ended_well() -> None:
-            await command.wait()
-            failure = command.failure()
-            if failure is not None:
-                raise failure
-
+        """Give the command its input, and wait for its good end."""
         if self._reader is not None:
             assert command.stdin is not None
             await download(
                 self._reader,
                 command.stdin,
-                consumer=ended_well,
+                consumer=command.ended_well,
                 stop_early=self._options.stop_early,
                 drain_limit=DRAIN_SECONDS,
             )
@@ -215,15 +265,16 @@ class FilterRun:
                 await command.stdin.write(self._json)
                 command.stdin.judge(0, verified=True, count=len(self._json))
                 await command.stdin.finish()
-        await ended_well()
+        await command.ended_well()
 
-    async def _drain(self, command: Running) -> None:
+    async def _take_output(self, command: Running) -> None:
         if self._writer is None:
             await self._collect(command.stdout)
         else:
-            await upload([command.stdout], self._writer, check_end=self._check_end, words=self._words)
+            await upload([command.stdout], self._writer, check_end=self._judged, words=self._words)
 
-    async def _check_end(self) -> None:
+    async def _judged(self) -> None:
+        """The output is sealed only when the command has ended well and its input was whole."""
         await self._ended.wait()
 
     async def _collect(self, source: ByteSource) -> None:
@@ -238,16 +289,17 @@ class FilterRun:
                 )
 
     async def _limit(self, command: Running) -> None:
-        if self._options.timeout is not None:
-            await anyio.sleep(self._options.timeout)
-            self._cause = TimedOut(f"{command.name} took longer than {self._options.timeout:g} s (--timeout)")
+        timeout = self._options.timeout
+        if timeout is not None:
+            await anyio.sleep(timeout)
+            self._cause = TimedOut(f"{command.name} took longer than {timeout:g} s (--timeout)")
             raise self._cause
 
     def _words(self, cause: BaseException) -> tuple[int, str]:
         """For the abort frame."""
-        if not isinstance(cause, Exception):
-            return abort_words(self._cause) if self._cause else (1, "the call was stopped")
-        return abort_words(cause)
+        if isinstance(cause, Exception):
+            return abort_words(cause)
+        return abort_words(self._cause) if self._cause else (1, "the call was stopped")
 
 
 def _ref_at(fields: dict[str, Any], key: str, direction: Direction) -> ChannelRef:
@@ -271,72 +323,3 @@ def _as_fields(output: bytes) -> dict[str, Any]:
     with suppress(MalformedJson):
         fields["json"] = parse(output)
     return fields
-
-
-class FilterOptions(Struct, frozen=True):
-    """`stdin`: from a ref, the payload as JSON, or nothing. `stdout`: to a ref, or into the result."""
-
-    stdin: Literal["ref", "json", "none"] = "ref"
-    stdout: Literal["ref", "result"] = "ref"
-    require_seal: bool = False
-    allow_empty: bool = False
-    stop_early: bool = False
-    max_parallel: int = 4
-    max_waiting: int = 64  # each holds two sockets, and what their buffers hold
-    timeout: float | None = None  # seconds for one run of the command; None: no limit
-
-
-@final
-class Filter:
-    """The handler. Register it without live ends: it opens its own, as soon as the call arrives."""
-
-    def __init__(self, endpoint: Endpoint, options: FilterOptions, start: Starter) -> None:
-        self._endpoint = endpoint
-        self._options = options
-        self._start = start
-        self._turns = anyio.Semaphore(options.max_parallel)
-        self._waiting = 0
-
-    async def __call__(self, payload: Any) -> dict[str, Any]:
-        """Answer one call: the facts of the run.
-
-        Raises FunctionFailed, whose stacktrace is the facts as JSON. Cancelling stops the command.
-        """
-        run = FilterRun(self._endpoint, self._options)
-        has_turn = False
-
-        async def take_turn() -> None:
-            nonlocal has_turn
-            await self._turns.acquire()
-            has_turn = True
-
-        try:
-            run.take(payload)
-            with self._queue():
-                await run.open_ends()
-                await run.attended(take_turn)
-            await run.command(self._start)
-        except BaseException as error:
-            cause = sole_cause(error)
-            await run.give_up(cause)
-            if not isinstance(cause, Exception):
-                raise
-            raise run.report(cause) from cause
-        finally:
-            if has_turn:
-                self._turns.release()
-        return run.result()
-
-    @contextmanager
-    def _queue(self) -> Iterator[None]:
-        if self._waiting >= self._options.max_waiting + self._turns.value:
-            raise FunctionFailed(
-                BUSY,
-                f"{self._options.max_parallel} calls run at once and {self._options.max_waiting} more wait; "
-                "try again later",
-            )
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1

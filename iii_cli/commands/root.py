@@ -22,9 +22,7 @@ TREE = {
         "Call a function, with streams if it wants some, and print its result as JSON; nothing for null.",
     ),
     "t": Leaf("trigger:trigger_app", ""),
-    "serve": Leaf(
-        "serve.command:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."
-    ),
+    "serve": Leaf("serve:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."),
     "functions": Leaf("listing:functions_app", "See which functions there are, and wait for them."),
     "workers": Leaf("listing:workers_app", "See which workers are connected, and what they offer."),
     "trace": Leaf("listing:trace_app", "See what happened in a trace."),

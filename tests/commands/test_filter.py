@@ -15,9 +15,9 @@ from xxhash import xxh3_128_hexdigest
 
 from iii_cli.client.channels import ChannelWriter
 from iii_cli.client.connection import Identity, unique_name
-from iii_cli.client.filter import Filter, FilterOptions
+from iii_cli.client.filter import Filter
 from iii_cli.client.worker import Channel, Worker, open_worker
-from iii_cli.commands.filter_command import FilterCommand
+from iii_cli.commands.serving import ServedCommand
 from iii_cli.engine.server import serve_engine
 from iii_cli.errors import CommandNotFound, FunctionFailed, StreamAborted, StreamTruncated
 from iii_cli.protocol.refs import Endpoint, EngineAddress
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from iii_cli.client.filter import Starter
 
 FUNCTION = "text::f"
 
@@ -77,7 +76,7 @@ class Bench:
 
 @asynccontextmanager
 async def serving(
-    command: str | Starter, *, grace: float = 2.0, cwd: str | None = None, **options: Any
+    command: str | Any, *, grace: float = 2.0, cwd: str | None = None, **options: Any
 ) -> AsyncIterator[Bench]:
     async with anyio.create_task_group() as tasks:
         url = await tasks.start(lambda task_status: serve_engine("127.0.0.1", 0, task_status=task_status))
@@ -85,12 +84,11 @@ async def serving(
         caller = Worker(endpoint, Identity(unique_name()))
         worker = Worker(endpoint, Identity(unique_name()))
         bench = Bench(caller)
-        start = (
-            FilterCommand(shlex.split(command), cwd=cwd, grace=grace, show=bench.said.append)
-            if isinstance(command, str)
-            else command
-        )
-        worker.function(FUNCTION, live=False)(Filter(endpoint, FilterOptions(**options), start))
+        start: Any = command
+        if isinstance(command, str):
+            feed, argv = options.get("stdin") != "none", shlex.split(command)
+            start = ServedCommand(argv, feed=feed, cwd=cwd, grace=grace, show=bench.said.append)
+        worker.function(FUNCTION, live=False)(Filter(endpoint, start, **options))
         async with open_worker(worker), open_worker(caller):
             await worker.wait_registered()
             yield bench
@@ -323,7 +321,7 @@ async def test_nothing_of_a_payload_reaches_the_arguments_or_the_environment(tmp
 
 async def test_a_command_that_is_not_there_is_known_before_the_first_call() -> None:
     with pytest.raises(CommandNotFound):
-        FilterCommand(["/no/such/command"], cwd=None, grace=1, show=print)
+        ServedCommand(["/no/such/command"], feed=True, cwd=None, grace=1, show=print)
 
 
 async def test_a_relative_command_is_looked_for_where_it_will_run(tmp_path: Path) -> None:

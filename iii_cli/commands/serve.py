@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -72,56 +72,51 @@ def serve_command(
       iii serve text::gzip -- gzip -9
       iii serve json::keys --stdin json --stdout result -- jq keys
     """
-    from iii_cli.client.filter import FilterOptions
-    from iii_cli.commands.filter_command import FilterCommand
-    from iii_cli.commands.serve.schema import described, request_schema, response_schema
-    from iii_cli.commands.serve.serving import ServeOrder, serve_function
+    from iii_cli.client.filter import Filter
+    from iii_cli.commands.serving import ServedCommand, serve_function
+    from iii_cli.commands.streams import check_stop_early
 
     talk.configure(as_json=_choice(progress, "--progress", ("auto", "json")) == "json")
-    source, target = _choice(stdin, "--stdin", _SOURCES), _choice(stdout, "--stdout", _TARGETS)
     _check_name(name)
-    if stop_early and require_seal:
-        raise UsageProblem("--stop-early verifies nothing, and --require-seal wants it verified")
-    options = FilterOptions(
-        stdin=source,
-        stdout=target,
-        require_seal=require_seal,
-        allow_empty=allow_empty,
-        stop_early=stop_early,
-        max_parallel=_parallel(max_parallel),
-        timeout=None if timeout is None else seconds(timeout, "--timeout"),
-    )
+    check_stop_early(stop_early, require_seal)
+    source = _choice(stdin, "--stdin", ("ref", "json", "none"))
+    target = _choice(stdout, "--stdout", ("ref", "result"))
+    limit = None if timeout is None else seconds(timeout, "--timeout")
+    parallel = _parallel(max_parallel)
     if cwd is not None and not os.path.isdir(cwd):
         raise LocalProblem(f"--cwd: no folder {cwd}")
     argv = tail_of(ctx) or []
     if not argv:
         raise UsageProblem("no COMMAND", hint=f"write it behind `--`: iii serve {name} -- COMMAND")
     hand_over_token(pass_token, to_command=True)
-    command = FilterCommand(
-        argv,
-        cwd=cwd,
-        grace=seconds(grace, "--grace") or math.inf,
-        show=partial(_show, argv[0]),
-    )
-    request = request_schema(options) if schema is None else _schema(schema)
+    feed, patience = source != "none", seconds(grace, "--grace") or math.inf
+    command = ServedCommand(argv, feed=feed, cwd=cwd, grace=patience, show=partial(_show, argv[0]))
+    request_format = _request_schema(source, target) if schema is None else _schema(schema)
     settings = settings_of(ctx)
-    order = ServeOrder(
-        settings=settings,
-        name=name,
-        command=command,
-        options=options,
-        description=description or described(argv[0], options),
-        request_format=request,
-        response_format=response_schema(options),
-        once=once,
-        standby=standby,
-        shutdown_timeout=seconds(shutdown_timeout, "--shutdown-timeout"),
+    run(
+        partial(
+            serve_function,
+            settings,
+            name,
+            Filter(
+                settings.endpoint,
+                command,
+                stdin=source,
+                stdout=target,
+                require_seal=require_seal,
+                allow_empty=allow_empty,
+                stop_early=stop_early,
+                max_parallel=parallel,
+                timeout=limit,
+            ),
+            description=description or f"Runs {argv[0]}: reads {READS[source]}, writes to {WRITES[target]}.",
+            request_format=request_format,
+            response_format=_response_schema(target),
+            once=once,
+            standby=standby,
+            shutdown_timeout=seconds(shutdown_timeout, "--shutdown-timeout"),
+        )
     )
-    run(serve_function, order)
-
-
-_SOURCES: tuple[Literal["ref", "json", "none"], ...] = ("ref", "json", "none")
-_TARGETS: tuple[Literal["ref", "result"], ...] = ("ref", "result")
 
 
 def _show(command: str, line: str) -> None:
@@ -169,3 +164,54 @@ def _schema(path: str) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise LocalProblem(f"--schema: {path} is not a JSON Schema, which is an object")
     return schema
+
+
+# What the engine is told, so that `trigger NAME --help` and completion know it. Of COMMAND the first word
+# alone: the others may be secrets.
+
+READS = {"ref": "the channel at `stdin`", "json": "the payload as JSON", "none": "nothing"}
+WRITES = {"ref": "the channel at `stdout`", "result": "the result"}
+
+
+def _request_schema(source: str, target: str) -> dict[str, Any]:
+    """JSON Schema of the payload."""
+    properties = {}
+    if source == "ref":
+        properties["stdin"] = _ref("The reader ref of the channel to read from.", "read")
+    if target == "ref":
+        properties["stdout"] = _ref("The writer ref of the channel to write to.", "write")
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "required": list(properties)}
+    return schema if properties or source != "json" else {}
+
+
+def _response_schema(target: str) -> dict[str, Any]:
+    """JSON Schema of the result."""
+    properties: dict[str, Any] = {
+        "exit_code": {"type": "integer"},
+        "stdin_bytes": {"type": "integer"},
+        "stdout_bytes": {"type": "integer"},
+        "digest": {"type": "string", "description": "xxh3_128 of the output, hex."},
+        "stderr_tail": {"type": "string"},
+        "duration_ms": {"type": "integer"},
+    }
+    if target == "result":
+        properties |= {
+            "stdout": {"type": "string", "description": "The output, if it is UTF-8."},
+            "stdout_base64": {"type": "string", "description": "The output, if it is not."},
+            "json": {"description": "The output's value, if it is JSON."},
+        }
+    return {"type": "object", "properties": properties}
+
+
+def _ref(description: str, direction: str) -> dict[str, Any]:
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "description": description,
+        "properties": {
+            "channel_id": text,
+            "access_key": text,
+            "direction": {"type": "string", "enum": [direction]},
+        },
+        "required": ["channel_id", "access_key", "direction"],
+    }

@@ -1,60 +1,69 @@
-"""What `iii serve` does with its options."""
+"""A function that `iii serve` serves: from its registration to the end, and each run of its COMMAND."""
 
 from __future__ import annotations
 
+import os
 import random
 import signal
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, final
 
 import anyio  # noqa: TID253 - loaded only when `serve` runs
-from msgspec import Struct
 
 from iii_cli.client.connection import Identity, unique_name
-from iii_cli.client.filter import Filter
 from iii_cli.client.worker import BUSY, Worker, open_worker
 from iii_cli.commands.common import stop_at_once
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
 from iii_cli.io.console import talk
-from iii_cli.io.process import bury_orphans, is_first_process
+from iii_cli.io.process import (
+    DEVNULL,
+    PIPE,
+    Complaints,
+    ConsumerSink,
+    bury_orphans,
+    is_first_process,
+    prepare_command,
+    spawn,
+)
 from iii_cli.io.signals import ends_by_itself, heard
 from iii_cli.quantities import format_bytes, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
 
-    from iii_cli.client.filter import FilterOptions
-    from iii_cli.commands.filter_command import FilterCommand
+    from iii_cli.client.filter import Filter
     from iii_cli.config.settings import Settings
+    from iii_cli.io.process import Child
+    from iii_cli.io.sources import Source
 
-__all__ = ("ServeOrder", "serve_function")
+__all__ = ("ServedCommand", "serve_function")
 
 STANDBY_SECONDS = 1.0  # between two attempts at a name that another worker has
 OWNER_SECONDS = 2.0  # for the owner's name, without which the error says its id alone
 
 
-class ServeOrder(Struct, frozen=True):
-    """What to serve. `shutdown_timeout` in seconds; None: wait for every call."""
-
-    settings: Settings
-    name: str
-    command: FilterCommand
-    options: FilterOptions
-    description: str
-    request_format: Any
-    response_format: Any
-    once: bool
-    standby: bool
-    shutdown_timeout: float | None
-
-
-async def serve_function(order: ServeOrder) -> None:
+async def serve_function(
+    settings: Settings,
+    name: str,
+    handler: Filter,
+    *,
+    description: str,
+    request_format: Any,
+    response_format: Any,
+    once: bool,
+    standby: bool,
+    shutdown_timeout: float | None,
+) -> None:
     """Serve until a signal, or with `once` until the first call has been answered.
+
+    `standby`: wait for the name while another worker has it. `shutdown_timeout`, in seconds, is for the calls
+    that run at the end; None: wait for every one.
 
     A first signal lets the calls that run end; a second one ends everything at once. Returns after SIGTERM
     and SIGHUP when every call has ended by itself. Raises Interrupted otherwise, and NameTaken.
     """
-    service = _Service(order)
+    service = _Service(settings, name, handler, once, standby, shutdown_timeout)
+    service.register(description, request_format, response_format)
     with anyio.open_signal_receiver(*heard()) as signals:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(service.listen, signals)
@@ -68,17 +77,28 @@ async def serve_function(order: ServeOrder) -> None:
 class _Service:
     """One function, from its registration to the end."""
 
-    def __init__(self, order: ServeOrder) -> None:
-        settings = order.settings
-        self._order = order
-        self._filter = Filter(settings.endpoint, order.options, order.command)
-        self._handler = self._told if settings.verbose else self._filter
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        handler: Filter,
+        once: bool,
+        standby: bool,
+        shutdown_timeout: float | None,
+    ) -> None:
+        self._name = name
+        self._filter = handler
+        self._once = once
+        self._standby = standby
+        self._shutdown_timeout = shutdown_timeout
+        self._namespace = settings.namespace or "default"
+        self._handler = self._told if settings.verbose else handler
         self._worker = Worker(
             settings.endpoint,
             Identity(unique_name(), settings.namespace),
-            max_calls=order.options.max_parallel + order.options.max_waiting + 16,  # to be refused politely
+            max_calls=handler.max_parallel + handler.max_waiting + 16,  # more, to be refused politely
             on_lost=lambda failure: talk.notice(f"{failure.message}; trying again"),
-            on_back=lambda: talk.notice(f"serving {order.name} again"),
+            on_back=lambda: talk.notice(f"serving {name} again"),
         )
         self._stopping = anyio.Event()
         self._connecting = anyio.CancelScope()
@@ -87,6 +107,17 @@ class _Service:
         self._drained = False  # every call has ended by itself
         self._taken = False  # the one call of --once has come
         self._failure: Failure | None = None  # of that call
+
+    def register(self, description: str, request_format: Any, response_format: Any) -> None:
+        """Before `run`: what the engine is told of the function."""
+        register = self._worker.function(
+            self._name,
+            description=description,
+            request_format=request_format,
+            response_format=response_format,
+            live=False,
+        )
+        register(self._answer_once if self._once else self._handler)
 
     async def listen(self, signals: AsyncIterator[signal.Signals]) -> None:
         """Hear the signals."""
@@ -106,15 +137,6 @@ class _Service:
 
     async def run(self) -> None:
         """Connect, serve, drain."""
-        order = self._order
-        register = self._worker.function(
-            order.name,
-            description=order.description,
-            request_format=order.request_format,
-            response_format=order.response_format,
-            live=False,
-        )
-        register(self._answer_once if order.once else self._handler)
         with anyio.CancelScope() as self._serving, anyio.CancelScope() as self._connecting:
             async with open_worker(self._worker):
                 self._connecting = anyio.CancelScope()  # from here on the end is not that abrupt
@@ -137,10 +159,10 @@ class _Service:
             try:
                 await self._worker.wait_registered()
                 waiting = False
-                talk.notice(f"serving {self._order.name}")
+                talk.notice(f"serving {self._name}")
                 await self._worker.serve()
             except NameTaken as taken:
-                if not self._order.standby:
+                if not self._standby:
                     raise await self._with_owner(taken) from None
                 if not waiting:
                     waiting = True
@@ -151,7 +173,7 @@ class _Service:
 
     async def _with_owner(self, taken: NameTaken) -> NameTaken:
         """The engine says only the owner's id, which means little to people."""
-        question = {"function_id": self._order.name, "namespace": self._order.settings.namespace or "default"}
+        question = {"function_id": self._name, "namespace": self._namespace}
         with suppress(Failure):
             info = await self._worker.trigger("engine::functions::info", question, timeout=OWNER_SECONDS)
             if isinstance(info, dict) and isinstance(info.get("worker_name"), str):
@@ -160,9 +182,9 @@ class _Service:
 
     async def _answer_once(self, payload: Any) -> Any:
         if self._taken:
-            raise FunctionFailed(BUSY, f"{self._order.name} is served for one call only, and that has come")
+            raise FunctionFailed(BUSY, f"{self._name} is served for one call only, and that has come")
         self._taken = True
-        await self._worker.unregister(self._order.name)
+        await self._worker.unregister(self._name)
         try:
             return await self._handler(payload)
         except FunctionFailed as failure:
@@ -177,11 +199,11 @@ class _Service:
         try:
             facts = await self._filter(payload)
         except FunctionFailed as failure:
-            talk.notice(f"{self._order.name}: {failure.message}")
+            talk.notice(f"{self._name}: {failure.message}")
             raise
         took = format_duration(facts["duration_ms"] / 1000)
         talk.notice(
-            f"{self._order.name}: {format_bytes(facts['stdin_bytes'])} in, "
+            f"{self._name}: {format_bytes(facts['stdin_bytes'])} in, "
             f"{format_bytes(facts['stdout_bytes'])} out, {took}"
         )
         return facts
@@ -189,10 +211,103 @@ class _Service:
     async def _drain(self) -> None:
         """Take no new calls, and let those that run end: for so long, then they are cancelled."""
         with suppress(EngineUnreachable):
-            await self._worker.unregister(self._order.name)
-        with anyio.move_on_after(self._order.shutdown_timeout):
+            await self._worker.unregister(self._name)
+        with anyio.move_on_after(self._shutdown_timeout):
             await self._worker.wait_idle()
             self._drained = True
         if not self._drained:
             count = self._worker.statistics().answering
             talk.notice(f"stopping {count} call{'' if count == 1 else 's'} that did not end in time")
+
+
+# Its COMMAND.
+
+
+@final
+class _RunningChild:
+    """One run of the COMMAND."""
+
+    def __init__(self, child: Child, complaints: Complaints, *, feed: bool) -> None:
+        assert child.stdout is not None
+        self.name = child.name
+        self.stdin = ConsumerSink(child) if feed else None
+        self.stdout: Source = child.stdout
+        self._child = child
+        self._complaints = complaints
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._child.exit_code
+
+    @property
+    def stdin_bytes(self) -> int:
+        return self._child.stdin.bytes_written if self._child.stdin else 0
+
+    @property
+    def stderr_tail(self) -> str:
+        return self._complaints.tail
+
+    async def ended_well(self) -> None:
+        await self._child.wait()
+        failure = self._child.failure()
+        if failure is not None:
+            raise failure
+
+
+@final
+class ServedCommand:
+    """Starts the same COMMAND for each call. Nothing of a call reaches its arguments or its environment."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        feed: bool,
+        cwd: str | None,
+        grace: float,
+        show: Callable[[str], None],
+    ) -> None:
+        """`feed`: has it a stdin? `show` takes the lines of its stderr. `grace` is in seconds.
+
+        Raises what `prepare_command` raises, before anybody calls.
+        """
+        path = argv[0] if argv else ""
+        if cwd is not None and os.sep in path:
+            path = os.path.join(cwd, path)  # as the command itself would see it
+        self._argv = [path, *argv[1:]]
+        self._name = argv[0] if argv else ""
+        self._feed = feed
+        self._cwd = cwd
+        self._grace = grace
+        self._show = show
+        prepare_command(self._argv)
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[_RunningChild]:
+        """A run. Left by an exception, the whole group is stopped, and its stdin closed only after that."""
+        complaints = Complaints(self._show)
+        try:
+            async with self._spawn(complaints) as child, anyio.create_task_group() as tasks:
+                tasks.start_soon(complaints.follow)
+                try:
+                    yield _RunningChild(child, complaints, feed=self._feed)
+                except BaseException:
+                    await child.terminate()  # while somebody hears what it still says
+                    raise
+                await complaints.rest()
+                tasks.cancel_scope.cancel()
+        finally:
+            complaints.close()
+
+    def _spawn(self, complaints: Complaints) -> Child:
+        child = spawn(
+            self._argv,
+            name=self._name,
+            stdin=PIPE if self._feed else DEVNULL,
+            stdout=PIPE,
+            stderr=complaints.fd,
+            cwd=self._cwd,
+            grace=self._grace,
+        )
+        complaints.started()
+        return child

@@ -1,1 +1,0 @@
-"""The command that makes a Unix filter a function."""
