@@ -92,7 +92,7 @@ def _run(arguments: list[str]) -> int:
         _flush()
         return ExitStatus.DONE
     if arguments[:1] == ["_complete"]:
-        from iii_cli.commands.shell.candidates import answer
+        from iii_cli.commands.completion import answer
 
         answer(arguments[1:])
         return ExitStatus.DONE

@@ -23,8 +23,8 @@ from msgspec.structs import replace
 import iii_cli
 from iii_cli.client.call import exchange, new_uuid, ping
 from iii_cli.commands.common import flags_of
+from iii_cli.commands.completion import installed_completion
 from iii_cli.commands.engine.words import WORDS, is_ours, programs_on_path
-from iii_cli.commands.shell.installed import installed_completion
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
 from iii_cli.config.store import ContextStore, FolderState, SavedRefs
 from iii_cli.errors import (
@@ -158,8 +158,8 @@ def _probe(checkup: _Checkup, flags: GlobalFlags) -> None:
         }
 
     def completion() -> None:
-        found = installed_completion(os.environ, sys.prefix)
-        document["completion"] = {"shell": found.shell, "path": found.path}
+        shell, path = installed_completion(os.environ, sys.prefix)
+        document["completion"] = {"shell": shell, "path": path}
 
     document["program"] = {
         "version": iii_cli.__version__,

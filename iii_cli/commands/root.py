@@ -38,9 +38,7 @@ TREE = {
         "demo:demo_app",
         "Stream a file through a served Unix filter and back, and compare what came out.",
     ),
-    "completion": Leaf(
-        "shell.completion:completion_app", "Print the completion script for bash, zsh or fish."
-    ),
+    "completion": Leaf("manual:completion_app", "Print the completion script for bash, zsh or fish."),
     "help": Leaf("help:help_app", "Explain exit-codes, environment, refs or seals, or a command."),
 }
 

@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 
 import iii_cli
 from iii_cli import errors
-from iii_cli.commands.help import help_command
-from iii_cli.commands.topics import TOPICS
+from iii_cli.commands.help import TOPICS, help_command
 from iii_cli.errors import ExitStatus, Failure, UsageProblem
 
 EVERY = ["exit-codes", "environment", "refs", "seals"]

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from iii_cli.commands.generate import SHELLS, generated
-from iii_cli.commands.shell.reference import Command, commands
+from iii_cli.commands.manual import SHELLS, Command, commands, generated
 from iii_cli.errors import ExitStatus
 from tests.support.program import III
 
@@ -23,14 +22,14 @@ LEAVES = [command for command in TREE if not command.children]
 @pytest.mark.parametrize("path", sorted(FRESH))
 def test_a_committed_file_is_fresh(path: str) -> None:
     found = (ROOT / path).read_text(encoding="utf-8")
-    assert found == FRESH[path], "run: python -m iii_cli.commands.generate"
+    assert found == FRESH[path], "run: python -m iii_cli.commands.manual"
 
 
 def test_nothing_stale_is_committed() -> None:
     there = {
         str(path.relative_to(ROOT)) for name in ("man", "completions") for path in (ROOT / name).iterdir()
     }
-    assert there == set(FRESH)
+    assert there == {path for path in FRESH if not path.startswith("iii_cli/")}
 
 
 @pytest.mark.parametrize("shell", SHELLS)

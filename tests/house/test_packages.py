@@ -56,9 +56,8 @@ def wheel_names(built: Path) -> set[str]:
 
 def test_the_wheel_holds_the_package_and_share(built: Path) -> None:
     names = wheel_names(built)
-    package = {
-        str(p.relative_to(ROOT)) for p in (ROOT / "iii_cli").rglob("*") if p.suffix in (".py", ".typed")
-    }
+    kinds = (".py", ".typed", ".json")
+    package = {str(p.relative_to(ROOT)) for p in (ROOT / "iii_cli").rglob("*") if p.suffix in kinds}
     assert package <= names
     [data] = {name.partition("/data/")[0] for name in names if "/data/" in name}
     assert {f"{data}/data/{name}" for name in SHARE} <= names

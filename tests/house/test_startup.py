@@ -71,11 +71,13 @@ def test_help_errors_and_one_call_load_nothing_heavy(arguments: tuple[str, ...])
     assert loaded_by(*arguments) & HEAVY == set()
 
 
-@pytest.mark.parametrize("words", ["iii ch", "iii channel cr", "iii channel write --di"])
-def test_completion_loads_nothing_heavy(words: str) -> None:
-    count = str(len(words.split()) - 1)
-    environ = {"_III_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": count}
-    assert loaded_by(**environ) & HEAVY == set()
+@pytest.mark.parametrize(
+    ("before", "word"), [("", "ch"), ("channel", "cr"), ("channel write", "--di"), ("context frob", "x")]
+)
+def test_a_tab_loads_neither_a_parser_nor_records(before: str, word: str) -> None:
+    """Where the command tree knows the answer. What is asked of the engine goes the way of every call."""
+    loaded = loaded_by("_complete", "line", word, "--", *before.split())
+    assert loaded & (HEAVY | {"typer", "msgspec", "socket"}) == set()
 
 
 def test_a_command_loads_no_other() -> None:

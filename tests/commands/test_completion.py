@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.commands.shell.installed import installed_completion
+from iii_cli.commands.completion import installed_completion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,11 +30,11 @@ def test_a_script_is_found_where_the_shell_looks(tmp_path: Path, shell: str, pla
         "XDG_DATA_DIRS": str(tmp_path / "data"),
         "FPATH": str(tmp_path / "functions"),
     }
-    assert installed_completion(environ, str(tmp_path / "prefix")).path is None
+    assert installed_completion(environ, str(tmp_path / "prefix"))[1] is None
     (tmp_path / place).parent.mkdir(parents=True)
     (tmp_path / place).write_text("")
     found = installed_completion(environ, str(tmp_path / "prefix"))
-    assert (found.shell, found.path) == (shell, str(tmp_path / place))
+    assert found == (shell, str(tmp_path / place))
 
 
 def test_the_share_of_a_virtual_environment_is_not_where_a_shell_looks(tmp_path: Path) -> None:
@@ -43,15 +43,15 @@ def test_the_share_of_a_virtual_environment_is_not_where_a_shell_looks(tmp_path:
     script.write_text("")
     (tmp_path / "pyvenv.cfg").write_text("")
     environ = {"SHELL": "bash", "XDG_DATA_DIRS": str(tmp_path / "none")}
-    assert installed_completion(environ, str(tmp_path)).path is None
+    assert installed_completion(environ, str(tmp_path))[1] is None
 
 
 def test_a_line_in_the_users_own_file_counts(tmp_path: Path) -> None:
     (tmp_path / ".zshrc").write_text("source <(iii-cli completion zsh)\n")
     found = installed_completion({"SHELL": "/bin/zsh", "HOME": str(tmp_path)}, "/nowhere")
-    assert found.path == str(tmp_path / ".zshrc")
+    assert found[1] == str(tmp_path / ".zshrc")
 
 
 @pytest.mark.parametrize("environ", [{}, {"SHELL": ""}, {"SHELL": "/bin/tcsh"}])
 def test_another_shell_is_not_told_what_it_lacks(environ: dict[str, str]) -> None:
-    assert installed_completion(environ, "/nowhere").shell is None
+    assert installed_completion(environ, "/nowhere") == (None, None)

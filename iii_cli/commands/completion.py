@@ -1,0 +1,281 @@
+"""What a shell asks at a TAB, and where it keeps our script. Light: it runs at every TAB.
+
+    iii _complete line WORD -- WORDS               what may stand for WORD behind WORDS
+    iii _complete KIND PREFIX [FUNCTION] -- WORDS   what there is of a kind, such as `function`
+
+The first line of the answer to `line` says how to go on: `files` or `dirs`, which the shell knows;
+`nospace`; or `rest`, for the words of a COMMAND. Behind it stands how many characters of WORD come before
+what is completed, of WORDS for `rest`. Then the candidates, each with a description behind a tab.
+
+All comes within 300 ms of the start, or nothing. No errors, ever: a TAB is no place for them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ("WORDS_FILE", "answer", "installed_completion")
+
+WORDS_FILE = os.path.join(
+    os.path.dirname(__file__), "words.json"
+)  # written by manual.py from the command tree
+# Of the 0.3 s that a person does not notice; starting Python takes the rest. III_COMPLETION_TIMEOUT overrides
+# it, for engines that are far away.
+PATIENCE = "200ms"
+# A worker chooses its names, and what is completed is run: nothing that a shell would read as more than a
+# word, and nothing that we would read as an option or a saved ref.
+HARMLESS = re.compile(r"[A-Za-z0-9_.:/+][A-Za-z0-9_.:/@+-]{0,199}")
+_SETTINGS = {"--url": "url", "--context": "context", "-n": "namespace", "--namespace": "namespace"} | {
+    f"--{name}": name.replace("-", "_") for name in ("token-file", "cacert", "cert", "key", "server-name")
+}
+
+
+def answer(arguments: list[str]) -> None:
+    """Print the candidates, and end the process in time even if the engine does not answer."""
+    from iii_cli.errors import Failure
+
+    try:
+        _end_in_time()
+        if arguments[:1] == ["line"]:  # WORD may be a `--` itself
+            lines = _line(arguments[1], arguments[3:])
+        else:
+            at = arguments.index("--") if "--" in arguments else len(arguments)
+            kind, prefix, function = (*arguments[:at], "", "", "")[:3]
+            lines = _known(kind, prefix, function, arguments[at + 1 :])
+    except (Failure, Exception):  # whatever an engine answers: it is no time to complain
+        return
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def _patience() -> float | None:
+    from iii_cli.quantities import seconds
+
+    return seconds(os.environ.get("III_COMPLETION_TIMEOUT") or PATIENCE)
+
+
+def _end_in_time() -> None:
+    """A thread, because a name server that is away would hold up everything else."""
+    import threading
+
+    timer = threading.Timer(_patience() or threading.TIMEOUT_MAX, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+
+
+# A command line.
+
+
+def _line(word: str, words: list[str]) -> list[str]:
+    """What may stand for `word`: the command tree says it, and for names the engine."""
+    import json
+
+    with open(WORDS_FILE, encoding="utf-8") as file:
+        tree = json.load(file)
+    path, function, position, flag = "", "", 0, ""
+    for at, given in enumerate(words):
+        if flag:
+            flag = ""
+        elif given == "--":
+            return [f"rest {at + 1}"] if tree[path]["tail"] else []
+        elif given.startswith("-"):
+            takes_value = "=" not in given and _option(tree, path, given)[1] is not None
+            flag = given if takes_value else ""
+        elif (child := tree["aliases"].get(given, given) if not path else f"{path} {given}") in tree:
+            path = child
+        else:
+            function = given if position == 0 else function
+            position += 1
+
+    command = tree[path]
+    if not flag and word.startswith("--") and "=" in word:
+        flag = word.partition("=")[0]
+        before = len(flag) + 1
+    else:
+        before = 0
+    if flag:
+        kinds = _option(tree, path, flag)[1] or ""
+    elif word.startswith("-"):
+        options = tree[""]["options"] | command["options"]
+        return [
+            "words 0",
+            *(f"{name}\t{text}" for name, (text, _) in options.items() if name.startswith(word)),
+        ]
+    elif command["commands"]:
+        children = command["commands"].items() if position == 0 else ()
+        return ["words 0", *(f"{name}\t{text}" for name, text in children if name.startswith(word))]
+    else:
+        places = command["arguments"]
+        kinds, many = places[min(position, len(places) - 1)] if places else ("", False)
+        if position >= len(places) and not many:
+            kinds = ""
+
+    # `@keys=KINDS`: a key with its `=`, behind which there are KINDS.
+    how, found = "words", []
+    for kind in kinds.split():
+        if kind.startswith("@keys=") and "=" in word[before:]:
+            before = word.index("=", before) + 1
+            kinds = kind.removeprefix("@keys=")
+            break
+    for kind in kinds.split():
+        if kind in ("@file", "@dir"):
+            how = f"{kind[1:]}s"
+        elif kind.startswith("@"):
+            name = "keys" if kind.startswith("@keys=") else kind[1:]
+            how = f"{how} nospace" if name == "keys" else how
+            found += _known(name, word[before:], function, words)
+        elif kind.startswith(word[before:]):
+            found.append(kind)
+    return [f"{how} {before}", *found]
+
+
+def _option(tree: Mapping[str, Any], path: str, flag: str) -> tuple[str, str | None]:
+    """Its help, and the kinds of its value; None: it takes none."""
+    known: tuple[str, str | None] = tree[path]["options"].get(flag) or tree[""]["options"].get(
+        flag, ("", None)
+    )
+    return known
+
+
+# Names of things.
+
+
+def _known(kind: str, prefix: str, function: str, words: list[str]) -> list[str]:
+    """Of a kind what begins with the prefix, sorted. `words` hold `--url` and the like."""
+    if kind not in _KINDS:
+        return []
+    found = {name for name in _KINDS[kind](words, prefix, function) if name.startswith(prefix)}
+    # Without what is ours: the `=` behind a key, the `@` before a saved ref.
+    return sorted(
+        name for name in found if HARMLESS.fullmatch(name.rstrip("=").removeprefix("@" * (kind == "ref")))
+    )
+
+
+def _ask(words: list[str], function: str, data: dict[str, Any]) -> Any:
+    from iii_cli.client.call import call
+    from iii_cli.config.settings import GlobalFlags, resolve
+    from iii_cli.config.store import ContextStore
+
+    given: dict[str, Any] = {}
+    for at, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag in _SETTINGS and (equals or at + 1 < len(words)):
+            given[_SETTINGS[flag]] = value if equals else words[at + 1]
+    if given.get("token_file") == "-":
+        raise ValueError("stdin is the person's")
+    patience = _patience()
+    settings = resolve(GlobalFlags(**given, connect_timeout=str(patience or 0)), os.environ, ContextStore())
+    if settings.namespace is not None and function == "engine::functions::info":
+        data = data | {"namespace": settings.namespace}
+    return call(settings.endpoint, function, data, timeout=patience)
+
+
+def _functions(words: list[str], prefix: str, function: str) -> Iterable[str]:
+    internal = {"include_internal": True} if prefix.startswith("engine") else {}
+    rows = _ask(words, "engine::functions::list", {"prefix": prefix} | internal)["functions"]
+    return [str(row["function_id"]) for row in rows]
+
+
+def _workers(words: list[str], prefix: str, function: str) -> Iterable[str]:
+    return [
+        str(row["name"]) for row in _ask(words, "engine::workers::list", {})["workers"] if row.get("name")
+    ]
+
+
+def _keys(words: list[str], prefix: str, function: str) -> Iterable[str]:
+    found = _ask(words, "engine::functions::info", {"function_id": function})
+    schema = found.get("request_schema") or found.get("request_format")
+    return [f"{name}=" for name in schema["properties"]]
+
+
+def _contexts(words: list[str], prefix: str, function: str) -> Iterable[str]:
+    from iii_cli.config.store import ContextStore
+
+    return ContextStore().names()
+
+
+def _saved(words: list[str], prefix: str, function: str) -> Iterable[str]:
+    from iii_cli.config.store import SavedRefs
+
+    return [saved.name for saved in SavedRefs().ls()[0]]
+
+
+def _refs(words: list[str], prefix: str, function: str) -> Iterable[str]:
+    from iii_cli.config.store import SavedRefs
+
+    store = SavedRefs()
+    now = store.now()
+    return [f"@{saved.name}" for saved in store.ls()[0] if saved.state(now) == "unused"]
+
+
+_KINDS: dict[str, Callable[[list[str], str, str], Iterable[str]]] = {
+    "function": _functions,
+    "worker": _workers,
+    "keys": _keys,
+    "context": _contexts,
+    "saved": _saved,
+    "ref": _refs,
+}
+
+
+# The user's shell.
+
+# For each shell: the file below a `share` folder, other places below HOME, and the files that a user's own
+# `iii completion` line stands in.
+_PLACES = {
+    "bash": (
+        "bash-completion/completions/iii",
+        (".bash_completion.d/iii", ".bash_completion.d/iii.bash"),
+        (".bashrc", ".bash_profile", ".profile", ".bash_completion"),
+    ),
+    "zsh": (
+        "zsh/site-functions/_iii",
+        (".zfunc/_iii", ".zsh/completions/_iii", ".zsh/functions/_iii", ".oh-my-zsh/completions/_iii"),
+        (".zshrc", ".zprofile"),
+    ),
+    "fish": (
+        "fish/vendor_completions.d/iii.fish",
+        (".config/fish/completions/iii.fish",),
+        (".config/fish/config.fish",),
+    ),
+}
+
+
+def installed_completion(environ: Mapping[str, str], prefix: str) -> tuple[str | None, str | None]:
+    """The shell that SHELL names, and the file in which it finds our script; None: not found.
+
+    `prefix` is where we are installed. Raises nothing.
+    """
+    shell = os.path.basename(environ.get("SHELL", ""))
+    if shell not in _PLACES:
+        return None, None
+    below_share, below_home, own_files = _PLACES[shell]
+    home = environ.get("HOME", "")
+    shares = [environ.get("XDG_DATA_HOME") or (home and os.path.join(home, ".local", "share"))]
+    shares += (environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")
+    if not os.path.exists(os.path.join(prefix, "pyvenv.cfg")):  # no shell looks into a virtual environment
+        shares.append(os.path.join(prefix, "share"))
+    places = [os.path.join(home, name) for name in below_home] if home else []
+    places += [os.path.join(share, below_share) for share in shares if share]
+    if shell == "zsh":  # where FPATH is exported
+        places += [os.path.join(folder, "_iii") for folder in environ.get("FPATH", "").split(":") if folder]
+    mentioned = (os.path.join(home, name) for name in own_files if home)
+    found = next((path for path in places if os.path.isfile(path)), None)
+    return shell, found or next(filter(_mentions_us, mentioned), None)
+
+
+def _mentions_us(path: str) -> bool:
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            text = file.read(1 << 20)
+    except OSError:
+        return False
+    return b"iii completion" in text or b"iii-cli completion" in text

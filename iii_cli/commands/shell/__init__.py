@@ -1,1 +1,0 @@
-"""What a shell and `man` want to know of the command tree."""
