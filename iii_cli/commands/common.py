@@ -148,11 +148,16 @@ async def _until_signalled(
                     tell(f"{signal.Signals(signum).name} received; ending")
                 scope.cancel()
 
-    async with anyio.create_task_group() as listeners:
-        with anyio.CancelScope() as scope:
-            await listeners.start(listen, scope)
-            result.append(await body(*args))
-        listeners.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as listeners:
+            with anyio.CancelScope() as scope:
+                await listeners.start(listen, scope)
+                result.append(await body(*args))
+            listeners.cancel_scope.cancel()
+    except BaseException as error:
+        if stopped and isinstance(sole_cause(error), Failure):  # what failed beside a signal is its effect
+            raise Interrupted(stopped[0]) from None
+        raise
     if not result:
         raise Interrupted(stopped[0])
     return result[0]

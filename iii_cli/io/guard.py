@@ -85,9 +85,13 @@ def _receive(control: socket.socket, data: bytes) -> Any:
 
 def guard_forever(control: socket.socket) -> NoReturn:
     """Be the guard, in a process that was forked for it, until `control` and every line have ended."""
+    guard = None
     try:
-        _Guard(control).run()
+        guard = _Guard(control)
+        guard.run()
     finally:
+        if guard is not None:
+            guard.end()
         os._exit(0)
 
 
@@ -150,9 +154,17 @@ class _Guard:
             self._reap()
             self._press_on()
 
+    def end(self) -> None:
+        """Kill what nobody let go: even a mistake of ours shows no COMMAND the end of its stdin."""
+        for run in self._runs.values():
+            if not run.let_go:
+                with suppress(Exception):
+                    self._kill(run)
+
     def _take_request(self) -> None:
-        data, fds, _, _ = socket.recv_fds(self._control, 1 << 16, MESSAGE_DESCRIPTORS)
         try:
+            # Here too: that our last answer was not read makes it a reset.
+            data, fds, _, _ = socket.recv_fds(self._control, 1 << 16, MESSAGE_DESCRIPTORS)
             if not data:
                 raise ConnectionResetError
             request = SpawnRequest(*_receive(self._control, data))

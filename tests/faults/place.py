@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from tests.support.websocket import sizes
 
-__all__ = ("Place", "PlaceFinder")
+__all__ = ("PARTS", "Place", "PlaceFinder")
 
 Part = Literal["header", "payload", "end"]
 FrameName = Literal["open", "data", "close", "goodbye"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""A TCP proxy with misfortunes: it cuts, resets, stalls, delays, splits, corrupts or calls, at one byte.
+"""A TCP proxy with misfortunes: it cuts, resets, stalls, delays, splits, corrupts, reframes or calls.
 
 It stands between a command and the engine. It reads just enough to know which end of which channel a
 connection opens, and where the frames of the stream begin. One misfortune strikes once, on the first
-connection that opens its end; every other connection passes untouched.
+connection that opens its end, at one byte; every other connection passes untouched.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tests.faults.place import PlaceFinder
+from tests.faults.reframing import REFRAMINGS, Reframer, Reframing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ("Act", "Misfortune", "Proxy")
 
-Act = Literal["fin", "half", "reset", "stall", "delay", "split", "flip", "lose", "repeat", "call"]
+Act = Literal["fin", "half", "reset", "stall", "delay", "split", "flip", "lose", "repeat", "call"] | Reframing
 End = Literal["write", "read"]
 CHUNK = 64 << 10
 DELAY = 0.2  # seconds
 SPLIT = 200  # bytes
+AT_A_BYTE = ("flip", "lose", "repeat", "split", *REFRAMINGS)  # these are about the bytes behind the place
 DRAIN = 20.0  # seconds; nothing of a case lives longer
 
 
@@ -38,7 +40,8 @@ class Misfortune:
 
     fin: both sides see a clean end of TCP. half: only the receiver does, the rest stays open. reset: RST to
     both. stall: nothing passes any more and nothing closes. delay: a pause. split: the next bytes pass one
-    by one. flip: one bit. lose, repeat: the next `amount` bytes. call: `call()`, then all passes.
+    by one. flip: one bit. lose, repeat: the next `amount` bytes. call: `call()`, then all passes. Those of
+    `reframing.py` are for places at the end of a frame.
     """
 
     end: End
@@ -120,6 +123,7 @@ class _Flow:
         self.due = False  # at the place, and the byte that it is about has not come
         self.ended = False
         self.discard = False
+        self.reframer: Reframer | None = None
 
     def forward(self, data: bytes) -> None:
         if data and not self.discard:
@@ -181,6 +185,8 @@ class _Connection:
             if cut and self._misfortune and self._misfortune.end != flow.name:
                 raise ConnectionResetError  # who received has let go: who sends meets a closed socket
             flow.ended = True
+            if flow.reframer is not None:
+                flow.forward(flow.reframer.rest())
             if not flow.discard:
                 flow.target.shutdown(socket.SHUT_WR)
         elif flow.head is not None:
@@ -205,11 +211,13 @@ class _Connection:
             self._pass(flow, rest)
 
     def _pass(self, flow: _Flow, data: bytes) -> None:
+        if flow.reframer is not None:
+            return flow.forward(flow.reframer.feed(data))
         data, at = flow.finder.feed(data) if flow.finder and not flow.due else (data, 0 if flow.due else None)
         if at is None or self._misfortune is None:
             return flow.forward(data)
         flow.forward(data[:at])
-        flow.due = at == len(data) and self._misfortune.act in ("flip", "lose", "repeat", "split")
+        flow.due = at == len(data) and self._misfortune.act in AT_A_BYTE
         if flow.due:
             return None
         self._misfortune.struck.set()
@@ -244,6 +252,9 @@ class _Connection:
                 rest = rest[: misfortune.amount] + rest
             case "call":
                 misfortune.call()
+            case "empty-binary" | "empty-text" | "join" | "halve" | "swap":
+                flow.reframer = Reframer(misfortune.act)
+                rest = flow.reframer.feed(rest)
         flow.forward(rest)
 
 

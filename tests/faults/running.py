@@ -1,7 +1,9 @@
-"""Runs one case through the installed program, and knows what must never happen."""
+"""Runs one case through the installed program."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import random
 import signal
@@ -11,8 +13,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.faults.never import Ending, never, untold
 from tests.faults.proxy import Misfortune, Proxy
-from tests.support.calls import create_channel
+from tests.support.calls import create_channel, wait_for_functions
+from tests.support.processes import in_folder
 from tests.support.program import III, running_engine
 from tests.support.refs import address_of, token_of
 
@@ -20,21 +24,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.faults.cases import Case
+    from tests.faults.case import Case
+    from tests.faults.never import Arrived, Tried
 
-__all__ = ("Engine", "Outcome", "Run", "engine_running")
+__all__ = ("LIMIT", "Engine", "Outcome", "Run", "engine_running", "environment", "left_running", "status_of")
 
 LIMIT = 20.0  # seconds; no process of a case may live longer
+LOOK_EVERY = 0.005  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a case ended. Exit statuses are those of a shell; None is a process that had to be killed."""
 
-    case: Case
+    case: Tried
     writer: int | None
     reader: int | None
-    arrived: str  # whole, part, nothing, other
+    arrived: Arrived
     seconds: float
     wrong: tuple[str, ...]  # what must not happen and did
 
@@ -67,9 +73,27 @@ def engine_running() -> Iterator[Engine]:
         yield Engine(address_of(url)[1], process)
 
 
-def _environment(**more: str) -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
+    """What every process of a case finds."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("III_")}
     return {**inherited, "NO_COLOR": "1", **more}
+
+
+def left_running(folder: Path) -> list[str]:
+    """The programs of a case that do not end by themselves, once its processes have ended."""
+    deadline = time.monotonic() + LIMIT / 2
+    while (left := in_folder(folder)) and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY)
+    return left
+
+
+def status_of(process: subprocess.Popen[bytes], until: float) -> int | None:
+    """How it ended; None: it had not ended at that time, and was killed."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(max(until - time.monotonic(), 0.1))
+    process.kill()
+    process.wait()
+    return None
 
 
 def _lines(case: Case) -> bytes:
@@ -81,6 +105,23 @@ def _lines(case: Case) -> bytes:
     return bytes(text)
 
 
+def _records(case: Case) -> bytes:
+    """Records as `--jsonl` writes them, text and binary in turn, some of them empty."""
+    chance = random.Random(case.number)
+    records = []
+    for number in range(case.lines):
+        data = chance.randbytes(chance.randrange(2 * case.size // case.lines))
+        text = {"base64": base64.b64encode(data).decode()} if number % 2 else {"text": data.hex()}
+        records.append(json.dumps(text, separators=(",", ":")) + "\n")
+    return "".join(records).encode()
+
+
+def _data(case: Case) -> bytes:
+    if case.records:
+        return _records(case)
+    return _lines(case) if case.lines else random.Random(case.number).randbytes(case.size)
+
+
 class Run:
     """One case in a folder of its own."""
 
@@ -88,10 +129,12 @@ class Run:
         self._case = case
         self._engine = engine
         self._folder = folder
-        self._data = _lines(case) if case.lines else random.Random(case.number).randbytes(case.size)
+        self._data = _data(case)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._statuses: dict[str, int | None] = {}
+        messages = (case.lines + 1) // 2 if case.records else case.lines
         self._misfortune = (
-            Misfortune(case.end, case.place, case.act, case.bit, case.amount, case.lines, self._kill)
+            Misfortune(case.end, case.place, case.act, case.bit, case.amount, messages, self._kill)
             if case.place
             else None
         )
@@ -104,41 +147,54 @@ class Run:
         writer_ref, reader_ref = create_channel(url, self._case.buffer)
         self._keys = {writer_ref["access_key"]}
         with Proxy(self._engine.port, writer_ref["channel_id"], self._misfortune) as proxy:
-            env = _environment(
+            env = environment(
                 III_URL=f"ws://127.0.0.1:{proxy.port}",
                 III_WRITER=token_of(writer_ref),
                 III_READER=token_of(reader_ref),
+                III_TEST_LIMITS=self._case.limits,
             )
+            if self._case.target == "served":
+                self._start("server", self._server(), env)
+                wait_for_functions(url, self._function)
             self._start("reader", self._reader(), env)
             self._start("writer", self._writer(), env)
-            talk = {name: self._wait(name, started) for name in ("writer", "reader")}
+            self._wait_for_all(started + LIMIT)
         seconds = time.monotonic() - started
+        ending = self._ending()
         struck = self._misfortune is None or self._misfortune.struck.is_set()
-        writer, reader = (self._status(name) for name in ("writer", "reader"))
-        arrived = self._arrived()
         wrong = (
-            *self._never(writer, reader, arrived),
-            *self._untold(talk),
-            *self._unexpected(writer, reader, struck),
+            *never(self._case, ending),
+            *untold(ending.statuses, self._talk(), self._keys),
+            *self._unexpected(ending, struck),
         )
-        return Outcome(self._case, writer, reader, arrived, seconds, wrong)
+        return Outcome(self._case, ending.writer, ending.reader, ending.arrived, seconds, wrong)
+
+    @property
+    def _function(self) -> str:
+        return f"fault::take-{self._case.number}"
 
     def _writer(self) -> list[str]:
         case = self._case
         options = ["--receipt", "--receipt-timeout", "3s"] if case.receipt else []
         options += ["--stall-timeout", case.limit] if case.limit else []
-        options += ["--lines"] if case.lines else []
+        options += ["--jsonl"] if case.records else ["--lines"] if case.lines else []
         files = {"file": ["in"], "stdin": [], "producer": []}[case.source]
-        command = ["--", "sh", "-c", case.script] if case.source == "producer" else []
+        command = ["--", "sh", "-c", case.feed] if case.source == "producer" else []
         return [III, "channel", "write", *options, *(["env:III_WRITER", *files] if files else []), *command]
 
     def _reader(self) -> list[str]:
         case = self._case
+        if case.target == "served":
+            return [III, "trigger", self._function, "--ref", "stdin=env:III_READER"]
         options = ["--stall-timeout", case.limit] if case.limit else []
+        options += ["--stop-early"] if case.stop_early else []
         target = {"file": ["-o", "out"], "stdout": [], "consumer": ["--", "sh", "-c", case.script]}[
             case.target
         ]
         return [III, "channel", "read", *options, *target]
+
+    def _server(self) -> list[str]:
+        return [III, "serve", self._function, "--stdout", "result", "--", "sh", "-c", self._case.script]
 
     def _start(self, name: str, command: list[str], env: dict[str, str]) -> None:
         fed = name == "writer" and self._case.source == "stdin"
@@ -157,29 +213,38 @@ class Run:
                 stderr=stderr,
             )
 
-    def _wait(self, name: str, started: float) -> str:
-        process = self._processes[name]
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(max(started + LIMIT - time.monotonic(), 0.1))
-        if process.returncode is None:
-            process.kill()
-            process.wait()
-            process.returncode = HUNG
-        return (self._folder / f"{name}.stderr").read_text(errors="replace")
+    def _wait_for_all(self, until: float) -> None:
+        order = ("reader", "writer") if self._case.vanishing else ("writer", "reader")
+        for name in order:
+            if name == "writer" and self._case.vanishing:
+                self._processes[name].kill()  # it would never end
+            self._statuses[name] = status_of(self._processes[name], until)
+        if server := self._processes.get("server"):
+            if self._case.victim != "server":
+                server.terminate()
+            self._statuses["server"] = status_of(server, until)
 
     def _kill(self) -> None:
         case = self._case
         process = self._engine.process if case.victim == "engine" else self._processes.get(case.victim)
         if process is not None:
             process.send_signal(signal.Signals(case.signal))
-            if case.signal == signal.SIGKILL:
+            if case.at_once or case.signal == signal.SIGKILL:
                 process.wait(LIMIT)
 
-    def _status(self, name: str) -> int | None:
-        status = self._processes[name].returncode
-        return None if status == HUNG else status
+    def _talk(self) -> dict[str, str]:
+        return {
+            name: (self._folder / f"{name}.stderr").read_text(errors="replace") for name in self._processes
+        }
 
-    def _arrived(self) -> str:
+    def _ending(self) -> Ending:
+        running = left_running(self._folder)
+        says = {f"{name}.{stream}" for name in self._processes for stream in ("stdout", "stderr")}
+        files = frozenset(path.name for path in self._folder.iterdir()) - says
+        verdict = (self._folder / "status").read_text() if "status" in files else ""
+        return Ending(self._statuses, self._arrived(), files, running, verdict)
+
+    def _arrived(self) -> Arrived:
         path = self._folder / ("reader.stdout" if self._case.target == "stdout" else "out")
         if not path.exists():
             return "nothing"
@@ -188,45 +253,14 @@ class Run:
             return "whole"
         return "part" if self._data.startswith(data) else "other"
 
-    def _never(self, writer: int | None, reader: int | None, arrived: str) -> Iterator[str]:
-        """What must not happen, whatever the misfortune."""
+    def _unexpected(self, ending: Ending, struck: bool) -> Iterator[str]:
         case = self._case
-        if writer is None or reader is None:
-            yield "a process outlived its time limit"
-        if reader == 0 and (arrived != "whole" or case.failing):
-            yield f"the reader says 0 and has {arrived}"
-        if case.target == "file" and arrived not in ("nothing", "whole"):
-            yield f"-o left a file with {arrived}"
-        if case.target == "file" and arrived == "whole" and reader != 0 and case.victim != "reader":
-            yield "-o left a file and the reader failed"
-        if case.receipt and writer == 0 and arrived != "whole":
-            yield f"a receipt for {arrived}"
-        if (self._folder / "whole").exists() and reader != 0:
-            yield "the consumer took a cut stream for a whole one"
-        known = {"in", "out", "whole", "writer.stdout", "reader.stdout", "writer.stderr", "reader.stderr"}
-        left = {path.name for path in self._folder.iterdir()} - known
-        if left and reader != -9:
-            yield f"left behind: {', '.join(sorted(left))}"
-
-    def _untold(self, talk: dict[str, str]) -> Iterator[str]:
-        """A failure is one line that says what failed, never a traceback and never a key."""
-        for name, text in talk.items():
-            status = self._status(name)
-            if "Traceback" in text or "Error:" in text:
-                yield f"the {name} shows a traceback"
-            if any(key in text for key in self._keys):
-                yield f"the {name} shows a key"
-            if status not in (0, None) and status > 0 and not text.strip():
-                yield f"the {name} fails without a word"
-
-    def _unexpected(self, writer: int | None, reader: int | None, struck: bool) -> Iterator[str]:
-        if not struck:
+        if not struck and not case.may_miss:
             yield "the misfortune never struck"
             return
-        if writer is not None and writer not in self._case.writer:
-            yield f"the writer ends with {writer}"
-        if reader is not None and reader not in self._case.reader:
-            yield f"the reader ends with {reader}"
-
-
-HUNG = 1 << 20
+        if ending.writer is not None and ending.writer not in case.writer:
+            yield f"the writer ends with {ending.writer}"
+        if ending.reader is not None and ending.reader not in case.reader:
+            yield f"the reader ends with {ending.reader}"
+        if case.victim == "server" and ending.statuses["server"] not in (-case.signal, None):
+            yield f"the server ends with {ending.statuses['server']}"

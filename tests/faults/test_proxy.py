@@ -11,7 +11,8 @@ import pytest
 
 from tests.faults.place import FrameName, Place, PlaceFinder
 from tests.faults.proxy import Act, Misfortune, Proxy
-from tests.support.websocket import BINARY, CLOSE, TEXT, frame
+from tests.faults.reframing import Reframer
+from tests.support.websocket import BINARY, CLOSE, NO_MASK, TEXT, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,6 +174,45 @@ def test_the_rest_passes_the_byte_itself_may_not(engine: Engine, act: Act) -> No
     }
     assert engine.received == REQUEST + wanted.get(act, STREAM)
     assert called.is_set() is (act == "call")
+
+
+@pytest.mark.parametrize(
+    ("act", "nth", "wanted"),
+    [
+        ("empty-binary", 1, [(BINARY, b""), (BINARY, b"x" * 9)]),
+        ("empty-text", 1, [(TEXT, b""), (BINARY, b"x" * 9)]),
+        ("join", 0, [(BINARY, b"x" * 9)]),
+        ("join", 1, [(BINARY, b"x" * 9 + b"c" * 100)]),
+        ("halve", 1, [(BINARY, b"x" * 4), (BINARY, b"x" * 5)]),
+        ("swap", 1, [(TEXT, b"x" * 9)]),
+    ],
+)
+def test_frames_get_other_borders(
+    engine: Engine, act: Act, nth: int, wanted: list[tuple[int, bytes]]
+) -> None:
+    place = Place("data", "end", nth)
+    assert send(engine, Misfortune("write", place, act)) == (ANSWER, "fin")
+    engine.end()
+    rest = FRAMES[5 if (act, nth) == ("join", 1) else 4 :]
+    there = b"".join(frame(opcode, payload) for opcode, payload in wanted)
+    assert engine.received == REQUEST + STREAM[: offset_of(place)] + there + b"".join(rest)
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_frames_are_found_however_they_come(step: int) -> None:
+    for key in (MASK, None):
+        stream = b"".join(frame(BINARY, payload, key) for payload in (b"one", b"y" * 300, b"three"))
+        reframer = Reframer("join")
+        passed = b"".join(reframer.feed(stream[at : at + step]) for at in range(0, len(stream), step))
+        sent = NO_MASK if key else None
+        assert passed == frame(BINARY, b"one" + b"y" * 300, sent) + frame(BINARY, b"three", key)
+        assert reframer.rest() == b""
+
+
+def test_a_frame_that_never_becomes_whole_is_not_kept_for_ever() -> None:
+    reframer = Reframer("swap")
+    assert reframer.feed(FRAMES[3][:-1]) == b""
+    assert reframer.rest() == FRAMES[3][:-1]
 
 
 def test_only_the_end_that_is_meant_is_struck(engine: Engine) -> None:

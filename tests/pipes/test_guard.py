@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.marks import in_ci
-from tests.support.processes import in_folder
+from tests.support.processes import children_of, in_folder
 from tests.support.program import III, wait_until
 
 if TYPE_CHECKING:
@@ -73,6 +73,48 @@ def test_a_reader_that_is_killed_takes_its_consumer_along(iii: Program, where: s
     reading.communicate()
     end(writing)
     nothing_is_left(iii)
+
+
+@LINUX
+@pytest.mark.ci
+def test_a_reader_that_is_killed_before_it_knows_that_its_consumer_runs(iii: Program) -> None:
+    """It has asked the guard, which has answered; the answer goes down with the reader, unread."""
+    iii.refs("x")
+    writing = iii.start("channel", "write", "env:x_w", "--", "sh", "-c", "echo one; exec sleep 60")
+    words = (III, "channel", "read", "env:x_r", "--", "sh", "-c", "touch began; cat >got; : >took")
+    reading = subprocess.Popen(words, env=iii.env, cwd=iii.home)
+    try:
+        guard = first_child(reading.pid)
+        os.kill(guard, signal.SIGSTOP)
+        wait_until_in(reading.pid, "unix_stream_read")
+        reading.send_signal(signal.SIGSTOP)
+        wait_until_in(reading.pid, "signal_stop")
+        os.kill(guard, signal.SIGCONT)
+        wait_until(iii.home / "began")
+        wait_until_in(guard, "poll")
+        os.kill(guard, signal.SIGSTOP)  # so that it hears of everything at once
+        wait_until_in(guard, "signal_stop")
+        reading.kill()
+        reading.wait()
+        os.kill(guard, signal.SIGCONT)
+    finally:
+        end(reading, writing)
+    nothing_is_left(iii)
+
+
+def first_child(pid: int) -> int:
+    while not (children := children_of(pid)):
+        time.sleep(0.001)
+    return children[0]
+
+
+def wait_until_in(pid: int, place: str) -> None:
+    """Until the process sleeps there in the kernel."""
+    deadline = time.monotonic() + 10
+    while place not in Path(f"/proc/{pid}/wchan").read_text():
+        if time.monotonic() > deadline:
+            pytest.skip("this kernel does not tell where a process sleeps")
+        time.sleep(0.001)
 
 
 @LINUX

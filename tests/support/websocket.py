@@ -17,6 +17,7 @@ __all__ = (
     "BINARY",
     "CLOSE",
     "CONT",
+    "NO_MASK",
     "PING",
     "PONG",
     "TEXT",
