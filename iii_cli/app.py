@@ -227,7 +227,7 @@ def _leave(status: int) -> NoReturn:
     code = 128 - status if status < 0 else int(status)
     if files := sys.modules.get("iii_cli.io.outfile"):
         files.discard_unfinished()
-    if trails := sys.modules.get("iii_cli.net.dialing"):
+    if trails := sys.modules.get("iii_cli.net.trail"):
         trails.close_all()
     if talked := sys.modules.get("iii_cli.io.console"):
         talked.talk.done(code)

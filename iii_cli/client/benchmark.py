@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from array import array
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,10 +83,10 @@ class ChannelBench(Struct, kw_only=True, eq=False):
                     for number in range(self.clients):
                         tasks.start_soon(self._client, caller, number)
                     await self.everybody_there.wait()
-                    began = anyio.current_time()
-                    scope.deadline = began + self.seconds + PATIENCE
+                    began = time.monotonic()
+                    scope.deadline = anyio.current_time() + self.seconds + PATIENCE
             finally:
-                self.took = self.took or max(anyio.current_time() - began, 0.0)
+                self.took = self.took or max(time.monotonic() - began, 0.0)
         if scope.cancelled_caught:
             missing = f"{self.clients - self.verified} of {self.clients}"
             raise TimedOut(f"{missing} streams were not read to their end {PATIENCE:g} s after the time")
@@ -101,19 +102,19 @@ class ChannelBench(Struct, kw_only=True, eq=False):
             if len(self.readers) == self.clients:
                 self.everybody_there.set()
             await self.everybody_there.wait()
-            began = anyio.current_time()
+            began = time.monotonic()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write, pair.writer, share, began + self.seconds)
                 await _read_to_the_end(pair.reader)
             self.verified += 1
             if self.verified == self.clients:
-                self.took = anyio.current_time() - began
+                self.took = time.monotonic() - began
 
     async def _write(self, writer: ChannelWriter, left: float, end: float) -> None:
         data = memoryview(os.urandom(self.message_bytes))
         line = b"x" * self.message_bytes
         batch = max(1, BATCH_BYTES // len(line))
-        while left > 0 and anyio.current_time() < end:
+        while left > 0 and time.monotonic() < end:
             if self.lines:
                 count = int(min(batch, -(-left // len(line))))
                 await writer.push_messages([line] * count)
@@ -163,16 +164,16 @@ class TriggerBench(Struct, kw_only=True, eq=False):
                 await caller.call(function_id, self.data, namespace=self.namespace, timeout=self.timeout)
 
             await call()
-            began = anyio.current_time()
+            began = time.monotonic()
             try:
                 async with anyio.create_task_group() as tasks:
                     for _ in range(self.in_flight):
                         tasks.start_soon(self._call_again, call, began + self.seconds)
             finally:
-                self.took = anyio.current_time() - began
+                self.took = time.monotonic() - began
 
     async def _call_again(self, call: Callable[[], Awaitable[None]], end: float) -> None:
-        while self.begun < self.calls and (sent := anyio.current_time()) < end:
+        while self.begun < self.calls and (sent := time.monotonic()) < end:
             self.begun += 1
             try:
                 await call()
@@ -180,7 +181,7 @@ class TriggerBench(Struct, kw_only=True, eq=False):
                 self.failed += 1
                 self.first_failure = self.first_failure or failure
             else:
-                self.times.append(anyio.current_time() - sent)
+                self.times.append(time.monotonic() - sent)
 
 
 class RttBench(Struct, kw_only=True, eq=False):
@@ -227,16 +228,16 @@ class RttBench(Struct, kw_only=True, eq=False):
 
     async def _measure(self, way: str, there_and_back: Callable[[], Awaitable[object]]) -> None:
         times, warm_up, end = self.times[way], WARM_UP, math.inf
-        while len(times) < self.count and (sent := anyio.current_time()) < end:
+        while len(times) < self.count and (sent := time.monotonic()) < end:
             with anyio.move_on_after(PATIENCE) as scope:
                 await there_and_back()
             if scope.cancelled_caught:
                 raise TimedOut(f"a message did not come back within {PATIENCE:g} s ({way})")
             if warm_up:
                 warm_up -= 1
-                end = anyio.current_time() + self.seconds / len(WAYS) if warm_up == 0 else math.inf
+                end = time.monotonic() + self.seconds / len(WAYS) if warm_up == 0 else math.inf
             else:
-                times.append(anyio.current_time() - sent)
+                times.append(time.monotonic() - sent)
 
 
 def spread_of(times: Iterable[float]) -> dict[str, float] | None:

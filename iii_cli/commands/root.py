@@ -11,7 +11,7 @@ import typer
 from iii_cli.commands.tree import LazyGroup, Leaf, build
 from iii_cli.config.settings import GlobalFlags, color_choice
 from iii_cli.io.console import talk
-from iii_cli.net.dialing import listen
+from iii_cli.net.trail import listen
 
 __all__ = ("TREE", "app")
 

@@ -8,13 +8,13 @@ import select
 from abc import ABC, abstractmethod
 from typing import final
 
+import anyio
 import anyio.to_thread
 
 from iii_cli.errors import LocalProblem, cannot_write
 from iii_cli.io.console import clean, talk
 from iii_cli.io.descriptors import Descriptor, Kind
 from iii_cli.io.sources import Turns
-from iii_cli.net.sockets import wait_writable
 
 __all__ = (
     "Buffer",
@@ -111,7 +111,7 @@ class DescriptorSink(Sink):
             while rest:
                 await self._turns.give()
                 while (count := self._descriptor.write(rest)) is None:
-                    await wait_writable(self._descriptor.ready_fd)
+                    await anyio.wait_writable(self._descriptor.ready_fd)
                 self.bytes_written += count
                 rest = rest[count:]
         except (BrokenPipeError, ConnectionResetError) as error:

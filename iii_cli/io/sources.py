@@ -6,11 +6,11 @@ import os
 import stat
 import time
 
+import anyio
 from anyio.lowlevel import checkpoint
 
 from iii_cli.errors import LocalProblem, cannot_read
 from iii_cli.io.descriptors import Descriptor, Kind, descriptor_named
-from iii_cli.net.sockets import wait_readable
 
 __all__ = ("Source", "Turns")
 
@@ -120,7 +120,7 @@ class Source:
         try:
             await self._turns.give()
             while (count := self._descriptor.read(view)) is None:
-                await wait_readable(self._descriptor.ready_fd)
+                await anyio.wait_readable(self._descriptor.ready_fd)
         except OSError as error:
             raise cannot_read(self.name, error) from None
         finally:

@@ -1,48 +1,28 @@
 """One connection, one conversation, no event loop: what `channel create` and a plain `trigger` need.
 
-Starting an event loop costs more than the whole of such a command (house.md 4.2). The frames and the
-handshake are the same as everywhere.
+Starting an event loop costs more than the whole of such a command.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import socket
+import select
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, final
 
 from msgspec import Struct
 
-from iii_cli.errors import EngineUnreachable, PeerMisbehaved
-from iii_cli.net.dialing import (
-    ConnectionLost,
-    Trail,
-    certificate_names,
-    found_at_once,
-    in_dialing_order,
-    is_other_name,
-    keep_alive,
-    looking_up,
-    no_handshake,
-    refusal,
-    server_name,
-    tls_context,
-    tls_fault,
-    try_again,
-    unreachable,
-    word_for,
-)
-from iii_cli.protocol.frames import Event, FrameDecoder, encode_frame
-from iii_cli.protocol.handshake import HEAD_BYTES_MAX, check_accepted, parse_response, upgrade_request
+from iii_cli.net.dialing import ConnectionLost, Opened, opening, quick_ack, word_for
+from iii_cli.protocol.frames import Event, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from iii_cli.net.dialing import Wait
     from iii_cli.protocol.frames import Buffer
-    from iii_cli.protocol.refs import Endpoint, EngineAddress
+    from iii_cli.protocol.refs import Endpoint
 
 __all__ = ("BlockingWebSocket", "TlsSession", "open_blocking")
 
@@ -61,12 +41,10 @@ class TlsSession(Struct, frozen=True):
 
 @final
 class BlockingWebSocket:
-    """An open WebSocket on a blocking socket. A context manager that lets go of it."""
+    """An open WebSocket, without an event loop. A context manager that lets go of it."""
 
-    def __init__(self, raw: socket.socket, decoder: FrameDecoder, trail: Trail) -> None:
-        self.trail = trail
-        self._raw = raw
-        self._decoder = decoder
+    def __init__(self, opened: Opened) -> None:
+        self._raw, self._decoder, self.trail = opened
 
     def __enter__(self) -> BlockingWebSocket:
         return self
@@ -107,9 +85,7 @@ class BlockingWebSocket:
             self._raw.settimeout(_remaining(deadline))
             self._raw.sendall(b"".join(encode_frame(opcode, payload, os.urandom(4))))
         except OSError as error:
-            if _ran_out(error):
-                raise
-            raise ConnectionLost(word_for(error)) from None
+            raise _lost(error) from None
 
     def receive(self, deadline: float | None) -> list[Event]:
         """The next events, at least one. Raises TimeoutError, ConnectionLost, PeerMisbehaved."""
@@ -118,11 +94,10 @@ class BlockingWebSocket:
                 return events
             try:
                 self._raw.settimeout(_remaining(deadline))
+                quick_ack(self._raw)
                 count = self._raw.recv_into(self._decoder.space())
             except OSError as error:
-                if _ran_out(error):
-                    raise
-                raise ConnectionLost(word_for(error)) from None
+                raise _lost(error) from None
             if not count:
                 raise ConnectionLost("the connection ended without a Close frame")
             self._decoder.received(count)
@@ -131,104 +106,28 @@ class BlockingWebSocket:
 def open_blocking(
     endpoint: Endpoint, target: str, *, what: str, deadline: float | None = None
 ) -> BlockingWebSocket:
-    """As `open_websocket`, blocking: the same limits, the same errors.
-
-    `deadline`, on the monotonic clock, ends all of it with TimeoutError.
-    """
-    give_up = None if endpoint.wait_engine is None else time.monotonic() + endpoint.wait_engine
-    pause = 0.05
-    while True:
-        try:
-            return _open_once(endpoint, target, what=what, whole=deadline)
-        except EngineUnreachable as error:
-            if give_up is None or time.monotonic() + pause > give_up:
-                raise
-            try_again(error.message)
-        remaining = _remaining(deadline)
-        time.sleep(pause if remaining is None else min(pause, remaining))
-        pause = min(2 * pause, 1.0)
-
-
-def _open_once(endpoint: Endpoint, target: str, *, what: str, whole: float | None) -> BlockingWebSocket:
-    address = endpoint.address
-    timeout = endpoint.connect_timeout
-    deadline = whole if timeout is None else min(time.monotonic() + timeout, whole or math.inf)
-    raw: socket.socket | None = None
-    trail: Trail | None = None
+    """As `opening`, blocking. `deadline`, on the monotonic clock, ends all of it with TimeoutError."""
+    steps = opening(endpoint, target, what=what)
     try:
-        raw = _connect(endpoint, deadline)
-        trail = Trail(address, raw)
-        nonce = os.urandom(16)
-        raw.sendall(upgrade_request(address.authority, target, nonce, endpoint.request_headers()))
-        head, rest = _receive_head(raw, deadline)
-        response = parse_response(head)
-        trail.upgrade(target, response.status)
-        if response.status != 101:
-            raise refusal(response.status, address, what)
-        check_accepted(response, nonce)
-    except BaseException as error:
-        if raw is not None:
-            raw.close()
-        if trail is not None:
-            trail.closed()
-        if _ran_out(error):
-            if deadline == whole:
-                raise
-            raise unreachable(address, f"no answer within {timeout:g} s") from None
-        if isinstance(error, PeerMisbehaved):
-            raise no_handshake(address, error.message) from None
-        if isinstance(error, OSError):
-            raise no_handshake(address, f"lost during the handshake: {word_for(error)}") from None
-        raise
-    decoder = FrameDecoder(masked=False)
-    decoder.feed(rest)
-    return BlockingWebSocket(raw, decoder, trail)
+        wait = next(steps)
+        while True:
+            wait = steps.send(_came(wait, _remaining(deadline)))
+    except StopIteration as done:
+        return BlockingWebSocket(done.value)
+    finally:
+        steps.close()
 
 
-def _connect(endpoint: Endpoint, deadline: float | None) -> socket.socket:
-    address = endpoint.address
-    try:
-        found = found_at_once(address)
-        if found is None:
-            found = _looked_up(address, deadline)
-    except OSError as error:
-        if _ran_out(error):
-            raise
-        raise unreachable(address, f"cannot resolve {address.host}: {word_for(error)}") from None
-    reason = "no address"
-    for family, sockaddr in in_dialing_order(found):
-        raw = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            raw.settimeout(_remaining(deadline))
-            raw.connect(sockaddr)
-            keep_alive(raw)
-            return _secured(raw, endpoint) if address.secure else raw
-        except BaseException as error:
-            raw.close()
-            if not isinstance(error, OSError) or _ran_out(error):
-                raise
-            reason = word_for(error)
-    raise unreachable(address, reason)
-
-
-def _looked_up(address: EngineAddress, deadline: float | None) -> list[Any]:
-    """Raises TimeoutError, and OSError as the system does."""
-    with looking_up(address) as (over, result):
-        over.settimeout(_remaining(deadline))
-        over.recv(1)  # which a signal interrupts
-        return result()
-
-
-def _secured(raw: socket.socket, endpoint: Endpoint) -> socket.socket:
-    context = tls_context(endpoint)
-    try:
-        place = raw.getpeername()[:2]
-        return context.wrap_socket(raw, server_hostname=server_name(endpoint))
-    except OSError as error:
-        if _ran_out(error):
-            raise
-        names = certificate_names(endpoint, place) if is_other_name(error) else []
-        raise tls_fault(endpoint, error, names) from None
+def _came(wait: Wait, limit: float | None) -> bool:
+    """Did it come in time? It may not have where the `limit` is over, or a little before."""
+    poll = select.poll()
+    if wait.sock is not None:
+        poll.register(wait.sock, select.POLLOUT if wait.writable else select.POLLIN)
+    seconds = min((s for s in (wait.seconds, limit) if s is not None), default=None)
+    ready = bool(poll.poll(None if seconds is None else seconds * 1000))
+    if not ready and seconds == limit != wait.seconds:
+        raise TimeoutError
+    return ready
 
 
 def _common_name(names: Iterable[Any]) -> str:
@@ -237,23 +136,11 @@ def _common_name(names: Iterable[Any]) -> str:
     return str(parts.get("commonName") or next(iter(parts.values()), ""))
 
 
-def _receive_head(raw: socket.socket, deadline: float | None) -> tuple[bytes, bytes]:
-    head = b""
-    while b"\r\n\r\n" not in head:
-        raw.settimeout(_remaining(deadline))
-        received = raw.recv(16 << 10)
-        if not received:
-            raise ConnectionResetError("the connection was closed")
-        head += received
-        if len(head) > HEAD_BYTES_MAX:
-            raise PeerMisbehaved("an HTTP head that does not end")
-    end = head.index(b"\r\n\r\n") + 4
-    return head[:end], head[end:]
-
-
-def _ran_out(error: BaseException) -> bool:
-    """Is it our own time limit? With a number it is the kernel's: the host is dead."""
-    return isinstance(error, TimeoutError) and error.errno is None
+def _lost(error: OSError) -> Exception:
+    """Our own time limit is a TimeoutError; with a number it is the kernel's: the host is dead."""
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return error
+    return ConnectionLost(word_for(error))
 
 
 def _remaining(deadline: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Frames over a socket, and the opening handshake of both sides (RFC 6455)."""
+"""Frames over a socket, on the event loop (RFC 6455)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,11 @@ from typing import TYPE_CHECKING, final
 
 import anyio
 
-from iii_cli.errors import EngineUnreachable, PeerMisbehaved
-from iii_cli.net.dialing import ConnectionLost, no_handshake, refusal, try_again, unreachable
-from iii_cli.net.sockets import IOV_MAX, Socket, dial
+from iii_cli.errors import PeerMisbehaved
+from iii_cli.net.dialing import ConnectionLost, Opened, opening
+from iii_cli.net.sockets import IOV_MAX, Socket
 from iii_cli.protocol.frames import Event, FrameDecoder, encode_frames, frame_header, mask
-from iii_cli.protocol.handshake import (
-    HEAD_BYTES_MAX,
-    Response,
-    check_accepted,
-    parse_response,
-    upgrade_request,
-)
+from iii_cli.protocol.handshake import HEAD_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,30 +49,20 @@ class WebSocket:
         """The next events, at least one. Binary pieces are valid until the next call.
 
         Cancelling loses nothing. Raises ConnectionLost at the end of the TCP stream and when it breaks;
-        PeerMisbehaved when a frame is not one.
+        PeerMisbehaved when a frame is not one; Silence as the socket does.
         """
         while True:
             if events := self._decoder.events():
                 return events
-            count = await self._receive_some()
-            if not count:
-                raise ConnectionLost("the connection ended without a Close frame")
-            self._decoder.received(count)
-
-    async def _receive_some(self) -> int:
-        """A client has few connections, perhaps with TLS. A server has thousands, and most of them wait."""
-        decoder, socket = self._decoder, self.socket
-        if self._masking:
-            return await socket.receive_into(decoder.space())
-        while True:
-            space = decoder.space()
-            await socket.give_way(len(space))
-            count = socket.receive_now(space)
-            if count is not None:
-                return count
-            del space
-            decoder.rest()
-            await socket.wait_readable()
+            space = self._decoder.space()
+            await self.socket.give_way(len(space))
+            count = self.socket.receive_now(space)
+            if count is None:
+                del space
+                self._decoder.rest()
+                await self.socket.wait_to_receive()
+            else:
+                self._received(count)
 
     def receive_now(self) -> list[Event]:
         """What has arrived by now, perhaps nothing. Never waits. Raises as `receive` does."""
@@ -88,10 +72,13 @@ class WebSocket:
         count = self.socket.receive_now(self._decoder.space())
         if count is None:
             return []
+        self._received(count)
+        return self._decoder.events()
+
+    def _received(self, count: int) -> None:
         if not count:
             raise ConnectionLost("the connection ended without a Close frame")
         self._decoder.received(count)
-        return self._decoder.events()
 
     def post(self, opcode: int, payload: Buffer) -> None:
         """Queue one whole frame for `flush`. The payload is copied only where it must be masked."""
@@ -161,59 +148,24 @@ class WebSocket:
 
 
 async def open_websocket(endpoint: Endpoint, target: str, *, what: str, pieces: bool = False) -> WebSocket:
-    """Dial the engine and upgrade on `target`. `what` names it for people: `the channel`, `the engine`.
-
-    The endpoint's `connect_timeout` bounds the whole of it, its `wait_engine` how long a refused connection
-    is tried again. Raises EngineUnreachable, NotAuthorised, UnknownTarget, LocalProblem.
-    """
-    give_up = None if endpoint.wait_engine is None else anyio.current_time() + endpoint.wait_engine
-    pause = 0.05
-    while True:
-        try:
-            return await _open_once(endpoint, target, what=what, pieces=pieces)
-        except EngineUnreachable as error:
-            if give_up is None or anyio.current_time() + pause > give_up:
-                raise
-            try_again(error.message)
-        await anyio.sleep(pause)
-        pause = min(2 * pause, 1.0)
-
-
-async def _open_once(endpoint: Endpoint, target: str, *, what: str, pieces: bool) -> WebSocket:
-    address = endpoint.address
-    with anyio.move_on_after(endpoint.connect_timeout):
-        socket = await dial(endpoint)
-        try:
-            response, rest = await _upgrade(socket, endpoint, target)
-        except BaseException:
-            socket.close()
-            raise
-        if socket.trail is not None:
-            socket.trail.upgrade(target, response.status)
-        if response.status != 101:
-            socket.close()
-            raise refusal(response.status, address, what)
-        decoder = FrameDecoder(masked=False, pieces=pieces)
-        if rest:
-            decoder.feed(rest)
-        return WebSocket(socket, decoder, masking=True)
-    raise unreachable(address, f"no answer within {endpoint.connect_timeout:g} s")
-
-
-async def _upgrade(socket: Socket, endpoint: Endpoint, target: str) -> tuple[Response, bytes]:
-    nonce = os.urandom(16)
-    request = upgrade_request(endpoint.address.authority, target, nonce, endpoint.request_headers())
+    """As `opening`, on the event loop. Cancelling leaves nothing open."""
+    steps = opening(endpoint, target, what=what, pieces=pieces)
     try:
-        await socket.send_all(request)
-        head, rest = await receive_head(socket)
-        response = parse_response(head)
-        if response.status == 101:
-            check_accepted(response, nonce)
-    except ConnectionLost as error:
-        raise no_handshake(endpoint.address, f"lost during the handshake: {error.reason}") from None
-    except PeerMisbehaved as error:
-        raise no_handshake(endpoint.address, error.message) from None
-    return response, rest
+        wait = next(steps)
+        while True:
+            came = False
+            with anyio.move_on_after(wait.seconds):
+                if wait.sock is None:
+                    await anyio.sleep_forever()
+                else:
+                    await (anyio.wait_writable if wait.writable else anyio.wait_readable)(wait.sock)
+                came = True
+            wait = steps.send(came)
+    except StopIteration as done:
+        opened: Opened = done.value
+        return WebSocket(Socket(opened.raw, opened.trail), opened.decoder, masking=True)
+    finally:
+        steps.close()
 
 
 async def receive_head(socket: Socket) -> tuple[bytes, bytes]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from iii_cli.app import _status
-from iii_cli.net.dialing import listen
+from iii_cli.net.trail import listen
 from tests.support.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ HEAVY = {
     "rich",
     "ssl",
     "trio",
+    "uvloop",
     "websockets",
     "xxhash",
 }
