@@ -157,6 +157,11 @@ class Connection:
         self._ws.socket.close()
 
     @property
+    def is_full(self) -> bool:
+        """Is so much queued that it should be flushed before more is posted?"""
+        return self._ws.unsent_bytes > UNSENT_BYTES
+
+    @property
     def in_flight(self) -> int:
         """Calls without an answer yet."""
         return len(self._calls)
@@ -216,7 +221,7 @@ class Connection:
 
         Cancelled, the message may still go out, whole. Raises as `post` and `flush`.
         """
-        if self._ws.unsent_bytes > UNSENT_BYTES:
+        if self.is_full:
             await self.flush()
         self.post(message)
         await checkpoint()  # tasks that have something to send too share the system call

@@ -14,9 +14,11 @@ from iii_cli.io.console import ellipsis, escape_json, talk
 from iii_cli.io.progress import FIRST_SECONDS, MARGIN, TICK_SECONDS, ProgressMode, progress_mode
 from iii_cli.io.sinks import StdoutSink
 from iii_cli.io.sources import Source
-from iii_cli.protocol.payload import parse_document
+from iii_cli.protocol.messages import MalformedJson, Raw, compact, parse, to_raw
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iii_cli.commands.calls import Request
     from iii_cli.protocol.frames import Buffer
 
@@ -79,16 +81,19 @@ async def _call_and_show(order: EachOrder, totals: EachTotals, shown: _Shown) ->
         tasks.cancel_scope.cancel()
 
 
-def _merging(typed: dict[str, Any]) -> Any:
+def _merging(typed: dict[str, Any]) -> Callable[[bytes], Raw]:
     """What makes the payload of a line: its JSON, with the typed pairs over it."""
 
-    def payload_of(line: bytes) -> Any:
-        document = parse_document(line, "stdin")
-        if not typed:
-            return document
+    def payload_of(line: bytes) -> Raw:
+        try:
+            if not typed:
+                return Raw(compact(line))
+            document = parse(line)
+        except MalformedJson as error:
+            raise UsageProblem(f"stdin: {error}") from None
         if not isinstance(document, dict):
             raise UsageProblem("a line must be an object when combined with key=value")
-        return document | typed
+        return to_raw(document | typed)
 
     return payload_of
 
