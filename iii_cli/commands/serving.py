@@ -18,11 +18,11 @@ from iii_cli.io.console import talk
 from iii_cli.io.process import (
     DEVNULL,
     PIPE,
-    Complaints,
+    CommandStderr,
     ConsumerSink,
-    bury_orphans,
     is_first_process,
     prepare_command,
+    reap_orphans,
     spawn,
 )
 from iii_cli.io.signals import ends_by_itself, heard
@@ -68,7 +68,7 @@ async def serve_function(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(service.listen, signals)
             if is_first_process():
-                tasks.start_soon(bury_orphans)
+                tasks.start_soon(reap_orphans)
             await service.run()
             tasks.cancel_scope.cancel()
 
@@ -227,7 +227,7 @@ class _Service:
 class _RunningChild:
     """One run of the COMMAND."""
 
-    def __init__(self, child: Child, complaints: Complaints, *, feed: bool) -> None:
+    def __init__(self, child: Child, complaints: CommandStderr, *, feed: bool) -> None:
         assert child.stdout is not None
         self.name = child.name
         self.stdin = ConsumerSink(child) if feed else None
@@ -285,7 +285,7 @@ class ServedCommand:
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[_RunningChild]:
         """A run. Left by an exception, the whole group is stopped, and its stdin closed only after that."""
-        complaints = Complaints(self._show)
+        complaints = CommandStderr(self._show)
         try:
             async with self._spawn(complaints) as child, anyio.create_task_group() as tasks:
                 tasks.start_soon(complaints.follow)
@@ -299,7 +299,7 @@ class ServedCommand:
         finally:
             complaints.close()
 
-    def _spawn(self, complaints: Complaints) -> Child:
+    def _spawn(self, complaints: CommandStderr) -> Child:
         child = spawn(
             self._argv,
             name=self._name,

@@ -14,7 +14,7 @@ from iii_cli.client.transfer import Limits
 from iii_cli.errors import UsageProblem, cannot_write, sole_cause
 from iii_cli.io import process
 from iii_cli.io.console import talk
-from iii_cli.io.process import PIPE, Complaints, ConsumerSink
+from iii_cli.io.process import PIPE, CommandStderr, ConsumerSink
 from iii_cli.io.producers import ProducerPolicy, Producers
 from iii_cli.io.progress import ProgressMode, progress_mode
 from iii_cli.protocol.records import message_notice
@@ -57,7 +57,7 @@ async def spawn(
             yield child
         return
     called = argv[0] if name is None else name
-    complaints = Complaints(lambda line: tell_line(called, line))
+    complaints = CommandStderr(lambda line: tell_line(called, line))
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(complaints.follow)

@@ -7,9 +7,10 @@ COMMAND, and the subreaper of what those leave behind. Each COMMAND has a line t
 line ends before we have let the COMMAND go, the guard kills it and everything below it, and only then closes
 its copy.
 
-The guard sleeps in poll(2), takes no notice of any signal but SIGKILL, and has a process group of its own, so
-that neither Ctrl-C nor a signal to the whole pipeline ends it. Linux only: subreaper and /proc; elsewhere it
-stops the COMMAND's process group.
+The guard sleeps in poll(2), takes no notice of any signal but SIGKILL, and has a session of its own, so that
+neither Ctrl-C nor a signal to the whole pipeline ends it. So its COMMANDs have no controlling terminal: what
+asks there for a password fails at once, where a job that is not in the foreground would be stopped for ever.
+Linux only: subreaper and /proc; elsewhere it stops the COMMAND's process group.
 """
 
 from __future__ import annotations
@@ -56,14 +57,14 @@ class SpawnRequest(NamedTuple):
     executable: str
     cwd: str | None
     env: dict[str, str]
-    has_held: bool  # a copy of the write end of its stdin comes along
-    has_status: bool  # both ends of the pipe that becomes III_STREAM_STATUS come along
+    feeds: bool  # the write end of its stdin comes along, and both ends of what becomes III_STREAM_STATUS
 
 
 def ask_guard(control: socket.socket, request: SpawnRequest, descriptors: list[int]) -> dict[str, Any]:
     """Have a COMMAND started: `pid`, or `errno` and `filename` of what failed.
 
-    `descriptors`: read and write end of the status pipe, stdin, stdout, stderr, the line, the held end.
+    `descriptors`: stdin, stdout, stderr, the line; of one that `feeds` the ends of the status pipe before
+    these, and the write end of its stdin behind.
     Waits for the answer, which takes as long as a fork. Raises OSError when the guard is gone.
     """
     data = json.dumps(request).encode()
@@ -108,10 +109,10 @@ class _Process(NamedTuple):
 class _Run:
     """A COMMAND, from its start until we hang up."""
 
-    def __init__(self, pid: int, line: socket.socket, held: int | None, status: int | None) -> None:
+    def __init__(self, pid: int, line: socket.socket, kept: list[int]) -> None:
         self.pid = pid
         self.line = line
-        self.kept = [fd for fd in (held, status) if fd is not None]  # closed in this order
+        self.kept = kept  # closed in this order
         self.pipes = {os.readlink(f"/proc/self/fd/{fd}") for fd in self.kept} if _processes() else set()
         self.ended = False
         self.let_go = False
@@ -177,32 +178,28 @@ class _Guard:
             self._control.sendall(_LENGTH.pack(len(answer)) + answer)
 
     def _spawn(self, request: SpawnRequest, fds: list[int]) -> dict[str, Any]:
-        rest = iter(fds)
-        readable, status = (next(rest), next(rest)) if request.has_status else (None, None)
-        stdin, stdout, stderr, line = (next(rest) for _ in range(4))
-        held = next(rest) if request.has_held else None
-        env = dict(request.env)
-        if readable is not None:
-            env[STATUS_VARIABLE] = str(readable)
+        env, passed = request.env, []
+        status = held = None
+        if request.feeds:
+            readable, status, *standard, line, held = fds
+            env, passed = env | {STATUS_VARIABLE: str(readable)}, [readable]
+        else:
+            *standard, line = fds
         try:
             process = subprocess.Popen(
                 request.argv,
                 executable=request.executable,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
+                stdin=standard[0],
+                stdout=standard[1],
+                stderr=standard[2],
                 cwd=request.cwd,
                 env=env,
                 process_group=0,
-                pass_fds=() if readable is None else (readable,),
+                pass_fds=passed,
             )
             process.returncode = 0  # its own bookkeeping, which is ours
-            run = _Run(
-                process.pid,
-                _kept(socket.socket(fileno=line)),
-                None if held is None else _moved(held),
-                None if status is None else _moved(status),
-            )
+            kept = [_moved(fd) for fd in (held, status) if fd is not None]
+            run = _Run(process.pid, _kept(socket.socket(fileno=line)), kept)
         except OSError as error:
             return {"errno": error.errno, "filename": error.filename}
         finally:
@@ -251,13 +248,9 @@ class _Guard:
     def _reap(self) -> None:
         """Hear of our children. Never of any child at once: an orphan is looked at before it is taken."""
         for run in self._runs.values():
-            while not run.ended:
-                pid, status = os.waitpid(run.pid, os.WNOHANG | os.WUNTRACED)
-                if not pid:
-                    break
-                if os.WIFSTOPPED(status):
-                    run.tell(f"stopped {os.WSTOPSIG(status)}")
-                else:
+            if not run.ended:
+                pid, status = os.waitpid(run.pid, os.WNOHANG)
+                if pid:
                     run.ended = True
                     run.tell(f"ended {status}")
         if hasattr(os, "waitid"):
@@ -387,7 +380,7 @@ def _make_deaf() -> tuple[int, int]:
 
     What was ignored before stays so, for the COMMAND too. Returns the pipe that SIGCHLD writes into.
     """
-    os.setpgid(0, 0)
+    os.setsid()
     wake, wakeup = (_moved(fd) for fd in os.pipe())
     os.set_blocking(wake, False)
     os.set_blocking(wakeup, False)

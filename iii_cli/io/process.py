@@ -1,15 +1,14 @@
-"""COMMANDs: started, signalled, reaped."""
+"""COMMANDs: found, started by the guard, signalled, reaped; what they read, and what they say on stderr."""
 
 from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import signal
 import socket
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import anyio
@@ -19,7 +18,6 @@ from iii_cli.errors import (
     CommandNotFound,
     CommandNotRunnable,
     Failure,
-    Interrupted,
     LocalProblem,
     UsageProblem,
     reason_of,
@@ -32,11 +30,9 @@ from iii_cli.io.sources import Source
 from iii_cli.limits import limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
-
-    from anyio.abc import TaskGroup
 
     from iii_cli.io.sinks import Buffer
 
@@ -44,14 +40,10 @@ __all__ = (
     "DEVNULL",
     "PIPE",
     "Child",
-    "Complaints",
+    "CommandStderr",
     "ConsumerSink",
-    "Foreground",
-    "bury_orphans",
     "ending_text",
     "find_command",
-    "group_runs",
-    "is_child",
     "is_first_process",
     "kill_children",
     "prepare_command",
@@ -59,6 +51,16 @@ __all__ = (
     "shell_command",
     "spawn",
 )
+
+DEVNULL, PIPE = subprocess.DEVNULL, subprocess.PIPE
+GRACE_SECONDS = limit("grace", 5.0)  # between SIGTERM and SIGKILL: time to remove temporary files
+NOT_STOPPED = "could not be stopped and may have taken part of the stream for the whole"
+TAIL_BYTES = 4096  # of its stderr, for an error
+LINE_BYTES = 4096  # a longer line is shown in parts
+REST_SECONDS = 0.1  # a grandchild may hold the pipe open for ever
+
+
+# Which COMMAND
 
 
 def shell_command(command: str) -> list[str]:
@@ -101,413 +103,11 @@ def _checked(path: str) -> str:
     return path
 
 
-def group_runs(group: int) -> bool:
-    """Does a process of `group` still run?
-
-    Zombies do not: in a container whose first process buries nobody they stay for ever. Without /proc they
-    cannot be told apart, and count.
-    """
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        processes = [name for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return True
-    return not processes or any(_runs_in(group, name) for name in processes)
-
-
-def _runs_in(group: int, process: str) -> bool:
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            state, _, its_group = file.read().rpartition(b")")[2].split()[:3]  # proc(5): after the name
-    except (OSError, ValueError):
-        return False
-    return int(its_group) == group and state not in {b"Z", b"X"}
-
-
-TAIL_BYTES = 4096
-LINE_BYTES = 4096  # a longer line is shown in parts
-REST_SECONDS = 0.1  # a grandchild may hold the pipe open for ever
-
-
-@final
-class Complaints:
-    """A pipe for the command's stderr. Give `fd` to the command, then call `started`, and run `follow`."""
-
-    def __init__(self, show: Callable[[str], None]) -> None:
-        """`show` takes whole lines, without their newline, and must not wait. Raises LocalProblem."""
-        self._show = show
-        self._tail = bytearray()
-        self._line = bytearray()
-        self._over = anyio.Event()
-        try:
-            read, self.fd = os.pipe()
-        except OSError as error:
-            raise LocalProblem(f"cannot make a pipe: {reason_of(error)}") from None
-        self._source = Source(read, owned=True, name="the stderr of the command")
-
-    @property
-    def tail(self) -> str:
-        """The last 4 KiB, from the start of a line where there is one."""
-        text = bytes(self._tail)
-        if len(text) == TAIL_BYTES and b"\n" in text[:-1]:
-            text = text.partition(b"\n")[2]
-        return text.decode(errors="replace")
-
-    def started(self) -> None:
-        """The command has its own copy of the descriptor by now."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    async def follow(self) -> None:
-        """Show what comes until every writer has left."""
-        buffer = memoryview(bytearray(TAIL_BYTES))
-        try:
-            with suppress(LocalProblem):
-                while count := await self._source.read_into(buffer):
-                    self._take(bytes(buffer[:count]))
-        finally:
-            self._over.set()
-
-    async def rest(self) -> None:
-        """After the command's end: wait for what is still in the pipe, for a moment at most."""
-        with anyio.move_on_after(REST_SECONDS):
-            await self._over.wait()
-
-    def close(self) -> None:
-        """Show an unfinished line, and close the pipe. Safe to repeat."""
-        if self._line:
-            self._emit(bytes(self._line))
-            self._line.clear()
-        self.started()
-        self._source.close()
-
-    def _take(self, data: bytes) -> None:
-        self._tail += data
-        del self._tail[:-TAIL_BYTES]
-        self._line += data
-        *lines, rest = bytes(self._line).split(b"\n")
-        if len(rest) > LINE_BYTES:
-            lines, rest = [*lines, rest], b""
-        self._line[:] = rest
-        for line in lines:
-            self._emit(line)
-
-    def _emit(self, line: bytes) -> None:
-        self._show(line.decode(errors="replace"))
-
-
-@final
-class Foreground:
-    """The controlling terminal, and whether the child's group has it at the moment."""
-
-    def __init__(self, group: int) -> None:
-        self.was_lent = False
-        self._group = group
-        self._wanted = False
-        self._modes: list[Any] | None = None
-        self._fd: int | None
-        try:
-            self._fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        except OSError:
-            self._fd = None
-
-    @property
-    def possible(self) -> bool:
-        """Is there a terminal that the child could ask for?"""
-        return self._fd is not None
-
-    def stopped(self, signum: int) -> None:
-        """The child's group was stopped by `signum`. Stops us too if a person typed Ctrl-Z at the child."""
-        if signum in {signal.SIGTTIN, signal.SIGTTOU}:
-            self._wanted = True
-            self.lend_if_wanted()
-        elif signum == signal.SIGTSTP and self._owner() == self._group:
-            self._give_to(os.getpgrp())
-            os.kill(0, signal.SIGTSTP)  # the whole job stops, as it would without us in between
-            self._wanted = True  # running again
-            if not self.lend_if_wanted():
-                self._continue()
-
-    def lend_if_wanted(self) -> bool:
-        """Give the child the terminal that it waits for, if it is ours to give: not while we are in `bg`."""
-        if not self._wanted or self._owner() != os.getpgrp():
-            return False
-        self._wanted = False
-        talk.draw()  # a prompt does not begin behind a bar
-        self._modes = self._modes or self._read_modes()
-        self.was_lent = self._give_to(self._group)
-        self._continue()
-        return True
-
-    def take_back(self, *, restore: bool) -> None:
-        """The child has ended. `restore` the modes too, where it could not: a password prompt hides input."""
-        if self._fd is None:
-            return
-        if self._owner() == self._group:
-            self._give_to(os.getpgrp())
-        if restore and self.was_lent:
-            self._write_modes()
-        os.close(self._fd)
-        self._fd = None
-
-    def _continue(self) -> None:
-        try:
-            os.killpg(self._group, signal.SIGCONT)
-        except OSError:
-            return
-
-    def _owner(self) -> int | None:
-        try:
-            return None if self._fd is None else os.tcgetpgrp(self._fd)
-        except OSError:
-            return None
-
-    def _give_to(self, group: int) -> bool:
-        assert self._fd is not None
-        with _without_sigttou():
-            try:
-                os.tcsetpgrp(self._fd, group)
-            except OSError:
-                return False
-        return True
-
-    def _read_modes(self) -> list[Any] | None:
-        import termios
-
-        assert self._fd is not None
-        try:
-            return termios.tcgetattr(self._fd)
-        except termios.error:
-            return None
-
-    def _write_modes(self) -> None:
-        import termios
-
-        if self._fd is None or self._modes is None:
-            return
-        with _without_sigttou():
-            try:
-                termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)
-            except termios.error:
-                return
-
-
-@contextmanager
-def _without_sigttou() -> Iterator[None]:
-    """A group in the background that touches the terminal is stopped, unless the signal is blocked."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-DEVNULL, PIPE = subprocess.DEVNULL, subprocess.PIPE
-
-GRACE_SECONDS = limit("grace", 5.0)  # between SIGTERM and SIGKILL: time to remove temporary files
-TERMINAL_SECONDS = 0.1  # how soon a password prompt appears, where we are in the background
-NOT_STOPPED = "could not be stopped and may have taken part of the stream for the whole"
-LOOK_SECONDS = 0.02  # where another task waits for the same news
-
-_living: set[Child] = set()
-
-
-@final
-class Child:
-    """A running COMMAND. Use it as `async with`: whatever is left of it is stopped at the end.
-
-    `name` is its first word, for people. `stdin` and `stdout` are there where PIPE was asked for.
-    `exit_code` is None while it runs, and 128+n after signal n.
-    """
-
-    def __init__(
-        self,
-        pid: int,
-        line: socket.socket,
-        *,
-        name: str,
-        stdin: DescriptorSink | None,
-        stdout: Source | None,
-        status: int | None,
-        grace: float,
-    ) -> None:
-        """Use `spawn`. `line` leads to the guard, `status` is the write end of III_STREAM_STATUS."""
-        self.name = name
-        self.pid = pid
-        self.stdin = stdin
-        self.stdout = stdout
-        self.exit_code: int | None = None
-        self._status = status
-        self._grace = grace
-        self._code = 0  # as Popen has it
-        self._line = line
-        self._heard = b""
-        self._left: int | None = None  # processes that could not be stopped, once that is known
-        self._foreground = Foreground(pid)
-        self._watched = False
-        self._closed = False
-        self._attending: TaskGroup | None = None
-        _living.add(self)
-
-    async def wait(self) -> int:
-        """Wait until it has exited; its exit code. Cancelled, it goes on running and can be waited for again.
-
-        Says nothing about its grandchildren, nor about the end of its stdout.
-        """
-        while self.exit_code is None:
-            await self._news()
-        return self.exit_code
-
-    async def terminate(self) -> int | None:
-        """Stop it and everything below it: SIGTERM, SIGKILL after its time of grace; close its pipes.
-
-        Its exit code; None: it outlived even that. Cannot be cancelled, and takes at most the grace and three
-        seconds. Says so where a consumer could not be stopped. Safe to repeat.
-        """
-        if self._closed:
-            return self.exit_code
-        with anyio.CancelScope(shield=True), anyio.move_on_after(self._grace + KILL_SECONDS + 1):
-            self._say(f"stop {self._grace}")
-            while self._left is None:
-                await self._news()
-        if self._left != 0 and self.stdin is not None and self.stdin.bytes_written:
-            talk.tell(f"warning: {self.name} {NOT_STOPPED}")
-        self.close()
-        return self.exit_code
-
-    def let_go(self, verdict: Mapping[str, object] | None = None) -> None:
-        """It may see the end of its stdin, and outlive us. `verdict` is what III_STREAM_STATUS says of it."""
-        if verdict is not None and self._status is not None:
-            with suppress(OSError):
-                os.write(self._status, json.dumps(verdict).encode() + b"\n")
-        self._close_status()
-        self._say("go")
-
-    def signal(self, signum: int) -> None:
-        """Pass a signal on to the whole group. Says nothing where nobody is left to hear it."""
-        self._say(f"signal {signum:d}")
-
-    def kill(self) -> None:
-        """SIGKILL to the whole group, at once and without waiting: for the second Ctrl-C."""
-        if self.exit_code is None:
-            with suppress(OSError):
-                os.killpg(self.pid, signal.SIGKILL)
-
-    def failure(self, *, pass_on: bool = False) -> Failure | None:
-        """What its end means for us: None for exit code 0, else CommandFailed (11; `pass_on`: its own code).
-
-        Interrupted, if it had the terminal and a person typed Ctrl-C: that went to it instead of to us.
-        """
-        code = self.exit_code
-        if code is None or code == 0:
-            return None
-        if code == 128 + signal.SIGINT and self._foreground.was_lent:
-            return Interrupted(signal.SIGINT)
-        return CommandFailed(f"{self.name} {ending_text(self._code)}", code=code, pass_on=pass_on)
-
-    def close(self) -> None:
-        """Close our ends of its pipes, and hang up. Safe to repeat.
-
-        What was not let go is killed by that; what was sees the end of its stdin.
-        """
-        if self.stdin is not None:
-            self.stdin.discard()
-        if self.stdout is not None:
-            self.stdout.close()
-        self._close_status()
-        self._closed = True
-        if not self._watched:  # closed under a waiter, it would not wake him (see Source)
-            self._line.close()
-        _living.discard(self)
-
-    async def __aenter__(self) -> Self:
-        if self._foreground.possible:  # it may ask for a password while we wait for its data, not for its end
-            self._attending = anyio.create_task_group()
-            await self._attending.__aenter__()
-            self._attending.start_soon(self.wait)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if self._attending is not None:
-                self._attending.cancel_scope.cancel()
-                # An error of the body is not the group's: it would come out wrapped. A cancellation is.
-                cancelled = kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
-                await self._attending.__aexit__(*((kind, error, trace) if cancelled else (None, None, None)))
-        finally:
-            if self.exit_code is None or kind is not None:
-                await self.terminate()
-            else:
-                self.let_go()
-            self.close()
-
-    async def _news(self) -> None:
-        """Wait until the guard has said something, and take it in."""
-        if self._watched:  # `wait` and `terminate` at the same time
-            await anyio.sleep(LOOK_SECONDS)
-            return
-        self._watched = True
-        try:
-            with anyio.move_on_after(TERMINAL_SECONDS if self._foreground.possible else math.inf):
-                await anyio.wait_readable(self._line)
-        finally:
-            self._watched = False
-            if self._closed:
-                self._line.close()
-        self._hear()
-        self._foreground.lend_if_wanted()
-
-    def _hear(self) -> None:
-        try:
-            data = self._line.recv(4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._lost()
-        *words, self._heard = (self._heard + data).split(b"\n")
-        for word in words:
-            verb, _, number = word.decode().partition(" ")
-            if verb == "stopped":
-                self._foreground.stopped(int(number))
-            elif verb == "ended":
-                self._ended(int(number))
-            elif verb == "gone":
-                self._left = int(number)
-
-    def _lost(self) -> None:
-        """Somebody killed the guard: without it nothing can be promised, so this is no success."""
-        if self.exit_code is None:
-            self.kill()
-            self._ended(signal.SIGKILL)
-        self._left = self._left or 0
-
-    def _ended(self, status: int) -> None:
-        code = self._code = os.waitstatus_to_exitcode(status)
-        self.exit_code = code if code >= 0 else 128 - code
-        self._foreground.take_back(restore=code < 0)
-
-    def _say(self, word: str) -> None:
-        with suppress(OSError):
-            self._line.sendall(f"{word}\n".encode())
-
-    def _close_status(self) -> None:
-        if self._status is not None:
-            os.close(self._status)
-            self._status = None
+# The guard, one for this process and all of its COMMANDs
 
 
 class _Guard(NamedTuple):
-    """The guard as we see it: its number, and the connection on which it is asked for COMMANDs."""
+    """Its number, and the connection on which it is asked for COMMANDs."""
 
     pid: int
     control: socket.socket
@@ -516,8 +116,17 @@ class _Guard(NamedTuple):
 _guard: _Guard | None = None
 
 
+def prepare_command(argv: Sequence[str]) -> None:
+    """Check that there is a COMMAND, before anything is opened, and fork the guard while we are small.
+
+    Raises UsageProblem, CommandNotFound, CommandNotRunnable, LocalProblem.
+    """
+    find_command(argv)
+    _the_guard()
+
+
 def _the_guard() -> _Guard:
-    """One for this process and all of its COMMANDs. Raises LocalProblem."""
+    """Raises LocalProblem."""
     global _guard
     if _guard is None:
         control, theirs = socket.socketpair()
@@ -543,13 +152,163 @@ def _ask(request: SpawnRequest, descriptors: list[int]) -> dict[str, Any]:
     return ask_guard(_the_guard().control, request, descriptors)
 
 
-def prepare_command(argv: Sequence[str]) -> None:
-    """Check that there is a COMMAND, before anything is opened, and fork the guard while we are small.
+# A running COMMAND
 
-    Raises UsageProblem, CommandNotFound, CommandNotRunnable, LocalProblem.
+_living: set[Child] = set()
+
+
+@final
+class Child:
+    """A running COMMAND. Use it as `async with`: whatever is left of it is stopped at the end.
+
+    `name` is its first word, for people. `stdin` and `stdout` are there where PIPE was asked for.
+    `exit_code` is None while it runs, and 128+n after signal n.
     """
-    find_command(argv)
-    _the_guard()
+
+    def __init__(
+        self, pid: int, line: socket.socket, pipes: Mapping[str, int], *, name: str, grace: float
+    ) -> None:
+        """Use `spawn`. `line` leads to the guard. `pipes`: our ends of stdin, stdout and status, if any."""
+        self.name = name
+        self.pid = pid
+        self.exit_code: int | None = None
+        self.stdin: DescriptorSink | None = None
+        self.stdout: Source | None = None
+        if "stdin" in pipes:
+            self.stdin = DescriptorSink(pipes["stdin"], name=f"the input of {name}", owned=True)
+        if "stdout" in pipes:
+            self.stdout = Source(pipes["stdout"], name=f"the output of {name}", owned=True)
+        self._status = pipes.get("status")  # the write end of III_STREAM_STATUS
+        self._grace = grace
+        self._code = 0  # as Popen has it
+        self._line = line
+        self._heard = b""
+        self._left: int | None = None  # processes that could not be stopped, once that is known
+        self._listening = anyio.Lock()
+        self._closed = False
+        _living.add(self)
+
+    async def wait(self) -> int:
+        """Wait until it has exited; its exit code. Cancelled, it goes on running and can be waited for again.
+
+        Says nothing about its grandchildren, nor about the end of its stdout.
+        """
+        await self._listen_until(lambda: self.exit_code is not None)
+        assert self.exit_code is not None
+        return self.exit_code
+
+    async def terminate(self) -> int | None:
+        """Stop it and everything below it: SIGTERM, SIGKILL after its time of grace; close its pipes.
+
+        Its exit code; None: it outlived even that. Cannot be cancelled, and takes at most the grace and three
+        seconds. Says so where a consumer could not be stopped. Safe to repeat.
+        """
+        if self._closed:
+            return self.exit_code
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self._grace + KILL_SECONDS + 1):
+            self._say(f"stop {self._grace}")
+            await self._listen_until(lambda: self._left is not None)
+        if self._left != 0 and self.stdin is not None and self.stdin.bytes_written:
+            talk.tell(f"warning: {self.name} {NOT_STOPPED}")
+        self.close()
+        return self.exit_code
+
+    def let_go(self, verdict: Mapping[str, object] | None = None) -> None:
+        """It may see the end of its stdin, and outlive us. `verdict` is what III_STREAM_STATUS says of it."""
+        if verdict is not None and self._status is not None:
+            with suppress(OSError):
+                os.write(self._status, json.dumps(verdict).encode() + b"\n")
+        self._close_status()
+        self._say("go")
+
+    def signal(self, signum: int) -> None:
+        """Pass a signal on to the whole group. Says nothing where nobody is left to hear it."""
+        self._say(f"signal {signum:d}")
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group, at once and without waiting: for the second Ctrl-C."""
+        if self.exit_code is None:
+            with suppress(OSError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def failure(self, *, pass_on: bool = False) -> Failure | None:
+        """What its end means for us: None for code 0, else CommandFailed (11; `pass_on`: its own code)."""
+        if not self.exit_code:
+            return None
+        return CommandFailed(f"{self.name} {ending_text(self._code)}", code=self.exit_code, pass_on=pass_on)
+
+    def close(self) -> None:
+        """Close our ends of its pipes, and hang up. Safe to repeat.
+
+        What was not let go is killed by that; what was sees the end of its stdin.
+        """
+        if self.stdin is not None:
+            self.stdin.discard()
+        if self.stdout is not None:
+            self.stdout.close()
+        self._close_status()
+        self._closed = True
+        if not self._listening.locked():  # closed under a waiter, it would not wake him (see Source)
+            self._line.close()
+        _living.discard(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.exit_code is None or kind is not None:
+            await self.terminate()
+        else:
+            self.let_go()
+        self.close()
+
+    async def _listen_until(self, known: Callable[[], bool]) -> None:
+        """Take in what the guard says, until this is known. One task at a time hears for all."""
+        while not known():
+            async with self._listening:
+                if known():
+                    return
+                try:
+                    await anyio.wait_readable(self._line)
+                    self._hear()
+                finally:
+                    if self._closed:
+                        self._line.close()
+
+    def _hear(self) -> None:
+        try:
+            data = self._line.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        *words, self._heard = (self._heard + data).split(b"\n")
+        for word in words:
+            verb, _, number = word.decode().partition(" ")
+            if verb == "ended":
+                self._ended(int(number))
+            elif verb == "gone":
+                self._left = int(number)
+        if not data:  # somebody killed the guard: without it nothing can be promised, so this is no success
+            if self.exit_code is None:
+                self.kill()
+                self._ended(signal.SIGKILL)
+            self._left = self._left or 0
+
+    def _ended(self, status: int) -> None:
+        code = self._code = os.waitstatus_to_exitcode(status)
+        self.exit_code = code if code >= 0 else 128 - code
+
+    def _say(self, word: str) -> None:
+        with suppress(OSError):
+            self._line.sendall(f"{word}\n".encode())
+
+    def _close_status(self) -> None:
+        if self._status is not None:
+            os.close(self._status)
+            self._status = None
 
 
 def spawn(
@@ -565,15 +324,14 @@ def spawn(
 ) -> Child:
     """Start a COMMAND. Each descriptor is inherited (None), a descriptor, DEVNULL, or PIPE (not for stderr).
 
-    `grace`: seconds between SIGTERM and SIGKILL, where it has to be stopped.
-
-    Without an `env` of its own it gets what is `inherited`. Where `stdin` is PIPE it finds in
-    III_STREAM_STATUS a descriptor on which a line of JSON will say how the stream ended.
+    `grace`: seconds between SIGTERM and SIGKILL, where it has to be stopped. Without an `env` of its own it
+    gets what is `inherited`. Where `stdin` is PIPE it finds in III_STREAM_STATUS a descriptor on which a line
+    of JSON will say how the stream ended. It has no controlling terminal: what asks for a password there says
+    that it cannot.
 
     Raises UsageProblem, CommandNotFound, CommandNotRunnable, LocalProblem.
     """
-    if env is None:
-        env = inherited()
+    env = inherited() if env is None else env
     path = find_command(argv, env=env)
     name = argv[0] if name is None else name
     ours: dict[str, int] = {}
@@ -598,15 +356,12 @@ def spawn(
         line, far = socket.socketpair()
         theirs.append(far.detach())
         line.setblocking(False)
-        standard = [given(stdin, 0), given(stdout, 1), given(stderr, 2)]
-        status: list[int] = []
-        if "stdin" in ours:
+        descriptors = [given(stdin, 0), given(stdout, 1), given(stderr, 2), theirs[0]]
+        if feeds := "stdin" in ours:
             readable, ours["status"] = os.pipe()
             theirs.append(readable)
-            status = [readable, ours["status"]]
-        request = SpawnRequest(list(argv), path, cwd, dict(env), "stdin" in ours, bool(status))
-        held = [ours["stdin"]] if "stdin" in ours else []
-        answer = _ask(request, [*status, *standard, theirs[0], *held])
+            descriptors = [readable, ours["status"], *descriptors, ours["stdin"]]
+        answer = _ask(SpawnRequest(list(argv), path, cwd, dict(env), feeds), descriptors)
         if "pid" not in answer:
             raise OSError(answer["errno"], os.strerror(answer["errno"]), answer["filename"])
     except OSError as error:
@@ -618,22 +373,7 @@ def spawn(
     finally:
         for fd in theirs:
             os.close(fd)
-    return Child(
-        answer["pid"],
-        line,
-        name=name,
-        stdin=DescriptorSink(ours["stdin"], name=f"the input of {name}", owned=True)
-        if "stdin" in ours
-        else None,
-        stdout=Source(ours["stdout"], name=f"the output of {name}", owned=True) if "stdout" in ours else None,
-        status=ours.get("status"),
-        grace=grace,
-    )
-
-
-def is_child(pid: int) -> bool:
-    """Was this process started here, and is its exit code still to be taken? Only the guard is."""
-    return _guard is not None and _guard.pid == pid
+    return Child(answer["pid"], line, ours, name=name, grace=grace)
 
 
 def kill_children() -> None:
@@ -662,6 +402,9 @@ def ending_text(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
+
+
+# What it reads, and what it says
 
 
 @final
@@ -701,23 +444,85 @@ class ConsumerSink(Sink):
         return
 
 
+@final
+class CommandStderr:
+    """A pipe for the command's stderr. Give `fd` to the command, then call `started`, and run `follow`."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        """`show` takes whole lines, without their newline, and must not wait. Raises LocalProblem."""
+        self._show = show
+        self._tail = b""
+        self._line = b""
+        self._over = anyio.Event()
+        try:
+            read, self.fd = os.pipe()
+        except OSError as error:
+            raise LocalProblem(f"cannot make a pipe: {reason_of(error)}") from None
+        self._source = Source(read, owned=True, name="the stderr of the command")
+
+    @property
+    def tail(self) -> str:
+        """The last 4 KiB, from the start of a line where there is one."""
+        text = self._tail
+        if len(text) == TAIL_BYTES and b"\n" in text[:-1]:
+            text = text.partition(b"\n")[2]
+        return text.decode(errors="replace")
+
+    def started(self) -> None:
+        """The command has its own copy of the descriptor by now."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    async def follow(self) -> None:
+        """Show what comes until every writer has left."""
+        buffer = memoryview(bytearray(TAIL_BYTES))
+        try:
+            with suppress(LocalProblem):
+                while count := await self._source.read_into(buffer):
+                    data = bytes(buffer[:count])
+                    self._tail = (self._tail + data)[-TAIL_BYTES:]
+                    *lines, self._line = (self._line + data).split(b"\n")
+                    if len(self._line) > LINE_BYTES:
+                        lines, self._line = [*lines, self._line], b""
+                    for line in lines:
+                        self._show(line.decode(errors="replace"))
+        finally:
+            self._over.set()
+
+    async def rest(self) -> None:
+        """After the command's end: wait for what is still in the pipe, for a moment at most."""
+        with anyio.move_on_after(REST_SECONDS):
+            await self._over.wait()
+
+    def close(self) -> None:
+        """Show an unfinished line, and close the pipe. Safe to repeat."""
+        if self._line:
+            self._show(self._line.decode(errors="replace"))
+            self._line = b""
+        self.started()
+        self._source.close()
+
+
+# As the first process of a container
+
+
 def is_first_process() -> bool:
-    """Is there nobody else who would do it?"""
+    """Is there nobody else who would reap orphans?"""
     return os.getpid() == 1
 
 
-async def bury_orphans() -> None:
-    """Take the exit status of every dead process that was left to us, until cancelled."""
+async def reap_orphans() -> None:
+    """Reap each dead child that nobody here started, until cancelled."""
     with anyio.open_signal_receiver(signal.SIGCHLD) as signals:
         while True:
-            reap_orphans()
+            _reap()
             await anext(signals)
 
 
-def reap_orphans() -> None:
-    """Reap each dead child that nobody here started, by its number and after a look at whose it is."""
+def _reap() -> None:
     with suppress(ChildProcessError):
         while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-            if is_child(dead.si_pid):
+            if _guard is not None and dead.si_pid == _guard.pid:
                 return
             os.waitpid(dead.si_pid, os.WNOHANG)

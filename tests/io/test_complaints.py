@@ -6,13 +6,13 @@ import os
 
 import anyio
 
-from iii_cli.io.process import Complaints
+from iii_cli.io.process import CommandStderr
 
 
 async def said(*parts: bytes) -> tuple[list[str], str]:
     """What is shown of these writes, and what is kept."""
     shown: list[str] = []
-    complaints = Complaints(shown.append)
+    complaints = CommandStderr(shown.append)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(complaints.follow)
         for part in parts:
@@ -50,7 +50,7 @@ async def test_what_is_not_text() -> None:
 
 async def test_a_grandchild_that_keeps_it_open_is_not_waited_for() -> None:
     shown: list[str] = []
-    complaints = Complaints(shown.append)
+    complaints = CommandStderr(shown.append)
     kept = os.dup(complaints.fd)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(complaints.follow)

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from iii_cli.io.process import DEVNULL, bury_orphans, prepare_command, spawn
+from iii_cli.io.process import DEVNULL, prepare_command, reap_orphans, spawn
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -26,7 +26,7 @@ async def test_orphans_are_reaped_and_our_own_are_left_alone() -> None:
     async with spawn(["sh", "-c", "exit 3"], stdin=DEVNULL) as child:
         first = leave_a_dead_child()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(bury_orphans)
+            tasks.start_soon(reap_orphans)
             for orphan in (first, leave_a_dead_child()):
                 with anyio.fail_after(5):
                     while Path(f"/proc/{orphan}").exists():

@@ -249,23 +249,21 @@ def test_a_line_for_each_stream_of_a_call(iii: Program) -> None:
 
 
 def test_a_producer_that_asks_for_a_password(iii: Program) -> None:
-    """It has the terminal for as long as it asks, and the bar is gone meanwhile."""
-    (iii.home / "ask").write_text(
-        "until [ -e now ]; do sleep 0.1; done\n"
-        "stty -echo </dev/tty; printf 'password: ' >/dev/tty; read x </dev/tty\n"
-        "stty echo </dev/tty; echo >/dev/tty; echo got $x\n"
-    )
+    """It has no terminal to ask at, says so, and fails: nothing waits for an answer that cannot come."""
     iii.ok("channel", "create", "--save", "x")
     with iii.start("channel", "read", "@x") as reading, terminal(iii.env, iii.home) as screen:
-        screen.run("iii channel write @x -- sh ask")
-        screen.shows("0 B/s")
-        (iii.home / "now").touch()
-        screen.shows("^password:$")
-        screen.type("secret")
+        screen.run("iii channel write @x -- sh -c 'read x </dev/tty && echo got $x'")
+        refused, aborted, status = screen.ended()
+        assert "/dev/tty: No such device or address" in refused
+        assert aborted.startswith("iii: sh exited ")
+        assert status == "status 11"
+        assert reading.wait(20) == 7
+
+
+def test_a_command_that_reads_what_is_typed(iii: Program) -> None:
+    """The terminal as its stdin is another matter: it has what we have."""
+    with terminal(iii.env, iii.home) as screen:
+        screen.run("iii engine exec -- sh -c 'read x; echo got $x; stty -a | grep -ow echo'")
+        screen.type("this")
         screen.press("Enter")
-        *_, summary, status = screen.ended()
-        assert recorded([summary]) == "iii: 11 B in N s, N/s, not confirmed by the reader"
-        assert status == "status 0"
-        assert reading.communicate(timeout=20)[0] == b"got secret\n"
-        screen.run("stty -a | grep -ow echo")
-        assert screen.ended() == ["echo", "status 0"]
+        assert screen.ended()[-3:] == ["got this", "echo", "status 0"]
