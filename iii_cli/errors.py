@@ -27,7 +27,7 @@
     └── PeerMisbehaved          1    the other side of a socket broke the protocol
 
 A failure is never edited: who knows more about it makes a new one (`with_hint`, `about`, `with_message`).
-`app.main` is the one place that prints a Failure and exits (docs: design, "Exit codes").
+`cli.main` is the one place that prints a Failure and exits (docs: design, "Exit codes").
 """
 
 from __future__ import annotations

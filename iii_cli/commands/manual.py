@@ -168,7 +168,7 @@ def _values(parameter: Any, place: str) -> str:
     if place == "help":
         from iii_cli.commands.root import TREE
 
-        return " ".join([*TOPICS, *(word for word, leaf in TREE.items() if leaf.line)])
+        return " ".join([*TOPICS, *(word for word, (_, line) in TREE.items() if line)])
     for key in ((place, parameter.name), (None, parameter.name)):
         if key in _BY_PLACE:
             return _BY_PLACE[key]

@@ -1,55 +1,132 @@
-"""The root of the command tree: the global options, and where each command is found."""
+"""The command tree: its root with the global options, and the words that lead to each command.
+
+Building a command costs milliseconds: its module is imported, its signature read. A shell loop pays that
+every time round, so a command is built when its word is looked up. Words and one-line helps are known before.
+"""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from iii_cli.commands.tree import LazyGroup, Leaf, build
-from iii_cli.config.settings import GlobalFlags, color_choice
-from iii_cli.io.console import talk
-from iii_cli.net.trail import listen
+__all__ = ("TREE", "LazyGroup", "app", "hoist")
 
-__all__ = ("TREE", "app")
-
+# Each word: the Typer in iii_cli.commands that has its command; its line in the help, empty if not listed.
 TREE = {
-    "channel": Leaf("channel:channel_app", "Make channels, write into them and read from them."),
-    "trigger": Leaf(
+    "channel": ("channel:channel_app", "Make channels, write into them and read from them."),
+    "trigger": (
         "trigger:trigger_app",
         "Call a function, with streams if it wants some, and print its result as JSON; nothing for null.",
     ),
-    "t": Leaf("trigger:trigger_app", ""),
-    "serve": Leaf("serve:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."),
-    "functions": Leaf("listing:functions_app", "See which functions there are, and wait for them."),
-    "workers": Leaf("listing:workers_app", "See which workers are connected, and what they offer."),
-    "trace": Leaf("listing:trace_app", "See what happened in a trace."),
-    "ref": Leaf("saved:ref_app", "Keep the refs of channels by name."),
-    "context": Leaf("saved:context_app", "Manage saved engines (contexts)."),
-    "engine": Leaf("engine.command:engine_app", "Run the embedded engine: for development, tests and CI."),
-    "bench": Leaf("bench:bench_app", "Measure an engine: bytes, calls and round trips a second."),
-    "doctor": Leaf(
+    "t": ("trigger:trigger_app", ""),
+    "serve": ("serve:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."),
+    "functions": ("listing:functions_app", "See which functions there are, and wait for them."),
+    "workers": ("listing:workers_app", "See which workers are connected, and what they offer."),
+    "trace": ("listing:trace_app", "See what happened in a trace."),
+    "ref": ("saved:ref_app", "Keep the refs of channels by name."),
+    "context": ("saved:context_app", "Manage saved engines (contexts)."),
+    "engine": ("engine.command:engine_app", "Run the embedded engine: for development, tests and CI."),
+    "bench": ("bench:bench_app", "Measure an engine: bytes, calls and round trips a second."),
+    "doctor": (
         "doctor:doctor_app",
         "Look at the engine, the settings and this machine, and say what to do about what is not fine.",
     ),
-    "demo": Leaf(
+    "demo": (
         "demo:demo_app",
         "Stream a file through a served Unix filter and back, and compare what came out.",
     ),
-    "completion": Leaf("manual:completion_app", "Print the completion script for bash, zsh or fish."),
-    "help": Leaf("help:help_app", "Explain exit-codes, environment, refs or seals, or a command."),
+    "completion": ("manual:completion_app", "Print the completion script for bash, zsh or fish."),
+    "help": ("help:help_app", "Explain exit-codes, environment, refs or seals, or a command."),
 }
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are built one by one, when somebody asks for them."""
+
+    commands: Any  # typer's dict, which reads only
+    lines: Mapping[str, str] = {}  # of the help; without them the commands are built for it
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Whole sentences: typer cuts them where a row ends."""
+        lines = self.lines or {
+            word: built.get_short_help_str(limit=1000) for word, built in self.commands.items()
+        }
+        with formatter.section("Commands"):
+            formatter.write_dl([(word, line) for word, line in lines.items() if line])
+
+
+class _Commands(Mapping[str, Any]):
+    """Commands by their words, each built at the first look."""
+
+    def __init__(self, builders: Mapping[str, Callable[[], Any]]) -> None:
+        self._builders = builders
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, word: str) -> Any:
+        if word not in self._built:
+            self._built[word] = self._builders[word]()
+        return self._built[word]
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._builders
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._builders)
+
+    def __len__(self) -> int:
+        return len(self._builders)
 
 
 class _Root(LazyGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.grow(
-            {word: partial(build, word, leaf) for word, leaf in TREE.items()},
-            {word: leaf.line for word, leaf in TREE.items()},
-        )
+        self.commands = _Commands({word: partial(_build, word, place) for word, (place, _) in TREE.items()})
+        self.lines = {word: line for word, (_, line) in TREE.items()}
+
+
+def _build(word: str, place: str) -> Any:
+    """The command for `word`: the Typer's own command of that name, or else the Typer as a group."""
+    module, _, name = place.partition(":")
+    found: typer.Typer = getattr(import_module(f"iii_cli.commands.{module}"), name)
+    words = {_word_of(info): info for info in found.registered_commands}
+    if word in words:
+        return _single(word, words[word])
+    group = LazyGroup(
+        name=word,
+        help=found.info.help,
+        no_args_is_help=bool(found.info.no_args_is_help),
+        rich_markup_mode=None,
+    )
+    group.commands = _Commands({inner: partial(_single, inner, info) for inner, info in words.items()})
+    return group
+
+
+def _word_of(info: Any) -> str:
+    return info.name or str(info.callback.__name__).replace("_", "-")
+
+
+def _single(word: str, info: Any) -> Any:
+    """One command by itself, as typer builds it for a program that has no other."""
+    from iii_cli.commands.common import PlainCommand
+
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    info.cls = PlainCommand if info.cls in (None, TyperCommand) else info.cls
+    alone.registered_commands.append(info)
+    command = typer.main.get_command(alone)
+    command.name = word
+    # People look for examples at the end, behind the options: `Examples:` of a docstring goes there.
+    text, mark, examples = (command.help or "").partition("\b\nExamples:\n")
+    if mark:
+        command.help, command.epilog = text.rstrip(), mark + examples
+    return command
 
 
 app = typer.Typer(
@@ -83,7 +160,7 @@ def root(
     namespace: Annotated[
         str | None, typer.Option("-n", "--namespace", metavar="NS", help="Namespace of the functions called.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     verbose: Annotated[
         bool,
         typer.Option("--verbose", help="Show each connection, request and close on stderr; keys are masked."),
@@ -92,19 +169,19 @@ def root(
         str | None, typer.Option(metavar="auto|always|never", help="Colours on stderr. [auto]")
     ] = None,
     connect_timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="For the connection to the engine. [10s]")
+        str | None, typer.Option(metavar="TIME", help="Limit for connecting to the engine. [10s]")
     ] = None,
     wait_engine: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Retry a refused connection for so long.")
+        str | None, typer.Option(metavar="TIME", help="Keep retrying for TIME while the engine is not up.")
     ] = None,
     token_file: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="Read the bearer token from FILE.")
     ] = None,
     cacert: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Trust this authority for wss://.")
+        str | None, typer.Option(metavar="FILE", help="CA certificate file for wss://.")
     ] = None,
     cert: Annotated[str | None, typer.Option(metavar="FILE", help="Client certificate for wss://.")] = None,
-    key: Annotated[str | None, typer.Option(metavar="FILE", help="Its key.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="FILE", help="Private key for --cert.")] = None,
     server_name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The name expected in the engine's certificate.")
     ] = None,
@@ -119,6 +196,12 @@ def root(
 
     Global options may stand before or after the command, up to `--`.
     """
+    import os
+
+    from iii_cli.config.settings import GlobalFlags, color_choice
+    from iii_cli.io.console import talk
+    from iii_cli.net.trail import listen
+
     color_choice(color, os.environ)
     talk.configure(quiet=quiet)
     listen(talk.notice if verbose else None)
@@ -138,3 +221,76 @@ def root(
         server_name=server_name,
         headers=tuple(header or ()),
     )
+
+
+# Global options may stand behind the command, too.
+
+
+def hoist(command: Any, arguments: list[str]) -> list[str]:
+    """Move the root's options to the front of the command line, up to `--`.
+
+    An option that the subcommand declares itself stays with it. `command` is the built command tree.
+    """
+    takes_value = {
+        name: not parameter.is_flag
+        for parameter in command.params
+        if getattr(parameter, "is_flag", None) is not None
+        for name in parameter.opts
+        if name not in ("--help", "--version")
+    }
+    arguments = list(_ungrouped(arguments, takes_value))
+    own = _options_of_leaf(command, arguments, takes_value)
+    front: list[str] = []
+    rest: list[str] = []
+    at = 0
+    seen_command = False
+    while at < len(arguments) and arguments[at] != "--":
+        word = arguments[at]
+        name, attached = _split(word)
+        if name in takes_value and not (seen_command and name in own):
+            count = 1 if attached or not takes_value[name] else 2
+            front += arguments[at : at + count]
+            at += count
+            continue
+        seen_command = seen_command or not word.startswith("-")
+        rest.append(word)
+        at += 1
+    return front + rest + arguments[at:]
+
+
+def _ungrouped(arguments: list[str], takes_value: dict[str, bool]) -> Iterator[str]:
+    """`-qo FILE` as `-q -o FILE`: what is ours before what is the subcommand's."""
+    words = iter(arguments)
+    for word in words:
+        while word[:1] == "-" and len(word) > 2 and takes_value.get(word[:2]) is False:
+            yield word[:2]
+            word = f"-{word[2:]}"
+        yield word
+        if word == "--":
+            yield from words
+
+
+def _split(word: str) -> tuple[str, bool]:
+    """The option's name, and whether its value is attached: `--url=X`, `-nX`."""
+    if word.startswith("--"):
+        name, equals, _ = word.partition("=")
+        return name, bool(equals)
+    return (word[:2], True) if word.startswith("-") and len(word) > 2 else (word, False)
+
+
+def _options_of_leaf(command: Any, arguments: list[str], takes_value: dict[str, bool]) -> set[str]:
+    """The option names of the subcommand that this command line comes to."""
+    words = iter(arguments)
+    for word in words:
+        name, attached = _split(word)
+        children = getattr(command, "commands", None)
+        if name in takes_value:
+            if takes_value[name] and not attached:
+                next(words, None)
+        elif word == "--" or children is None:
+            break
+        elif word in children:
+            command = children[word]
+        elif not word.startswith("-"):
+            break
+    return {name for parameter in command.params for name in parameter.opts}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.app import _status
+from iii_cli.cli import status_of
 from iii_cli.commands.trigger_streams import check_keys, command_word, parse_spec
 from iii_cli.errors import UsageProblem
 
@@ -138,7 +138,7 @@ def test_what_is_refused_before_a_connection_is_made(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", None)  # nothing may touch it
     (tmp_path / "in").write_text("data")
-    assert _status(["trigger", "f", *typed]) == status
+    assert status_of(["trigger", "f", *typed]) == status
     shown = capfd.readouterr()
     assert (shown.out, shown.err.count("\n")) == ("", 1)
     assert words in shown.err
@@ -149,7 +149,7 @@ def test_what_is_refused_before_a_connection_is_made(
 def test_a_dry_run_shows_where_the_refs_go(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "in").write_text("data")
     typed = ["a=1", "--in", f"b[0].r={tmp_path}/in", "--out", "-", "--dry-run"]
-    assert _status(["trigger", "f", *typed]) == 0
+    assert status_of(["trigger", "f", *typed]) == 0
     out = capfd.readouterr().out
     assert '"direction": "read"' in out
     assert '"access_key": "***"' in out

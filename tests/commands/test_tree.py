@@ -21,9 +21,9 @@ def test_a_listed_line_is_the_first_line_of_the_commands_own_help(word: str) -> 
     command = built(word)
     assert command.name == word
     if command.hidden:
-        assert TREE[word].line == ""
+        assert TREE[word][1] == ""
     else:
-        assert TREE[word].line == command.help.splitlines()[0]
+        assert TREE[word][1] == command.help.splitlines()[0]
 
 
 def test_the_help_lists_every_command_that_is_not_hidden() -> None:

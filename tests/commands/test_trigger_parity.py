@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from iii_cli.app import _status
+from iii_cli.cli import status_of
 from tests.support.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def test_parity(
     engine.functions = FUNCTIONS
     engine.calls.clear()
 
-    status = _status(["trigger", *row.typed])
+    status = status_of(["trigger", *row.typed])
 
     shown = capfd.readouterr()
     # Behind an unknown name ours asks for the nearest one.

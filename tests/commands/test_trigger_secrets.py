@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from iii_cli.app import _status
+from iii_cli.cli import status_of
 from iii_cli.net.trail import listen
 from tests.support.scripted_engine import Drop, FunctionError, ScriptedEngine, Silence, running_engine
 
@@ -86,7 +86,7 @@ def test_no_key_is_shown(
     (tmp_path / "in").write_text("data")
     engine.functions = FUNCTIONS
     try:
-        status = _status(["trigger", *words, *more])
+        status = status_of(["trigger", *words, *more])
     finally:
         listen(None)
     shown = capfd.readouterr()

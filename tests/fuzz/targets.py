@@ -214,7 +214,7 @@ WORDS_LEFT_OUT = {"--", "engine", "serve", "demo", "wait", "--wait-engine", "com
 
 def _command_line(data: bytes, folder: Path) -> None:
     """Whole command lines, without those that wait, or run what they are given. No engine answers them."""
-    from iii_cli import app
+    from iii_cli import cli
 
     try:
         words = shlex.split(_text(data).replace("\0", ""))
@@ -224,7 +224,7 @@ def _command_line(data: bytes, folder: Path) -> None:
         return
     stdin, sys.stdin = sys.stdin, StringIO("")
     try:
-        app._run(words)
+        cli._run(words)
     except SystemExit as leaving:
         if leaving.code not in (None, 0):
             raise

@@ -1,4 +1,4 @@
-"""Who may use whom: app -> commands -> client | engine | io | config -> net -> protocol -> errors."""
+"""Who may use whom: cli -> commands -> client | engine | io | config -> net -> protocol -> errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"net"}),
     frozenset({"client", "engine", "io", "config"}),
     frozenset({"commands", "api"}),
-    frozenset({"app"}),
-    frozenset({"__main__"}),
+    frozenset({"cli"}),
+    frozenset({"__main__", "app"}),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
 # The protocol is values in, values out: nothing that waits, tells the time, draws lots or touches the system.

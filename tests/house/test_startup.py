@@ -30,8 +30,8 @@ TYPER_AND_PARSERS = {"typer", "json", "inspect", "msgspec", "socket"}
 REPORT = """
 import sys
 sys.argv[0] = "iii"
-from iii_cli.app import _status
-_status(sys.argv[1:])
+from iii_cli.cli import status_of
+status_of(sys.argv[1:])
 sys.stderr.write("\\n" + " ".join(sys.modules))
 """
 NOBODY = ("--url", "ws://127.0.0.1:9")  # discard: nothing listens there
@@ -72,6 +72,10 @@ def test_help_errors_and_one_call_load_nothing_heavy(arguments: tuple[str, ...])
     assert loaded_by(*arguments) & HEAVY == set()
 
 
+def test_the_help_of_the_program_needs_no_records() -> None:
+    assert "msgspec" not in loaded_by("--help")
+
+
 @pytest.mark.parametrize(
     ("before", "word"), [("", "ch"), ("channel", "cr"), ("channel write", "--di"), ("context frob", "x")]
 )
@@ -89,6 +93,6 @@ def test_a_command_loads_no_other() -> None:
         f"iii_cli.commands.{name}"
         for name in (
             *("channel", "common", "engine", "engine.words"),
-            *("global_options", "root", "tree"),
+            "root",
         )
     }
