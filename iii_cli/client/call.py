@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 from msgspec.structs import replace
 
 from iii_cli.errors import EngineUnreachable, FunctionFailed, NotAuthorised, PeerMisbehaved, TimedOut
-from iii_cli.net.blocking import BlockingWebSocket, open_blocking
+from iii_cli.net.blocking import open_blocking
 from iii_cli.net.dialing import ConnectionLost
 from iii_cli.protocol.frames import ENGINE_FRAME_MAX, Opcode
 from iii_cli.protocol.messages import (
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from iii_cli.net.blocking import TlsSession
     from iii_cli.protocol.messages import Action, Message
     from iii_cli.protocol.refs import Endpoint
 
 __all__ = (
     "CALL_SECONDS",
     "BlockingCaller",
+    "BlockingConnection",
     "call",
     "create_channel",
     "encoded",
-    "exchange",
     "new_stream_id",
     "new_uuid",
-    "ping",
     "read_created",
     "refused",
     "send_void",
@@ -96,42 +96,11 @@ def call(
         traceparent=traceparent,
         baggage=baggage,
     )
-    late = f"no answer from {function_id}"
-    with _conversation(endpoint, timeout, late, whole=whole) as (ws, deadline):
-        return exchange(ws, endpoint, request, deadline)
-
-
-@final
-class BlockingCaller:
-    """Calls one after another over one connection. After a loss the next one makes it anew."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._ws: BlockingWebSocket | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._ws is not None:
-            self._ws.close()
-            self._ws = None
-
-    def call(self, function_id: str, data: Any, *, timeout: float) -> Any:
-        """As the function `call`; the connection, where it is made, within `timeout` too."""
-        deadline = _end_of(timeout)
-        if self._ws is None:
-            patience = min(self._endpoint.connect_timeout or timeout, timeout)
-            endpoint = replace(self._endpoint, connect_timeout=patience)
-            self._ws = open_blocking(endpoint, endpoint.address.worker_target(), what="engine")
-        request = InvokeFunction.of(function_id, data, invocation_id=new_uuid())
-        try:
-            return exchange(self._ws, self._endpoint, request, deadline)
-        except TimeoutError:
-            raise _too_late(f"no answer from {function_id}", timeout) from None
-        except ConnectionLost as lost:
-            self.__exit__()
-            raise _lost(self._endpoint, lost.reason) from None
+    with (
+        _within(endpoint, timeout, f"no answer from {function_id}") as end,
+        BlockingConnection(endpoint, end if whole else None) as connection,
+    ):
+        return connection.exchange(request, end if whole else _end_of(timeout))
 
 
 def send_void(
@@ -139,34 +108,16 @@ def send_void(
 ) -> None:
     """Send a call that nobody answers, and wait until the engine has read it. Limits as of `call`.
 
-    The engine reads a connection in order, so its answer to a `ping` behind the call says that it has the
-    call. Raises TimedOut, EngineUnreachable, NotAuthorised.
+    The engine reads a connection in order, so its answer to a ping behind the call says that it has the call.
+    Raises TimedOut, EngineUnreachable, NotAuthorised.
     """
-    with _conversation(endpoint, timeout, "the engine did not take the call", whole=whole) as (ws, deadline):
-        ws.trail.message(request)
-        ws.send(Opcode.TEXT, encoded(request), deadline)
-        ping(ws, endpoint, deadline)
-
-
-def exchange(
-    ws: BlockingWebSocket, endpoint: Endpoint, request: InvokeFunction, deadline: float | None
-) -> Any:
-    """Send a call and wait for its result. `deadline` is on the monotonic clock, in seconds.
-
-    Raises FunctionFailed, NotAuthorised, TimeoutError, ConnectionLost.
-    """
-    ws.trail.message(request)
-    ws.send(Opcode.TEXT, encoded(request), deadline)
-    return _await_result(ws, request.invocation_id, endpoint, deadline)
-
-
-def ping(ws: BlockingWebSocket, endpoint: Endpoint, deadline: float | None) -> None:
-    """Wait until the engine has read everything that was sent before (protocol.md 1.5). Raises as
-    `exchange`.
-    """
-    ws.send(Opcode.TEXT, encode(Ping()), deadline)
-    while not any(isinstance(message, Pong) for message in _messages(ws, endpoint, deadline)):
-        pass
+    with (
+        _within(endpoint, timeout, "the engine did not take the call") as end,
+        BlockingConnection(endpoint, end if whole else None) as connection,
+    ):
+        end = end if whole else _end_of(timeout)
+        connection.send(request, end)
+        connection.ping(end)
 
 
 def create_channel(
@@ -176,9 +127,125 @@ def create_channel(
     timeout: float | None = CALL_SECONDS,
     whole: bool = False,
 ) -> tuple[ChannelRef, ChannelRef]:
-    """A new channel's writer and reader ref (protocol.md 3.1). Limits and errors as of `call`."""
+    """A new channel's writer and reader ref (docs: protocol, "Channels"). Limits and errors as of `call`."""
     data = {} if buffer_size is None else {"buffer_size": buffer_size}
     return read_created(call(endpoint, "engine::channels::create", data, timeout=timeout, whole=whole))
+
+
+@final
+class BlockingCaller:
+    """Calls one after another over one connection. After a loss the next one makes it anew."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._connection: BlockingConnection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def call(self, function_id: str, data: Any, *, timeout: float) -> Any:
+        """As the function `call`; the connection, where it is made, within `timeout` too."""
+        request = InvokeFunction.of(function_id, data, invocation_id=new_uuid())
+        with _within(self._endpoint, timeout, f"no answer from {function_id}") as end:
+            if self._connection is None:
+                patience = min(self._endpoint.connect_timeout or timeout, timeout)
+                self._connection = BlockingConnection(replace(self._endpoint, connect_timeout=patience))
+            try:
+                return self._connection.exchange(request, end)
+            except ConnectionLost:
+                self.__exit__()
+                raise
+
+
+@final
+class BlockingConnection:
+    """A connection without an event loop, for one call after the other. A context manager that drops it.
+
+    A `deadline` is on the monotonic clock, in seconds; it ends a method with TimeoutError.
+    """
+
+    def __init__(self, endpoint: Endpoint, deadline: float | None = None) -> None:
+        """Connect. Raises EngineUnreachable, NotAuthorised, LocalProblem, TimeoutError."""
+        self._endpoint = endpoint
+        self._ws = open_blocking(endpoint, endpoint.address.worker_target(), what="engine", deadline=deadline)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection. Safe to repeat."""
+        self._ws.close()
+
+    def tls_session(self) -> TlsSession | None:
+        """What protects the connection; None: nothing does."""
+        return self._ws.tls_session()
+
+    def exchange(self, request: InvokeFunction, deadline: float | None) -> Any:
+        """Send a call and wait for its result.
+
+        Raises FunctionFailed, NotAuthorised, PeerMisbehaved, TimeoutError, ConnectionLost.
+        """
+        self.send(request, deadline)
+        while True:
+            for message in self._messages(deadline):
+                if isinstance(message, InvocationResult) and message.invocation_id == request.invocation_id:
+                    return result_of(message)
+
+    def send(self, message: Message, deadline: float | None) -> None:
+        """Send one message. Raises FunctionFailed for one that is too large, TimeoutError, ConnectionLost."""
+        self._ws.trail.message(message)
+        self._ws.send(Opcode.TEXT, encoded(message), deadline)
+
+    def ping(self, deadline: float | None) -> None:
+        """Wait until the engine has read everything that was sent before (docs: protocol, "Keepalive").
+
+        Raises as `exchange`.
+        """
+        self._ws.send(Opcode.TEXT, encode(Ping()), deadline)
+        while not any(isinstance(message, Pong) for message in self._messages(deadline)):
+            pass
+
+    def _messages(self, deadline: float | None) -> list[Message]:
+        messages: list[Message] = []
+        for opcode, payload, _ in self._ws.receive(deadline):
+            if opcode == Opcode.PING:
+                self._ws.send(Opcode.PONG, payload, deadline)
+            elif opcode == Opcode.CLOSE:
+                raise ConnectionLost("the engine closed the connection")
+            elif opcode == Opcode.TEXT:
+                message = read_message(bytes(payload))
+                if isinstance(message, ErrorMessage):
+                    raise refused(self._endpoint, message)
+                if message is not None:
+                    messages.append(message)
+        return messages
+
+
+@contextmanager
+def _within(endpoint: Endpoint, timeout: float | None, late: str) -> Iterator[float | None]:
+    """When that time is over, on the monotonic clock. `late` begins what is said then."""
+    try:
+        yield _end_of(timeout)
+    except TimeoutError:
+        raise TimedOut(f"{late} within {timeout:g} s") from None
+    except ConnectionLost as lost:
+        text = f"the engine at {endpoint.address.url} was lost during the call ({lost.reason})"
+        raise EngineUnreachable(text) from None
+
+
+def _end_of(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
+
+
+# For connections with and without an event loop
 
 
 def read_created(result: Any) -> tuple[ChannelRef, ChannelRef]:
@@ -203,63 +270,8 @@ def encoded(message: Message) -> bytes:
     return payload
 
 
-@contextmanager
-def _conversation(
-    endpoint: Endpoint, timeout: float | None, late: str, *, whole: bool
-) -> Iterator[tuple[BlockingWebSocket, float | None]]:
-    """A connection, and when it must be done, on the monotonic clock. `late` begins what is said then."""
-    deadline = _end_of(timeout)
-    try:
-        with open_blocking(
-            endpoint, endpoint.address.worker_target(), what="engine", deadline=deadline if whole else None
-        ) as ws:
-            yield ws, deadline if whole else _end_of(timeout)
-    except TimeoutError:
-        raise _too_late(late, timeout) from None
-    except ConnectionLost as lost:
-        raise _lost(endpoint, lost.reason) from None
-
-
-def _end_of(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout
-
-
-def _too_late(late: str, timeout: float | None) -> TimedOut:
-    return TimedOut(f"{late} within {timeout:g} s")
-
-
-def _await_result(
-    ws: BlockingWebSocket, invocation_id: str | None, endpoint: Endpoint, deadline: float | None
-) -> Any:
-    while True:
-        for message in _messages(ws, endpoint, deadline):
-            if isinstance(message, InvocationResult) and message.invocation_id == invocation_id:
-                return result_of(message)
-
-
-def _messages(ws: BlockingWebSocket, endpoint: Endpoint, deadline: float | None) -> list[Message]:
-    messages: list[Message] = []
-    for opcode, payload, _ in ws.receive(deadline):
-        if opcode == Opcode.PING:
-            ws.send(Opcode.PONG, payload, deadline)
-        elif opcode == Opcode.CLOSE:
-            raise ConnectionLost("the engine closed the connection")
-        elif opcode == Opcode.TEXT:
-            message = read_message(bytes(payload))
-            if message is None:
-                continue
-            if isinstance(message, ErrorMessage):
-                raise refused(endpoint, message)
-            messages.append(message)
-    return messages
-
-
 def refused(endpoint: Endpoint, message: ErrorMessage) -> NotAuthorised:
-    """The in-band `error` frame after a 101 (protocol.md 1.2)."""
+    """What the in-band `error` message behind a 101 means (docs: protocol, "Listener")."""
     return NotAuthorised(
         f"{endpoint.address.url} refused us: {message.error.message}", hint="set III_TOKEN or --token-file"
     )
-
-
-def _lost(endpoint: Endpoint, reason: str) -> EngineUnreachable:
-    return EngineUnreachable(f"the engine at {endpoint.address.url} was lost during the call ({reason})")

@@ -21,7 +21,7 @@ import typer
 from msgspec.structs import replace
 
 import iii_cli
-from iii_cli.client.call import exchange, new_uuid, ping
+from iii_cli.client.call import BlockingConnection, new_uuid
 from iii_cli.commands.common import flags_of
 from iii_cli.commands.completion import installed_completion
 from iii_cli.commands.engine.words import WORDS, is_ours, programs_on_path
@@ -39,7 +39,6 @@ from iii_cli.errors import (
 )
 from iii_cli.io.console import Finding, mask_refs, print_checklist, print_json
 from iii_cli.io.descriptors import PIPE_BYTES, system_limits
-from iii_cli.net.blocking import BlockingWebSocket, open_blocking
 from iii_cli.net.dialing import ConnectionLost
 from iii_cli.protocol.messages import InvokeFunction
 from iii_cli.protocol.refs import Endpoint, secrets_in
@@ -232,15 +231,15 @@ def _examine(checkup: _Checkup, endpoint: Endpoint) -> None:
     url = endpoint.address.url
     began = time.monotonic()
     try:
-        with open_blocking(quick, quick.address.worker_target(), what="engine") as ws:
+        with BlockingConnection(quick) as connection:
             engine["connect_ms"] = _milliseconds(time.monotonic() - began)
-            session = ws.tls_session()
+            session = connection.tls_session()
             if session is not None:
                 names = ("protocol", "cipher", "subject", "issuer", "expires_at")
                 checkup.document["tls"] = {name: getattr(session, name) for name in names}
                 checkup.document["tls"]["ca_file"] = endpoint.tls.ca_file
-            _measure(ws, quick, engine)
-            _ask_health(checkup, ws, quick, engine)
+            _measure(connection, engine)
+            _ask_health(checkup, connection, engine)
     except ConnectionLost as lost:
         text = f"the engine at {url} was lost during the examination ({lost.reason})"
         checkup.engine_failure = EngineUnreachable(text)
@@ -251,25 +250,25 @@ def _examine(checkup: _Checkup, endpoint: Endpoint) -> None:
         checkup.engine_failure = failure
 
 
-def _measure(ws: BlockingWebSocket, endpoint: Endpoint, engine: dict[str, Any]) -> None:
+def _measure(connection: BlockingConnection, engine: dict[str, Any]) -> None:
     times: list[float] = []
     deadline = time.monotonic() + STEP_SECONDS
     with suppress(TimeoutError):
         for _ in range(ROUND_TRIPS):
             sent = time.monotonic()
-            ping(ws, endpoint, deadline)
+            connection.ping(deadline)
             times.append(time.monotonic() - sent)
     engine["round_trips"] = len(times)
     if times:
         engine["latency_ms"] = _milliseconds(sorted(times)[len(times) // 2])
 
 
-def _ask_health(checkup: _Checkup, ws: BlockingWebSocket, endpoint: Endpoint, engine: dict[str, Any]) -> None:
+def _ask_health(checkup: _Checkup, connection: BlockingConnection, engine: dict[str, Any]) -> None:
     """Ask `engine::health::check` (docs: protocol, "Built-in functions"), and take what its answer holds."""
     request = InvokeFunction.of("engine::health::check", {}, invocation_id=new_uuid(), namespace="default")
     sent, started = time.time(), time.monotonic()
     try:
-        answer = exchange(ws, endpoint, request, started + STEP_SECONDS)
+        answer = connection.exchange(request, started + STEP_SECONDS)
     except TimeoutError:
         checkup.health_failure = f"no answer within {STEP_SECONDS:g} s"
         return
