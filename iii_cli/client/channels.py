@@ -17,12 +17,10 @@ from iii_cli.errors import (
     ContentDiffers,
     EngineUnreachable,
     Failure,
-    NotConfirmed,
     PeerLeft,
     PeerMisbehaved,
     RefSpent,
     UnknownTarget,
-    sole_cause,
 )
 from iii_cli.limits import limit
 from iii_cli.net.sockets import ConnectionLost, Silence
@@ -39,14 +37,7 @@ from iii_cli.protocol.refs import Direction
 from iii_cli.protocol.seal import (
     BEAT_AFTER,
     PEER_TIMEOUT,
-    RECEIPT_TIMEOUT,
-    STDOUT,
     Mode,
-    Receipt,
-    ReceiptBeat,
-    read_receipt,
-    receipt_beat_frame,
-    receipt_frame,
 )
 from iii_cli.protocol.verifier import Outcome, Verifier
 
@@ -65,14 +56,17 @@ if TYPE_CHECKING:
 __all__ = (
     "ABORT_SECONDS",
     "PROBE_SECONDS",
-    "AwaitedReceipt",
+    "READER_TABLE",
+    "WRITER_TABLE",
     "ChannelReader",
     "ChannelWriter",
-    "ConfirmedWriter",
     "EndState",
-    "HeldReceipt",
+    "ReaderState",
     "ReaderStatistics",
+    "ReaderStep",
+    "WriterState",
     "WriterStatistics",
+    "WriterStep",
     "probe",
 )
 
@@ -119,6 +113,43 @@ async def probe(endpoint: Endpoint, ref: ChannelRef) -> EndState:
     return EndState.UNTAKEN  # an open end on which nothing happens
 
 
+class ReaderState(Enum):
+    """Where a reader stands."""
+
+    NEW = auto()  # not connected
+    OPEN = auto()
+    ENDED = auto()  # the stream is over; the verdict says how
+    LEFT = auto()  # we dropped the connection
+
+
+class ReaderStep(Enum):
+    """What can happen to a reader."""
+
+    CONNECT = auto()
+    RECEIVE = auto()  # data, or a frame of the seal
+    FINISH = auto()  # the stream's own last word: the seal's close or abort, or what breaks the seal
+    CLOSE = auto()  # the engine's Close
+    LOSE = auto()  # the connection, without a Close
+    FALL_SILENT = auto()  # the writer says nothing, not even that it is there
+    LEAVE = auto()
+
+
+READER_TABLE: dict[tuple[ReaderState, ReaderStep], ReaderState] = {
+    (ReaderState.NEW, ReaderStep.CONNECT): ReaderState.OPEN,
+    (ReaderState.NEW, ReaderStep.LEAVE): ReaderState.LEFT,
+    (ReaderState.OPEN, ReaderStep.RECEIVE): ReaderState.OPEN,
+    (ReaderState.OPEN, ReaderStep.FINISH): ReaderState.ENDED,
+    (ReaderState.OPEN, ReaderStep.CLOSE): ReaderState.ENDED,
+    (ReaderState.OPEN, ReaderStep.LOSE): ReaderState.ENDED,
+    (ReaderState.OPEN, ReaderStep.FALL_SILENT): ReaderState.ENDED,
+    (ReaderState.OPEN, ReaderStep.LEAVE): ReaderState.LEFT,
+    (ReaderState.ENDED, ReaderStep.LEAVE): ReaderState.LEFT,
+    (ReaderState.LEFT, ReaderStep.LEAVE): ReaderState.LEFT,
+    (ReaderState.LEFT, ReaderStep.LOSE): ReaderState.LEFT,  # dropped while somebody waited for it
+}
+"""A step that is not here is refused: ClosedResourceError."""
+
+
 class ReaderStatistics(NamedTuple):
     """What has come out of the channel."""
 
@@ -155,8 +186,8 @@ class ChannelReader(ByteReceiveStream):
         self._ws: WebSocket | None = None
         self._opening = anyio.Lock(fast_acquire=True)
         self._verdict: Verdict | None = None
-        self._left_by_us = False
-        self._clean_close = False
+        self._state = ReaderState.NEW
+        self._last_step: ReaderStep | None = None  # the one that ended the stream
         self._rest = b""
         self._whole: bytearray | None = None  # in mode `records`: of a message whose rest is still to come
         self._heard_at = 0.0  # when the last frame of a sealed stream came
@@ -164,8 +195,13 @@ class ChannelReader(ByteReceiveStream):
         self.on_open: Callable[[Open], Awaitable[None]] | None = None  # hears of the seal before any data
 
     def __repr__(self) -> str:
-        state = self._verdict.outcome.name.lower() if self._verdict else "open" if self._ws else "new"
-        return f"<ChannelReader {state}, {self._verifier.byte_count} bytes>"
+        state = self._verdict.outcome if self._verdict else self._state
+        return f"<ChannelReader {state.name.lower()}, {self._verifier.byte_count} bytes>"
+
+    @property
+    def state(self) -> ReaderState:
+        """Where it stands."""
+        return self._state
 
     @property
     def ref(self) -> ChannelRef:
@@ -206,12 +242,13 @@ class ChannelReader(ByteReceiveStream):
 
         Raises EngineUnreachable, NotAuthorised, UnknownTarget (404); ClosedResourceError after `leave`.
         """
-        if self._left_by_us:
-            raise anyio.ClosedResourceError
         async with self._opening:
-            if self._ws is None:
-                target = self._endpoint.address.channel_target(self._ref)
-                self._ws = await open_websocket(self._endpoint, target, what="channel", pieces=True)
+            if self._ws is not None and self._state is not ReaderState.LEFT:
+                return
+            self._may(ReaderStep.CONNECT)
+            target = self._endpoint.address.channel_target(self._ref)
+            self._ws = await open_websocket(self._endpoint, target, what="channel", pieces=True)
+            self._advance(ReaderStep.CONNECT)
 
     async def pull(self) -> list[Event]:
         """What came next: text messages whole, binary payload in pieces that are valid until the next call.
@@ -219,19 +256,18 @@ class ChannelReader(ByteReceiveStream):
         An empty list is the end; `verdict` then says which. The seal's own frames are not among them.
         Cancelling loses nothing. Raises as `open`.
         """
-        ws = self._ws
-        if ws is None or self._left_by_us:
+        if self._state in (ReaderState.NEW, ReaderState.LEFT):
             await self.open()
-            ws = self._ws
-            assert ws is not None
+        ws = self._ws
+        assert ws is not None
         while self._verdict is None:
             try:
                 events = await ws.receive()
             except Silence:
-                self._end(ws, close_frame=False, silent_for=self._peer_timeout)
+                self._end(ws, ReaderStep.FALL_SILENT)
                 break
             except (ConnectionLost, PeerMisbehaved):
-                self._end(ws, close_frame=False)
+                self._end(ws, ReaderStep.LOSE)
                 break
             data = self._judge(ws, events)
             if self._verifier.opened is not None:
@@ -275,7 +311,7 @@ class ChannelReader(ByteReceiveStream):
         Raises EndOfStream after a verified end, or a foreign writer's clean one; BrokenResourceError for
         every other end, whose cause says what happened: a truncated stream is never an EndOfStream.
         """
-        if self._left_by_us:
+        if self._state is ReaderState.LEFT:
             raise anyio.ClosedResourceError
         try:
             while not self._rest:
@@ -298,14 +334,25 @@ class ChannelReader(ByteReceiveStream):
 
     def leave(self) -> None:
         """`aclose` without waiting. A writer notices when the engine next fails to send."""
-        self._left_by_us = True
+        self._advance(ReaderStep.LEAVE)
         if self._ws is not None:
             self._ws.socket.close()
 
     # inside
 
+    def _may(self, step: ReaderStep) -> ReaderState:
+        """The state after a step. Raises ClosedResourceError for one that cannot be."""
+        after = READER_TABLE.get((self._state, step))
+        if after is None:
+            raise anyio.ClosedResourceError
+        return after
+
+    def _advance(self, step: ReaderStep) -> None:
+        self._state = self._may(step)
+
     def _judge(self, ws: WebSocket, events: list[Event]) -> list[Event]:
         """Give every event to the verifier, keep what is data, and stop at the end."""
+        self._advance(ReaderStep.RECEIVE)
         verifier = self._verifier
         data: list[Event] = []
         for are_texts, run in text_runs(events):
@@ -329,10 +376,11 @@ class ChannelReader(ByteReceiveStream):
                     if not before:
                         data.append(event)
                 elif opcode == Opcode.CLOSE:
-                    self._end(ws, close_frame=parse_close(payload)[0] in (None, 1000))
+                    clean = parse_close(payload)[0] in (None, 1000)
+                    self._end(ws, ReaderStep.CLOSE if clean else ReaderStep.LOSE)
                     return data
         if verifier.finished:
-            self._end(ws, close_frame=False)
+            self._end(ws, ReaderStep.FINISH)
         return data
 
     def _completed(self, whole: bytearray, piece: Buffer, is_last: bool) -> Buffer | None:
@@ -347,16 +395,17 @@ class ChannelReader(ByteReceiveStream):
         self._whole = bytearray()
         return whole
 
-    def _end(self, ws: WebSocket, *, close_frame: bool, silent_for: float | None = None) -> None:
-        if self._verdict is None:
-            self._verdict = self._verifier.end(close_frame=close_frame, silent_for=silent_for)
-        self._clean_close = close_frame
+    def _end(self, ws: WebSocket, step: ReaderStep) -> None:
+        self._advance(step)
+        self._last_step = step
+        silent_for = self._peer_timeout if step is ReaderStep.FALL_SILENT else None
+        self._verdict = self._verifier.end(close_frame=step is ReaderStep.CLOSE, silent_for=silent_for)
         ws.socket.close()
 
     def _worth_a_probe(self, verdict: Verdict) -> bool:
         """Where the engine itself may be gone, and where "nothing" may mean "expired"."""
-        lost = verdict.outcome in (Outcome.LOST, Outcome.TRUNCATED) and not self._clean_close
-        return lost or verdict.outcome is Outcome.EMPTY
+        lost = verdict.outcome in (Outcome.LOST, Outcome.TRUNCATED)
+        return (lost and self._last_step is not ReaderStep.CLOSE) or verdict.outcome is Outcome.EMPTY
 
     def _split(self, events: list[Event]) -> bytes:
         chunks: list[Buffer] = []
@@ -400,11 +449,46 @@ class WriterStatistics(NamedTuple):
         return self.bytes + self.messages - self.unsent_bytes
 
 
-class _State(Enum):
-    NEW = auto()
+class WriterState(Enum):
+    """Where a writer stands."""
+
+    NEW = auto()  # not connected
     OPEN = auto()
     CLOSING = auto()  # our Close is sent, its echo is awaited
-    ENDED = auto()  # finished, aborted, or broken
+    BROKEN = auto()  # the other side ended it amid the stream; the next call raises why
+    ENDED = auto()  # finished or aborted; `finish` has raised why where it failed
+
+
+class WriterStep(Enum):
+    """What can happen to a writer."""
+
+    CONNECT = auto()
+    SEND = auto()
+    FINISH = auto()  # the last frame of the seal and our Close go out
+    ECHO = auto()  # the engine repeats our Close: it has everything
+    REFUSE = auto()  # the engine closes with anything else: the end was already taken
+    LOSE = auto()  # the connection
+    ABORT = auto()
+
+
+WRITER_TABLE: dict[tuple[WriterState, WriterStep], WriterState] = {
+    (WriterState.NEW, WriterStep.CONNECT): WriterState.OPEN,
+    (WriterState.NEW, WriterStep.ABORT): WriterState.ENDED,
+    (WriterState.OPEN, WriterStep.SEND): WriterState.OPEN,
+    (WriterState.OPEN, WriterStep.FINISH): WriterState.CLOSING,
+    (WriterState.OPEN, WriterStep.REFUSE): WriterState.BROKEN,
+    (WriterState.OPEN, WriterStep.LOSE): WriterState.BROKEN,
+    (WriterState.OPEN, WriterStep.ABORT): WriterState.ENDED,
+    (WriterState.CLOSING, WriterStep.ECHO): WriterState.ENDED,
+    (WriterState.CLOSING, WriterStep.REFUSE): WriterState.ENDED,
+    (WriterState.CLOSING, WriterStep.LOSE): WriterState.ENDED,
+    (WriterState.CLOSING, WriterStep.ABORT): WriterState.ENDED,
+    (WriterState.BROKEN, WriterStep.ABORT): WriterState.ENDED,
+    (WriterState.ENDED, WriterStep.ABORT): WriterState.ENDED,
+}
+"""A step of ours that is not here is refused: ClosedResourceError, or why the stream broke. One of the
+engine's changes nothing any more.
+"""
 
 
 class ChannelWriter(ByteSendStream):
@@ -418,11 +502,11 @@ class ChannelWriter(ByteSendStream):
         self._endpoint = endpoint
         self._ref = ref.facing(Direction.WRITE)
         self._sealer = sealer
-        self._state = _State.NEW
+        self._state = WriterState.NEW
         self._ws: WebSocket | None = None
         self._opening = anyio.Lock(fast_acquire=True)
         self._goodbye = b""
-        self._over = anyio.Event()  # the engine's side has ended; `_fault` says how
+        self._over = anyio.Event()  # nothing more will come of the engine; `_fault` says why
         self._fault: Failure | None = None
         self._attended = False
         self._last_frame = 0.0
@@ -439,14 +523,19 @@ class ChannelWriter(ByteSendStream):
         return self._ref
 
     @property
+    def state(self) -> WriterState:
+        """Where it stands."""
+        return self._state
+
+    @property
     def ended(self) -> bool:
         """Was the stream finished or aborted?"""
-        return self._state is _State.ENDED
+        return self._state is WriterState.ENDED
 
     @property
     def closing(self) -> bool:
         """Is everything sent, and the engine's echo of our Close awaited?"""
-        return self._state is _State.CLOSING
+        return self._state is WriterState.CLOSING
 
     @property
     def sealed(self) -> bool:
@@ -473,17 +562,16 @@ class ChannelWriter(ByteSendStream):
         UnknownTarget (404); ClosedResourceError after the end; ValueError for an unknown mode. That the end
         was already taken shows only later, as RefSpent.
         """
-        if self._state is _State.ENDED:
-            raise anyio.ClosedResourceError
         async with self._opening:
-            if self._ws is not None:
+            if self._ws is not None and self._state is not WriterState.ENDED:
                 return
+            self._may(WriterStep.CONNECT)
             if mode is not None and self._sealer is not None:
                 self._sealer.declare(mode)
             target = self._endpoint.address.channel_target(self._ref)
             self._ws = await open_websocket(self._endpoint, target, what="channel")
             self._ws.socket.limit_unsent(UNSENT_BYTES)
-            self._state = _State.OPEN
+            self._advance(WriterStep.CONNECT)
             if self._sealer is not None:
                 self._ws.post(Opcode.TEXT, self._sealer.open_frame())
         await self._flush(self._ws)
@@ -495,7 +583,7 @@ class ChannelWriter(ByteSendStream):
         part: a stream that goes on after that is whole only if the caller knows what it gave.
         Raises RefSpent, PeerLeft, UnknownTarget, EngineUnreachable.
         """
-        ws = await self._ready()
+        ws = await self._ready(WriterStep.SEND)
         view = memoryview(data)
         while view:
             chunk, view = view[: self._frame_bytes], view[self._frame_bytes :]
@@ -517,7 +605,7 @@ class ChannelWriter(ByteSendStream):
 
         Frames of more than 1 MiB end a Python SDK reader, those of more than 16 MiB the connection.
         """
-        ws = await self._ready()
+        ws = await self._ready(WriterStep.SEND)
         if ws.unsent_bytes:
             await self._flush(ws)
         if self._sealer is not None:
@@ -529,7 +617,7 @@ class ChannelWriter(ByteSendStream):
 
     async def push_message(self, text: Buffer) -> None:
         """Send one text message, UTF-8. The engine takes at most 16 MiB. Raises as `push`."""
-        ws = await self._ready()
+        ws = await self._ready(WriterStep.SEND)
         if ws.unsent_bytes:
             await self._flush(ws)
         if self._sealer is not None:
@@ -542,7 +630,7 @@ class ChannelWriter(ByteSendStream):
         """Send many short text messages, with as few system calls as they need. Raises as `push`."""
         if not texts:
             return
-        ws = await self._ready()
+        ws = await self._ready(WriterStep.SEND)
         if ws.unsent_bytes:
             await self._flush(ws)
         if self._sealer is not None:
@@ -561,8 +649,7 @@ class ChannelWriter(ByteSendStream):
         a receipt can say. The wait is as long as the reader is slow. An empty stream is opened and closed
         too. Raises as `push`; cancelling leaves the stream unfinished: `abort` it.
         """
-        ws = await self._ready()
-        self._state = _State.CLOSING
+        ws = await self._ready(WriterStep.FINISH)
         if self._sealer is not None:
             ws.post(Opcode.TEXT, self._sealer.close_frame())
         self._goodbye = close_payload(1000, f"end {os.urandom(8).hex()}")
@@ -572,7 +659,7 @@ class ChannelWriter(ByteSendStream):
             await self._over.wait()
         else:
             await self._watch(ws)
-        self._let_go()
+        ws.socket.close()
         if self._fault is not None:
             raise self._fault
 
@@ -583,18 +670,16 @@ class ChannelWriter(ByteSendStream):
         sees as a truncated stream. `code` is our exit status. Does nothing to a stream that has ended, and
         never raises.
         """
-        ws = self._ws
-        if ws is None or self._state is _State.ENDED:
-            self._state = _State.ENDED
+        ws, before = self._ws, self._state
+        self._advance(WriterStep.ABORT)
+        if ws is None or before is WriterState.ENDED:
             return
-        closing = self._state is _State.CLOSING
-        self._state = _State.ENDED
         with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS):
             try:
-                if self._sealer is not None and not closing:
+                if self._sealer is not None and before is WriterState.OPEN:
                     ws.post(Opcode.TEXT, self._sealer.abort_frame(code, reason))
                     ws.post(Opcode.CLOSE, close_payload(1000, "aborted"))
-                if not closing:
+                if before is WriterState.OPEN:
                     await ws.flush()
             except ConnectionLost:
                 pass
@@ -606,7 +691,7 @@ class ChannelWriter(ByteSendStream):
 
         Returns when the stream has ended by `finish` or `abort`. Raises what ended it otherwise, as `push`.
         """
-        ws = await self._ready()
+        ws = await self._ready(WriterStep.SEND)
         self._attended = True
         task_status.started()
         try:
@@ -617,7 +702,7 @@ class ChannelWriter(ByteSendStream):
                 tasks.cancel_scope.cancel()
         finally:
             self._attended = False
-        if self._fault is not None and self._state is not _State.ENDED:
+        if self._fault is not None and self._state is not WriterState.ENDED:
             raise self._fault
 
     async def cause_of(self, failure: Failure) -> Failure:
@@ -630,7 +715,7 @@ class ChannelWriter(ByteSendStream):
         Never waits and never raises: a connection that is lost shows in the next `push`.
         """
         ws, sealer = self._ws, self._sealer
-        if ws is None or sealer is None or self._state is not _State.OPEN:
+        if ws is None or sealer is None or self._state is not WriterState.OPEN:
             return
         now = anyio.current_time()
         if sealer.next_beat(self._last_frame) <= now:
@@ -643,7 +728,7 @@ class ChannelWriter(ByteSendStream):
 
         Never waits and never raises: a connection that is lost shows in the next `push`.
         """
-        if self._ws is not None and self._state is _State.OPEN and not self._ws.unsent_bytes:
+        if self._ws is not None and self._state is WriterState.OPEN and not self._ws.unsent_bytes:
             self._post_now(self._ws, text)
 
     def _post_now(self, ws: WebSocket, text: bytes) -> None:
@@ -666,7 +751,7 @@ class ChannelWriter(ByteSendStream):
         if before and silent >= DEAD_SECONDS:
             where = self._endpoint.address.url
             text = f"the network is dead: {where} has acknowledged nothing for {silent:.0f} s"
-            self._settle(EngineUnreachable(text))
+            self._end(WriterStep.LOSE, EngineUnreachable(text))
 
     # anyio's byte stream
 
@@ -689,7 +774,7 @@ class ChannelWriter(ByteSendStream):
 
     async def aclose(self) -> None:
         """`finish` with anyio's errors, once. Cancelled before the end, it aborts the stream."""
-        if self._state is _State.ENDED:
+        if self._state is WriterState.ENDED:
             return
         try:
             await self.finish()
@@ -709,13 +794,21 @@ class ChannelWriter(ByteSendStream):
 
     # inside
 
-    async def _ready(self) -> WebSocket:
-        if self._fault is not None:
-            raise self._fault
-        if self._state in (_State.CLOSING, _State.ENDED):
-            raise anyio.ClosedResourceError
-        if self._ws is None:
+    def _may(self, step: WriterStep) -> WriterState:
+        """The state after a step of ours. Raises why the stream broke, else ClosedResourceError."""
+        after = WRITER_TABLE.get((self._state, step))
+        if after is None:
+            raise self._fault or anyio.ClosedResourceError
+        return after
+
+    def _advance(self, step: WriterStep) -> None:
+        self._state = self._may(step)
+
+    async def _ready(self, step: WriterStep) -> WebSocket:
+        """Connect where we have not yet, and take the step."""
+        if self._state is WriterState.NEW:
             await self.open()
+        self._advance(step)
         assert self._ws is not None
         return self._ws
 
@@ -730,33 +823,28 @@ class ChannelWriter(ByteSendStream):
         """Read until the engine ends its side. Nothing else ever comes on a writer's socket."""
         try:
             while not self._over.is_set():
-                self._take(await ws.receive())
+                self._on_events(await ws.receive())
         except ConnectionLost as lost:
-            if not self._over.is_set() and self._state is not _State.ENDED:
-                await self._find_out(ws, lost)
+            if not self._over.is_set() and self._state is not WriterState.ENDED:
+                await self._explain_loss(ws, lost)
         except PeerMisbehaved as fault:
-            self._settle(fault)
+            self._end(WriterStep.LOSE, fault)
 
     async def _watch_network(self) -> None:
         while True:
             await anyio.sleep(LOOK_SECONDS)
             self.look()
 
-    def _take(self, events: list[Event]) -> None:
+    def _on_events(self, events: list[Event]) -> None:
         for opcode, payload, _ in events:
-            if opcode == Opcode.CLOSE:
-                self._closed_by_engine(bytes(payload))
-
-    def _closed_by_engine(self, payload: bytes) -> None:
-        if self._state is _State.CLOSING and payload == self._goodbye:
-            self._settle(None)
-        else:
-            self._settle(
-                RefSpent(
-                    "the writer end of this channel was already taken",
-                    hint="a ref is good for one use; `iii channel create` makes new ones",
-                )
-            )
+            if opcode != Opcode.CLOSE:
+                continue
+            if self._state is WriterState.CLOSING and payload == self._goodbye:
+                self._end(WriterStep.ECHO, None)
+            else:
+                text = "the writer end of this channel was already taken"
+                hint = "a ref is good for one use; `iii channel create` makes new ones"
+                self._end(WriterStep.REFUSE, RefSpent(text, hint=hint))
 
     async def _broken(self, ws: WebSocket, lost: ConnectionLost) -> Failure:
         """Say why a send failed: what the engine sent before, else what a probe finds."""
@@ -765,35 +853,32 @@ class ChannelWriter(ByteSendStream):
                 await self._over.wait()
         elif self._fault is None:
             with suppress(ConnectionLost, PeerMisbehaved):
-                self._take(ws.receive_now())
-        return self._fault or await self._find_out(ws, lost)
+                self._on_events(ws.receive_now())
+        return self._fault or await self._explain_loss(ws, lost)
 
-    async def _find_out(self, ws: WebSocket, lost: ConnectionLost) -> Failure:
+    async def _explain_loss(self, ws: WebSocket, lost: ConnectionLost) -> Failure:
         ws.socket.close()
-        fault = self._explain(await probe(self._endpoint, self._ref), lost)
-        self._settle(fault)
+        where = self._endpoint.address.url
+        state = await probe(self._endpoint, self._ref)
+        fault: Failure
+        if state is EndState.UNREACHABLE:
+            fault = EngineUnreachable(f"the engine at {where} was lost while writing ({lost.reason})")
+        elif state is EndState.GONE:
+            text = f"the channel is gone at {where}: it expired without a reader, or the engine was restarted"
+            fault = UnknownTarget(text)
+        else:
+            fault = PeerLeft(f"the reader left after {self._bytes} bytes were handed to the engine")
+        self._end(WriterStep.LOSE, fault)
         return self._fault or fault
 
-    def _explain(self, state: EndState, lost: ConnectionLost) -> Failure:
-        where = self._endpoint.address.url
-        if state is EndState.UNREACHABLE:
-            return EngineUnreachable(f"the engine at {where} was lost while writing ({lost.reason})")
-        if state is EndState.GONE:
-            return UnknownTarget(
-                f"the channel is gone at {where}: it expired without a reader, or the engine was restarted"
-            )
-        return PeerLeft(f"the reader left after {self._bytes} bytes were handed to the engine")
-
-    def _settle(self, fault: Failure | None) -> None:
-        if not self._over.is_set():
-            self._fault = fault
-            self._over.set()
-            if fault is not None and self._ws is not None:
-                self._ws.socket.close()
-
-    def _let_go(self) -> None:
-        self._state = _State.ENDED
-        if self._ws is not None:
+    def _end(self, step: WriterStep, fault: Failure | None) -> None:
+        """The other side has ended it. What comes after the first such step changes nothing."""
+        after = WRITER_TABLE.get((self._state, step))
+        if after is None or self._over.is_set():
+            return
+        self._state, self._fault = after, fault
+        self._over.set()
+        if fault is not None and self._ws is not None:
             self._ws.socket.close()
 
     def _size_frames(self, ws: WebSocket, sent: int, seconds: float) -> None:
@@ -810,192 +895,6 @@ class ChannelWriter(ByteSendStream):
 
     async def _beat(self) -> None:
         sealer = self._sealer
-        while sealer is not None and self._state is _State.OPEN:
+        while sealer is not None and self._state is WriterState.OPEN:
             await anyio.sleep_until(sealer.next_beat(self._last_frame))
             self.beat()
-
-
-OPEN_SECONDS = 5.0  # a reader's stream does not wait longer for its receipt channel
-DELIVER_SECONDS = 5.0  # one small frame
-LATE_SECONDS = 1.0  # a reader that failed has sent its receipt before it left
-KEPT_UNKNOWN = "the data was handed to the engine; whether it was kept is unknown"
-
-
-class AwaitedReceipt:
-    """The writer's side: a reader end on which the reader says how much it has, and at last that it is kept.
-
-    Run `listen` beside the writing. `confirmed` is how many bytes the reader said that it has; None while it
-    has said nothing.
-    """
-
-    def __init__(
-        self,
-        reader: ChannelReader,
-        timeout: float | None = RECEIPT_TIMEOUT,
-        *,
-        will_not_confirm: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`timeout` is in seconds, from our close or the reader's last word.
-
-        `will_not_confirm` hears at once of a reader that cannot confirm anything.
-        """
-        self._reader = reader
-        self._timeout = timeout
-        self._will_not_confirm = will_not_confirm
-        self._word = anyio.Event()
-        self._listening = anyio.Lock(fast_acquire=True)
-        self._receipt: Receipt | None = None
-        self.confirmed: int | None = None
-
-    async def open(self) -> None:
-        """Hold the end: one that nobody takes within 5 minutes is swept away. Raises as
-        `ChannelReader.open`.
-        """
-        await self._reader.open()
-
-    async def listen(self) -> None:
-        """Take in what the reader says, until its receipt. Cancelling loses nothing.
-
-        Raises NotConfirmed as soon as there can be none any more, ContentDiffers where it is not one of ours,
-        and EngineUnreachable where it is not the reader that vanished.
-        """
-        async with self._listening:
-            while self._receipt is None:
-                await self._hear()
-        if not self._receipt.committed and self._receipt.reason != STDOUT:
-            raise self._refusal(self._receipt)
-
-    async def wait(self, figures: Figures) -> None:
-        """Return when the reader has confirmed exactly `figures`. Needs `listen` beside it.
-
-        Raises NotConfirmed and ContentDiffers.
-        """
-        while self._receipt is None:
-            self._word = anyio.Event()
-            with anyio.move_on_after(self._timeout) as limit:
-                await self._word.wait()
-            if limit.cancelled_caught:
-                since = "our close" if self.confirmed is None else "the reader's last word"
-                raise NotConfirmed(
-                    f"no receipt within {self._timeout:g} s of {since}",
-                    hint="only `iii` readers send receipts; --receipt-timeout changes the limit",
-                )
-        failure = self._receipt.failure(figures)
-        if failure is not None:
-            raise failure
-
-    async def reason_or(self, failure: Failure) -> Failure:
-        """What the reader said before it left, else `failure`. Bounded in time."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(LATE_SECONDS):
-            try:
-                await self.listen()
-            except NotConfirmed as refusal:
-                return refusal if self._receipt is not None else failure
-            except Failure:
-                return failure
-        return failure
-
-    async def _hear(self) -> None:
-        events = await self._reader.pull()
-        if not events:
-            if isinstance(await self._reader.failure(), EngineUnreachable):
-                text = "the engine was lost before the reader confirmed"
-                raise EngineUnreachable(text, hint=KEPT_UNKNOWN)
-            text = "no confirmation: the reader died, or is not an `iii` reader"
-            raise NotConfirmed(text, hint=KEPT_UNKNOWN)
-        for opcode, payload, _ in events:
-            if opcode == Opcode.TEXT:
-                self._take(read_receipt(bytes(payload)))
-
-    def _take(self, word: Receipt | ReceiptBeat) -> None:
-        self._word.set()
-        if isinstance(word, Receipt):
-            self._receipt = word
-            return
-        if self.confirmed is None and not word.will_confirm:
-            self._will_not_confirm()
-        self.confirmed = word.bytes
-
-    def _refusal(self, receipt: Receipt) -> Failure:
-        return receipt.failure(receipt.figures) or NotConfirmed("the reader did not keep the data")
-
-
-@final
-class ConfirmedWriter(ChannelWriter):
-    """A writer whose stream is finished when the reader has confirmed it. Needs `attend` beside the writing.
-
-    Its methods raise what `AwaitedReceipt.listen` and `wait` raise, too.
-    """
-
-    def __init__(self, endpoint: Endpoint, ref: ChannelRef, sealer: Sealer, receipt: AwaitedReceipt) -> None:
-        super().__init__(endpoint, ref, sealer)
-        self._sealed_by = sealer
-        self.receipt = receipt
-
-    async def open(self, mode: Mode | str | None = None) -> None:
-        await super().open(mode)
-        await self.receipt.open()
-
-    async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self.receipt.listen)
-                await super().attend(task_status=task_status)
-        except BaseExceptionGroup as group:
-            raise sole_cause(group) from None
-
-    async def finish(self) -> None:
-        await super().finish()
-        await self.receipt.wait(self._sealed_by.figures)
-
-    async def cause_of(self, failure: Failure) -> Failure:
-        return await self.receipt.reason_or(failure) if isinstance(failure, PeerLeft) else failure
-
-
-@final
-class HeldReceipt:
-    """The reader's side: the writer end that the open frame named, held until there is something to say."""
-
-    def __init__(self, endpoint: Endpoint, ref: ChannelRef) -> None:
-        self._writer = ChannelWriter(endpoint, ref, None)
-        self._sending = False
-
-    async def open(self) -> None:
-        """Take the end. One that cannot be taken is the writer's loss, not this reader's."""
-        with anyio.move_on_after(OPEN_SECONDS):
-            try:
-                await self._writer.open()
-            except Failure:
-                return
-
-    async def beat(self, every: float, count: Callable[[], int], *, will_confirm: bool) -> None:
-        """Say now, and then every so many seconds, how many bytes there are, until cancelled or `send`.
-
-        Never waits for the writer, and never raises.
-        """
-        while not self._sending:
-            self._writer.push_message_now(receipt_beat_frame(count(), will_confirm=will_confirm))
-            await anyio.sleep(every)
-
-    async def send(
-        self, figures: Figures, failure: Failure | None, *, durable: bool, reason: str = STDOUT
-    ) -> None:
-        """Say that the data is kept, or why not. Bounded in time, cancelled or not; never raises a Failure.
-
-        `durable`: is what was written on a disk, or taken by a consumer that ended well? `reason` says why
-        not, where nothing failed.
-        """
-        self._sending = True
-        if failure is not None:
-            frame = receipt_frame(False, figures, failure.exit_status, failure.message)
-        elif durable:
-            frame = receipt_frame(True, figures)
-        else:
-            frame = receipt_frame(False, figures, 0 if reason == STDOUT else None, reason)
-        with anyio.CancelScope(shield=True), anyio.move_on_after(DELIVER_SECONDS):
-            try:
-                await self._writer.push_message(frame)
-                await self._writer.finish()
-            except (Failure, anyio.ClosedResourceError):
-                pass
-        await self._writer.abort(1, "no receipt")

@@ -17,7 +17,7 @@ from anyio import TASK_STATUS_IGNORED
 from msgspec import Struct
 from msgspec.structs import replace
 
-from iii_cli.client.channels import HeldReceipt
+from iii_cli.client.receipts import HeldReceipt
 from iii_cli.errors import (
     ContentDiffers,
     Failure,
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
-    from iii_cli.client.channels import AwaitedReceipt, ChannelReader, ChannelWriter, WriterStatistics
+    from iii_cli.client.channels import ChannelReader, ChannelWriter, WriterStatistics
+    from iii_cli.client.receipts import AwaitedReceipt
     from iii_cli.protocol.frames import Buffer, Event
     from iii_cli.protocol.seal import Open
     from iii_cli.protocol.verifier import Verdict

@@ -27,7 +27,7 @@ from iii_cli.errors import UsageProblem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iii_cli.client.channels import AwaitedReceipt
+    from iii_cli.client.receipts import AwaitedReceipt
     from iii_cli.client.transfer import Branch, Limits
     from iii_cli.config.settings import Settings
     from iii_cli.io.progress import Progress
@@ -371,7 +371,8 @@ def _branch(
 ) -> Branch:
     """One of the channels, with its writer; not connected yet."""
     from iii_cli.client.call import new_stream_id
-    from iii_cli.client.channels import ChannelWriter, ConfirmedWriter
+    from iii_cli.client.channels import ChannelWriter
+    from iii_cli.client.receipts import ConfirmedWriter
     from iii_cli.client.transfer import Branch
     from iii_cli.protocol.seal import RECEIPT_BEAT, Mode, Sealer
 
@@ -401,7 +402,8 @@ def _ask_for_receipt(
     `patience` is for the receipt, `whole` for all that the command does, in seconds.
     """
     from iii_cli.client.call import CALL_SECONDS, create_channel
-    from iii_cli.client.channels import AwaitedReceipt, ChannelReader
+    from iii_cli.client.channels import ChannelReader
+    from iii_cli.client.receipts import AwaitedReceipt
 
     limited = whole is not None
     writer_ref, reader_ref = create_channel(
