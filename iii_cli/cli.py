@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from iii_cli.commands.engine.words import hand_over
+from iii_cli.commands.handover import hand_over
 from iii_cli.errors import ExitStatus, Failure, Interrupted, LocalProblem, UsageProblem, cannot_write
 from iii_cli.io.descriptors import reserve_descriptors
 from iii_cli.io.signals import end_by_signal, ends_by_itself, heard

@@ -24,7 +24,7 @@ import iii_cli
 from iii_cli.client.call import BlockingConnection, new_uuid
 from iii_cli.commands.common import flags_of
 from iii_cli.commands.completion import installed_completion
-from iii_cli.commands.engine.words import WORDS, is_ours, programs_on_path
+from iii_cli.commands.handover import WORDS, is_ours, programs_on_path
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
 from iii_cli.config.store import ContextStore, FolderState, SavedRefs
 from iii_cli.errors import (

@@ -30,7 +30,7 @@ TREE = {
     "trace": ("listing:trace_app", "See what happened in a trace."),
     "ref": ("saved:ref_app", "Keep the refs of channels by name."),
     "context": ("saved:context_app", "Manage saved engines (contexts)."),
-    "engine": ("engine.command:engine_app", "Run the embedded engine: for development, tests and CI."),
+    "engine": ("engine:engine_app", "Run the embedded engine: for development, tests and CI."),
     "bench": ("bench:bench_app", "Measure an engine: bytes, calls and round trips a second."),
     "doctor": (
         "doctor:doctor_app",

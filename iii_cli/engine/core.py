@@ -222,10 +222,10 @@ class Core:
         if worker is not None:
             self.notice("worker dropped", worker=worker.id, reason=reason)
 
-    def received(self, connection: int, frame: str | bytes, now: int) -> list[Delivery]:
-        """A frame came: text as str, binary as bytes. What is no message is dropped (1.9)."""
+    def received(self, connection: int, frame: bytes, now: int) -> list[Delivery]:
+        """A text or binary frame came. What is no message is dropped (1.9)."""
         worker = self.registry.workers.get(connection)
-        if worker is None or (isinstance(frame, bytes) and frame.startswith(TELEMETRY)):
+        if worker is None or frame.startswith(TELEMETRY):
             return []
         try:
             message = decode(frame)

@@ -158,9 +158,7 @@ class WorkerSockets:
         now = self._now()
         try:
             for opcode, payload, _ in events:
-                if opcode == _TEXT:
-                    self._queue(self._core.received(number, str(payload, "utf-8"), now))
-                elif opcode == _BINARY:
+                if opcode in (_TEXT, _BINARY):
                     self._queue(self._core.received(number, bytes(payload), now))
                 elif opcode == _PING:
                     self._post(connection, _PONG, bytes(payload))

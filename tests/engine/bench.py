@@ -39,7 +39,8 @@ class Peer:
 
     def say_raw(self, frame: str | bytes) -> Peer:
         """Send whatever."""
-        self.bench.deliver(self.bench.core.received(self.connection, frame, self.bench.now))
+        data = frame if isinstance(frame, bytes) else frame.encode()
+        self.bench.deliver(self.bench.core.received(self.connection, data, self.bench.now))
         return self
 
     def hear(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The words of the engine's own `iii`, which has the same name as ours (design.md section 3).
+"""The words of the engine's own `iii`, which has the same name as ours.
 
 `iii compose up` must do what the engine's documentation says, whichever of the two comes first on PATH.
 Light: asked on every start.
