@@ -8,6 +8,7 @@ import re
 import select
 import sys
 import textwrap
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from iii_cli.errors import Failure, FunctionFailed, cannot_write
@@ -150,24 +151,19 @@ class Stderr:
         A pipe that nobody reads holds us up once; then it misses lines, and hears how many.
         """
         if self._fd == 2 and _is_handed_over(sys.stderr, sys.__stderr__):
-            stream = sys.stderr
-            try:
-                stream.write(text)
-                stream.flush()
-            except (OSError, ValueError):
-                return
+            with suppress(OSError, ValueError):
+                sys.stderr.write(text)
+                sys.stderr.flush()
             return
         missing = f"iii: {self._lost} lines are missing here, nobody read them\n" if self._lost else ""
         rest = memoryview(f"{missing}{text}".encode(errors="replace"))
-        try:
+        with suppress(OSError):
             while rest:
                 if not self._takes_more():
                     self._lost += text.count("\n")
                     return
                 rest = rest[os.write(self._fd, rest[:PIPE_BUF]) :]
-        except OSError:
-            return
-        self._lost = 0
+            self._lost = 0
 
     def _takes_more(self) -> bool:
         poll = select.poll()
@@ -205,8 +201,6 @@ class Stderr:
 
     def _is_ours(self) -> bool:
         """May we draw? Not from the background, nor over a pager or a password prompt."""
-        if not hasattr(os, "tcgetpgrp"):  # Windows has no jobs
-            return True
         import termios
 
         try:
@@ -260,8 +254,8 @@ class Stderr:
     def _place(self) -> int:
         try:
             return ROWS_MAX * os.tcgetpgrp(self._fd)
-        except (OSError, AttributeError):
-            return 0  # not the terminal of our session, or no jobs
+        except OSError:
+            return 0  # not the terminal of our session
 
 
 def _erasing(rows: int) -> str:
@@ -270,10 +264,8 @@ def _erasing(rows: int) -> str:
 
 def _lock(fd: int, start: int, count: int, *, take: bool = True) -> bool:
     """Lock these bytes, or let go of them; 0: all that follow. False where another process has some."""
-    try:
-        from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
-    except ImportError:  # Windows
-        return True
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
+
     try:
         lockf(fd, LOCK_EX | LOCK_NB if take else LOCK_UN, count, start)
     except OSError as error:

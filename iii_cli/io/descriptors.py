@@ -8,6 +8,7 @@ import re
 import select
 import stat
 import sys
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -157,13 +158,10 @@ def _grow_pipe(fd: int) -> None:
     import fcntl
 
     get, grow = getattr(fcntl, "F_GETPIPE_SZ", None), getattr(fcntl, "F_SETPIPE_SZ", None)
-    if get is None or grow is None:
-        return
-    try:
-        if fcntl.fcntl(fd, get) < PIPE_BYTES:
-            fcntl.fcntl(fd, grow, PIPE_BYTES)
-    except OSError:
-        return  # a smaller pipe is slower, not wrong
+    if get is not None and grow is not None:
+        with suppress(OSError):  # a smaller pipe is slower, not wrong
+            if fcntl.fcntl(fd, get) < PIPE_BYTES:
+                fcntl.fcntl(fd, grow, PIPE_BYTES)
 
 
 def descriptor_named(path: str) -> int | None:
@@ -226,10 +224,7 @@ def system_limits() -> SystemLimits:
             pipe_bytes = int(file.read(32))
     except (OSError, ValueError):
         pipe_bytes = None
-    try:
-        import resource
-    except ImportError:  # Windows has none of them
-        return SystemLimits(pipe_bytes=pipe_bytes)
+    import resource
 
     def told(limit: int) -> int | None:
         return None if limit == resource.RLIM_INFINITY else limit
@@ -240,21 +235,15 @@ def system_limits() -> SystemLimits:
 
 
 def allow_open_files(wanted: int) -> int | None:
-    """Raise `ulimit -n` to `wanted`, or as far as it may be: what it is then, None where there is no
-    limit.
-    """
-    try:
-        import resource
-    except ImportError:
-        return None
+    """Raise `ulimit -n` to `wanted`, or as far as it may be: what it is then, None for no limit."""
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return None
     most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
     if soft < most:
-        try:
+        with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        except (OSError, ValueError):
-            return soft
-        return most
+            soft = most
     return soft

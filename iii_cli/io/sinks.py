@@ -14,7 +14,7 @@ import anyio.to_thread
 from iii_cli.errors import LocalProblem, cannot_write
 from iii_cli.io.console import clean, talk
 from iii_cli.io.descriptors import Descriptor, Kind
-from iii_cli.io.sources import Turns
+from iii_cli.io.sources import TimeSlice
 
 __all__ = (
     "Buffer",
@@ -82,7 +82,7 @@ class DescriptorSink(Sink):
         self.name = name
         self._writing = False
         self._discarded = False
-        self._turns = Turns()
+        self._slice = TimeSlice()
         try:
             self._descriptor = Descriptor(fd, owned=owned, for_writing=True)
         except OSError:
@@ -109,7 +109,7 @@ class DescriptorSink(Sink):
         self._writing = True
         try:
             while rest:
-                await self._turns.give()
+                await self._slice.yield_if_over()
                 while (count := self._descriptor.write(rest)) is None:
                     await anyio.wait_writable(self._descriptor.ready_fd)
                 self.bytes_written += count
@@ -160,7 +160,7 @@ class StdoutSink(DescriptorSink):
 
 @final
 class TerminalGuard(Sink):
-    """Keep off a person's terminal what is not for it (design.md section 3).
+    """Keep off a person's terminal what is not for it (docs: design, "Sinks").
 
     Bytes are shown as they are, up to the first NUL: what follows is no text. Text messages of a worker are
     shown without what would move the cursor.

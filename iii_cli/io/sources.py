@@ -12,22 +12,22 @@ from anyio.lowlevel import checkpoint
 from iii_cli.errors import LocalProblem, cannot_read
 from iii_cli.io.descriptors import Descriptor, Kind, descriptor_named
 
-__all__ = ("Source", "Turns")
+__all__ = ("Source", "TimeSlice")
 
-TURN_SECONDS = 0.005  # a time-out may fire this much late; a checkpoint for each MiB would cost two percent
+SLICE_SECONDS = 0.005  # a time-out may fire this much late; a checkpoint for each MiB would cost two percent
 
 
-class Turns:
-    """Count the time since the event loop last had control."""
+class TimeSlice:
+    """How long a loop that never has to wait goes on before the event loop has control again."""
 
     __slots__ = ("_since",)
 
     def __init__(self) -> None:
         self._since = time.monotonic()
 
-    async def give(self) -> None:
-        """Let the event loop run once if a turn's time has passed. Cancelled here, nothing has been moved."""
-        if time.monotonic() - self._since >= TURN_SECONDS:
+    async def yield_if_over(self) -> None:
+        """Let the event loop run once if the slice is over. Cancelled here, nothing has been moved."""
+        if time.monotonic() - self._since >= SLICE_SECONDS:
             await checkpoint()
             self._since = time.monotonic()
 
@@ -49,7 +49,7 @@ class Source:
         self._ended = False
         self._reading = False
         self._closed = False
-        self._turns = Turns()
+        self._slice = TimeSlice()
         try:
             if stat.S_ISDIR(os.fstat(fd).st_mode):
                 raise cannot_read(name, "it is a folder")
@@ -118,7 +118,7 @@ class Source:
             return 0  # a terminal would ask its person for more
         self._reading = True
         try:
-            await self._turns.give()
+            await self._slice.yield_if_over()
             while (count := self._descriptor.read(view)) is None:
                 await anyio.wait_readable(self._descriptor.ready_fd)
         except OSError as error:

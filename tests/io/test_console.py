@@ -13,7 +13,7 @@ import pytest
 
 from iii_cli.errors import EngineUnreachable, FunctionFailed
 from iii_cli.io import console
-from iii_cli.io.console import Finding, Stderr, Talk, emit, print_checklist, print_json, print_table
+from iii_cli.io.console import Finding, Stderr, Talk, emit, print_checklist, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,17 +95,6 @@ def test_a_drawing_makes_way_for_lines(heard: Heard) -> None:
     talk.done(0)
     talk.done(0)
     assert said() == "\r\x1b[K40%" + "\r\x1b[Kiii: a line\n40%" + "\r\x1b[K50%" + "\r\x1b[K"
-
-
-def test_saying_something_loads_nothing_heavy() -> None:
-    script = (
-        "import sys, iii_cli.io.descriptors, iii_cli.io.console, iii_cli.io.console as door;"
-        "door.talk.notice('light'); print(*sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    heavy = {"anyio", "asyncio", "rich", "websockets", "platformdirs", "socket", "json", "subprocess"}
-    assert not heavy & set(done.stdout.split())
-    assert done.stderr == "iii: light\n"
 
 
 def test_nothing_raises() -> None:
@@ -205,11 +194,6 @@ def test_one_long_cell_does_not_push_the_others_out() -> None:
         "a                     python   0.23.0\n"
         f"{'b' * 300}  x        x\n"
     )  # fmt: skip
-
-
-def test_no_rows_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(["A"], [])
-    assert capsys.readouterr().out == ""
 
 
 def test_json_keeps_its_value_everywhere() -> None:

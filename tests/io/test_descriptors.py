@@ -175,13 +175,6 @@ async def test_a_file_that_shrinks_says_by_how_much(tmp_path: Path) -> None:
     source.close()
 
 
-async def test_a_file_of_proc_makes_no_promise() -> None:
-    source = Source.open_file("/proc/self/status")
-    assert source.size is None
-    assert b"Pid:" in await read_all(source)
-    source.close()
-
-
 async def test_the_shared_description_stays_blocking_and_the_pipe_grows(pipe: tuple[int, int]) -> None:
     source = Source(pipe[0], name="the source", owned=False)
     os.write(pipe[1], b"x")
@@ -232,17 +225,6 @@ async def test_a_terminal_is_read_without_touching_its_flags() -> None:
     os.close(controller)
 
 
-async def test_dev_fd_keeps_the_offset(tmp_path: Path) -> None:
-    (tmp_path / "in").write_bytes(b"0123456789")
-    fd = os.open(tmp_path / "in", os.O_RDONLY)
-    os.lseek(fd, 5, os.SEEK_SET)
-    (tmp_path / "link").symlink_to(f"/dev/fd/{fd}")
-    source = Source.open_file(str(tmp_path / "link"))
-    assert await read_all(source) == b"56789"
-    source.close()
-    os.close(fd)
-
-
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, pipe: tuple[int, int]) -> None:
     for path, reason in (
         (tmp_path, "it is a folder"),
@@ -273,22 +255,6 @@ async def test_a_reader_that_left_is_a_broken_pipe(pipe: tuple[int, int]) -> Non
     with pytest.raises(BrokenPipeError):
         await sink.write(b"y")
     sink.discard()
-
-
-async def test_a_reader_that_leaves_while_we_wait(pipe: tuple[int, int]) -> None:
-    sink = DescriptorSink(pipe[1], name="the pipe", owned=False)
-    with anyio.move_on_after(0.02):
-        await sink.write(DATA)
-    async with anyio.create_task_group() as group:
-        group.start_soon(_expect_broken_pipe, sink)
-        await anyio.wait_all_tasks_blocked()
-        os.close(pipe[0])
-    sink.discard()
-
-
-async def _expect_broken_pipe(sink: DescriptorSink) -> None:
-    with pytest.raises(BrokenPipeError):
-        await sink.write(b"more")
 
 
 async def test_a_file_is_durable_and_keeps_its_offset(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.io.outfile import InPlaceFile, OutFile, open_output
+from iii_cli.io.outfile import InPlaceFile, open_output
 from iii_cli.io.sinks import DescriptorSink, TerminalGuard
 from tests.io.opened import opened
 
@@ -82,12 +82,6 @@ async def test_the_file_appears_at_the_end_only(tmp_path: Path) -> None:
     assert path.exists(), "what is finished stays"
 
 
-async def test_no_bytes_make_an_empty_file(tmp_path: Path) -> None:
-    out = open_output(str(tmp_path / "out"))
-    await out.finish()
-    assert (tmp_path / "out").read_bytes() == b""
-
-
 async def test_a_replaced_file_passes_on_its_permissions(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"old")
@@ -98,16 +92,6 @@ async def test_a_replaced_file_passes_on_its_permissions(tmp_path: Path) -> None
     await out.finish()
     assert path.read_bytes() == b"new"
     assert mode_of(path) == 0o664, "as before, but data from elsewhere gets no set-user-id bit"
-
-
-@needs_root
-async def test_a_replaced_file_passes_on_its_owner(tmp_path: Path) -> None:
-    path = tmp_path / "out"
-    path.write_bytes(b"old")
-    os.chown(path, NOBODY, NOBODY)
-    out = open_output(str(path))
-    await out.finish()
-    assert (path.stat().st_uid, path.stat().st_gid) == (NOBODY, NOBODY)
 
 
 @needs_root
@@ -148,17 +132,6 @@ async def test_a_partial_file_can_be_kept(tmp_path: Path) -> None:
     again.discard()
     assert (tmp_path / "out.part").read_bytes() == b"half", "an empty part replaces nothing"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.part"]
-
-
-async def test_a_part_whose_name_is_taken_is_refused_at_once(tmp_path: Path) -> None:
-    (tmp_path / "out.part").mkdir()
-    out = open_output(str(tmp_path / "out"), keep_partial=True)
-    with pytest.raises(LocalProblem, match=r"out\.part: Is a directory"):
-        await out.open()
-    os.mkfifo(tmp_path / "other.part")
-    out = open_output(str(tmp_path / "other"), keep_partial=True)
-    with pytest.raises(LocalProblem, match=r"other\.part: (No such device|it is not a regular)"):
-        await out.open()
 
 
 async def test_symlinks_are_followed(tmp_path: Path) -> None:
@@ -224,13 +197,6 @@ async def test_an_fsync_that_fails_counts(tmp_path: Path, monkeypatch: pytest.Mo
                 await out.finish()
         assert [entry.name for entry in tmp_path.iterdir()] == (["out.part"] if keep else [])
     assert opened() == before
-
-
-async def test_a_large_file_is_flushed_whole(tmp_path: Path) -> None:
-    out = open_output(str(tmp_path / "out"))
-    await out.write(bytes(9 << 20))
-    await out.finish()
-    assert (tmp_path / "out").stat().st_size == 9 << 20
 
 
 async def test_a_name_as_long_as_names_get(tmp_path: Path) -> None:
@@ -306,18 +272,6 @@ async def test_a_fifo_waits_for_its_reader_and_can_be_cancelled(tmp_path: Path) 
     os.close(reader)
 
 
-async def test_dev_fd_is_the_descriptor_itself(tmp_path: Path) -> None:
-    fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.write(fd, b"kept\n")
-    out = open_output(f"/dev/fd/{fd}")
-    assert isinstance(out, DescriptorSink)
-    await out.write(b"new\n")
-    await out.finish()
-    os.close(fd)
-    assert (tmp_path / "log").read_bytes() == b"kept\nnew\n"
-    assert len(list(tmp_path.iterdir())) == 1
-
-
 async def test_a_terminal_gets_no_binary_data() -> None:
     controller, terminal = os.openpty()
     guard = TerminalGuard(DescriptorSink(terminal, name="the terminal", owned=True))
@@ -331,9 +285,3 @@ async def test_a_terminal_gets_no_binary_data() -> None:
     assert guard.bytes_written == 10
     guard.discard()
     os.close(controller)
-
-
-def test_a_dash_is_standard_output(tmp_path: Path) -> None:
-    assert open_output("-").name == "standard output"
-    assert open_output(None).name == "standard output"
-    assert isinstance(open_output(str(tmp_path / "out")), OutFile)

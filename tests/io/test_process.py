@@ -1,4 +1,4 @@
-"""Commands as real processes: what they leave behind is nothing."""
+"""COMMANDs as real processes: found, started, stopped, heard; what they leave behind is nothing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ from pathlib import Path
 import anyio
 import pytest
 
-from iii_cli.errors import CommandFailed, CommandNotRunnable, LocalProblem
-from iii_cli.io import process as children
-from iii_cli.io.process import DEVNULL, PIPE, Child, shell_command, spawn
+from iii_cli.errors import CommandFailed, CommandNotFound, CommandNotRunnable, LocalProblem, UsageProblem
+from iii_cli.io import process
+from iii_cli.io.process import (
+    DEVNULL,
+    PIPE,
+    Child,
+    CommandStderr,
+    find_command,
+    prepare_command,
+    reap_orphans,
+    shell_command,
+    spawn,
+)
 from tests.io.opened import opened
 
 
@@ -50,31 +60,16 @@ async def test_a_producer_and_its_exit_code() -> None:
     assert passed_on.exit_status == 3
 
 
-async def test_a_filter_gets_and_gives_everything() -> None:
-    data = os.urandom(3 << 20)
-    async with spawn(["cat"], stdin=PIPE, stdout=PIPE) as child, anyio.create_task_group() as group:
-
-        async def feed() -> None:
-            assert child.stdin is not None
-            await child.stdin.write(data)
-            await child.stdin.finish()
-            child.let_go()
-
-        group.start_soon(feed)
-        assert await read_all(child) == data
-        assert await child.wait() == 0
-    assert child.failure() is None
-
-
 async def test_death_by_a_signal() -> None:
     async with sh("kill -USR1 $$") as child:
         assert await child.wait() == 128 + signal.SIGUSR1
     assert str(child.failure()) == "sh was killed by SIGUSR1"
 
 
-async def test_it_has_a_process_group_of_its_own() -> None:
+async def test_it_has_a_group_of_its_own_and_no_terminal() -> None:
     async with sh("exec sleep 60") as child:
         assert os.getpgid(child.pid) == child.pid != os.getpgrp()
+        assert os.getsid(child.pid) not in (child.pid, os.getsid(0))
 
 
 async def test_waiting_can_be_cancelled_and_resumed() -> None:
@@ -113,23 +108,6 @@ async def test_terminate_wakes_what_is_stopped() -> None:
         assert await child.terminate() == 128 + signal.SIGTERM
 
 
-async def test_a_consumer_dies_before_it_could_see_a_clean_end(tmp_path: Path) -> None:
-    seen = tmp_path / "seen"
-    script = f"trap 'exit 9' TERM; echo ready; read x && echo line; cat >/dev/null && echo end > {seen}"
-    child = sh(script, stdin=PIPE, stdout=PIPE)
-    with pytest.raises(LocalProblem):
-        await _fail_within(child)
-    assert child.exit_code in {9, 128 + signal.SIGTERM}
-    assert not seen.exists()
-
-
-async def _fail_within(child: Child) -> None:
-    async with child:
-        assert child.stdout is not None
-        await child.stdout.read_into(memoryview(bytearray(32)))
-        raise LocalProblem("the stream broke")
-
-
 async def test_cancelling_the_body_still_cleans_up() -> None:
     with anyio.move_on_after(0.02) as scope:
         async with sh("exec sleep 60") as child:
@@ -162,9 +140,9 @@ async def test_two_tasks_may_wait() -> None:
 
 async def test_a_command_whose_guard_was_killed_is_no_success_and_the_next_one_has_another() -> None:
     async with sh("exec sleep 60") as child:
-        assert children._guard is not None
-        os.kill(children._guard.pid, signal.SIGKILL)
-        os.waitpid(children._guard.pid, 0)
+        assert process._guard is not None
+        os.kill(process._guard.pid, signal.SIGKILL)
+        os.waitpid(process._guard.pid, 0)
         assert await child.wait() == 128 + signal.SIGKILL
     with anyio.fail_after(2):
         while alive(child.pid):
@@ -181,7 +159,7 @@ async def test_the_end_of_the_data_waits_for_grandchildren() -> None:
 
 def test_kill_children_is_for_an_exit_that_cannot_wait() -> None:
     child = sh("exec sleep 60")
-    children.kill_children()
+    process.kill_children()
     assert anyio.run(child.wait) == 128 + signal.SIGKILL
     child.close()
 
@@ -226,3 +204,111 @@ def test_an_ignored_sigchld_does_not_cost_the_exit_code() -> None:
         check=True,
     )
     assert done.stdout == "5\n"
+
+
+def test_path_is_searched_as_a_shell_does(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "tool").write_text("#!/bin/sh\n")
+    (second / "tool").chmod(0o755)
+    env = {"PATH": f"{first}:{second}"}
+    assert find_command(["tool", "-x"], env=env) == str(second / "tool")
+    (first / "tool").chmod(0o755)
+    assert find_command(["tool"], env=env) == str(first / "tool")
+    with pytest.raises(CommandNotFound, match="no command missing on PATH"):
+        find_command(["missing"], env=env)
+
+
+def test_found_but_not_runnable(tmp_path: Path) -> None:
+    (tmp_path / "tool").write_text("#!/bin/sh\n")
+    (tmp_path / "folder").mkdir()
+    for word in (str(tmp_path / "tool"), "tool"):
+        with pytest.raises(CommandNotRunnable, match="not executable"):
+            find_command([word], env={"PATH": str(tmp_path)})
+    with pytest.raises(CommandNotRunnable, match="is a folder"):
+        find_command([str(tmp_path / "folder")])
+    with pytest.raises(CommandNotFound):
+        find_command([str(tmp_path / "missing")])
+
+
+def test_no_command_is_a_matter_of_usage() -> None:
+    for argv in ([], [""], ["a\0b"]):
+        with pytest.raises(UsageProblem):
+            find_command(argv)
+    with pytest.raises(UsageProblem):
+        shell_command("  ")
+    assert shell_command("a | b")[-1] == "a | b"
+
+
+async def said(*parts: bytes) -> tuple[list[str], str]:
+    """What is shown of these writes, and what is kept."""
+    shown: list[str] = []
+    stderr = CommandStderr(shown.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stderr.follow)
+        for part in parts:
+            os.write(stderr.fd, part)
+            await anyio.wait_all_tasks_blocked()
+        stderr.started()
+        await stderr.rest()
+    stderr.close()
+    stderr.close()
+    return shown, stderr.tail
+
+
+async def test_lines_are_shown_whole_and_the_last_one_too() -> None:
+    assert await said(b"one\ntw", b"o\n\nthr", b"ee") == (["one", "two", "", "three"], "one\ntwo\n\nthree")
+
+
+async def test_the_tail_is_bounded_and_begins_with_a_line() -> None:
+    shown, tail = await said(b"".join(b"line %d\n" % n for n in range(1000)))
+    assert len(shown) == 1000
+    assert len(tail) <= 4096
+    assert tail.startswith("line ")
+    assert tail.endswith("line 999\n")
+
+
+async def test_an_endless_line_is_shown_in_parts() -> None:
+    shown, tail = await said(b"x" * 10_000)
+    assert "".join(shown) == "x" * 10_000
+    assert len(shown) > 1
+    assert tail == "x" * 4096
+
+
+async def test_a_grandchild_that_keeps_it_open_is_not_waited_for() -> None:
+    shown: list[str] = []
+    stderr = CommandStderr(shown.append)
+    kept = os.dup(stderr.fd)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stderr.follow)
+        os.write(kept, b"daemon\n")
+        stderr.started()
+        with anyio.fail_after(2):
+            await stderr.rest()
+        tasks.cancel_scope.cancel()
+    os.close(kept)
+    stderr.close()
+    assert shown == ["daemon"]
+
+
+def leave_a_dead_child() -> int:
+    """A child that nobody started with `spawn` and nobody waits for, as an adopted orphan is."""
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+async def test_orphans_are_reaped_and_our_own_are_left_alone() -> None:
+    prepare_command(["sh"])
+    async with spawn(["sh", "-c", "exit 3"], stdin=DEVNULL) as child:
+        first = leave_a_dead_child()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reap_orphans)
+            for orphan in (first, leave_a_dead_child()):
+                with anyio.fail_after(5):
+                    while Path(f"/proc/{orphan}").exists():
+                        await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+        assert await child.wait() == 3
