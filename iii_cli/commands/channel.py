@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iii_cli.commands.common import (
+    PassthroughCommand,
     PassToken,
-    TailCommand,
     find_ref,
     hand_over_token,
     mark_used,
     opening,
+    passthrough_of,
     run,
     settings_of,
-    tail_of,
     tell,
 )
 from iii_cli.errors import UsageProblem
@@ -136,7 +136,7 @@ def create(
     sys.stdout.write(text)
 
 
-@channel_app.command(cls=TailCommand)
+@channel_app.command(cls=PassthroughCommand)
 def write(
     ctx: typer.Context,
     ref: Ref = None,
@@ -176,7 +176,7 @@ def write(
 
     if receipt and no_seal:
         raise UsageProblem("--receipt needs the seal; leave --no-seal out")
-    hand_over_token(pass_token, to_command=tail_of(ctx) is not None)
+    hand_over_token(pass_token, to_command=passthrough_of(ctx) is not None)
     mode = asked_mode(lines=lines, jsonl=jsonl) or Mode.BYTES
     _write(
         ctx,
@@ -194,7 +194,7 @@ def write(
     )
 
 
-@channel_app.command(cls=TailCommand)
+@channel_app.command(cls=PassthroughCommand)
 def tee(
     ctx: typer.Context,
     refs: Annotated[list[str], typer.Argument(metavar="REF...", help="The writers.")],
@@ -225,7 +225,7 @@ def tee(
     from iii_cli.commands.streams import limits_of
     from iii_cli.protocol.seal import Mode
 
-    hand_over_token(pass_token, to_command=tail_of(ctx) is not None)
+    hand_over_token(pass_token, to_command=passthrough_of(ctx) is not None)
     _write(
         ctx,
         refs,
@@ -272,7 +272,7 @@ def _write(
     # Everything local first: an end is good for one use.
     mode_shown = shown_as(progress)
     patience = _receipt_seconds(receipt_timeout)
-    command = tail_of(ctx)
+    command = passthrough_of(ctx)
     if digest not in (None, *DIGESTS):
         raise UsageProblem(f"--digest is {' or '.join(DIGESTS)}")
     if command is not None and files:
@@ -444,7 +444,7 @@ def _known_size(sources: Sequence[Source], promised: int | None) -> int | None:
     return promised if known is None else known
 
 
-@channel_app.command(cls=TailCommand)
+@channel_app.command(cls=PassthroughCommand)
 def read(
     ctx: typer.Context,
     ref: Ref = None,
@@ -502,7 +502,7 @@ def read(
     from iii_cli.protocol.seal import Mode
     from iii_cli.protocol.verifier import Verifier
 
-    command = tail_of(ctx)
+    command = passthrough_of(ctx)
     hand_over_token(pass_token, to_command=command is not None)
     to_screen = output in (None, "-") and stdout_is_terminal()
     mode_shown = shown_as(progress, shares_terminal=to_screen)

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = (
     "AsJson",
-    "NeedsTail",
+    "NeedsCommand",
     "PassToken",
+    "PassthroughCommand",
     "PlainCommand",
-    "TailCommand",
     "find_ref",
     "flags_of",
     "hand_over_token",
@@ -47,11 +47,11 @@ __all__ = (
     "opening",
     "parameter_lines",
     "parameters_of",
+    "passthrough_of",
     "rows_of",
     "run",
     "settings_of",
     "stop_at_once",
-    "tail_of",
     "tell",
 )
 
@@ -232,7 +232,7 @@ def mark_used(given: ResolvedRef) -> None:
 
 # A COMMAND behind `--`.
 
-_TAIL = "iii.command"
+_PASSTHROUGH = "iii.command"
 _MARKS = frozenset("@:{/")  # of a REF, or of a path
 # typer carries its own click since 0.26; its exceptions are not importable from anywhere public.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
@@ -245,18 +245,18 @@ class PlainCommand(TyperCommand):
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
 
-class TailCommand(PlainCommand):
+class PassthroughCommand(PlainCommand):
     """Keeps what stands behind `--` away from the parser, which would take it for more arguments."""
 
-    tail = "[-- COMMAND...]"
+    usage_of_command = "[-- COMMAND...]"
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return [*super().collect_usage_pieces(ctx), self.tail]
+        return [*super().collect_usage_pieces(ctx), self.usage_of_command]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if "--" in args:
             at = args.index("--")
-            ctx.meta[_TAIL] = args[at + 1 :]
+            ctx.meta[_PASSTHROUGH] = args[at + 1 :]
             return super().parse_args(ctx, args[:at])
         # Without `--`: say so where a word looks like a COMMAND.
         at = self._stray(args)
@@ -301,16 +301,16 @@ class TailCommand(PlainCommand):
         return next((part.metavar for part in self.params if part.nargs == -1), None)
 
 
-class NeedsTail(TailCommand):
+class NeedsCommand(PassthroughCommand):
     """Makes no sense without a COMMAND."""
 
-    tail = "-- COMMAND..."
+    usage_of_command = "-- COMMAND..."
 
 
-def tail_of(ctx: typer.Context) -> list[str] | None:
+def passthrough_of(ctx: typer.Context) -> list[str] | None:
     """The COMMAND behind `--`; None where there is no `--`. It may be empty, which is a mistake."""
-    tail: list[str] | None = ctx.meta.get(_TAIL)
-    return tail
+    words: list[str] | None = ctx.meta.get(_PASSTHROUGH)
+    return words
 
 
 def hand_over_token(wanted: bool, *, to_command: bool) -> None:

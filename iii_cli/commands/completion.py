@@ -83,7 +83,7 @@ def _line(word: str, words: list[str]) -> list[str]:
         if flag:
             flag = ""
         elif given == "--":
-            return [f"rest {at + 1}"] if tree[path]["tail"] else []
+            return [f"rest {at + 1}"] if tree[path]["passthrough"] else []
         elif given.startswith("-"):
             takes_value = "=" not in given and _option(tree, path, given)[1] is not None
             flag = given if takes_value else ""

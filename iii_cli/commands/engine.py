@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iii_cli.commands.common import NeedsTail, flags_of, run, tail_of, tell
+from iii_cli.commands.common import NeedsCommand, flags_of, passthrough_of, run, tell
 from iii_cli.config.store import read_token_file
 from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
 from iii_cli.io.console import clean, escape_json, talk
@@ -153,7 +153,7 @@ async def _serve(serve: Callable[..., Coroutine[Any, Any, None]], started: Calla
         started(await tasks.start(serve))
 
 
-@engine_app.command(name="exec", cls=NeedsTail)
+@engine_app.command(name="exec", cls=NeedsCommand)
 def exec_command(
     ctx: typer.Context,
     log: Log = "off",
@@ -175,7 +175,7 @@ def exec_command(
 
     _refuse_client_options(flags_of(ctx), "exec")
     settings = _limits(max_channels, max_buffer_bytes)
-    command = tail_of(ctx) or []
+    command = passthrough_of(ctx) or []
     prepare_command(command)  # before an engine is started
     notice = _notice(log)
     allow_open_files(DESCRIPTORS_WANTED)

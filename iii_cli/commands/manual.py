@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec import Struct
 
-from iii_cli.commands.common import TailCommand
+from iii_cli.commands.common import PassthroughCommand
 from iii_cli.commands.help import TOPICS
 from iii_cli.errors import UsageProblem
 from iii_cli.version import __version__
@@ -105,7 +105,7 @@ class Command(Struct, frozen=True):
     options: tuple[Parameter, ...]
     arguments: tuple[Parameter, ...]
     children: tuple[tuple[str, str], ...]  # words and one-line descriptions
-    tail: bool  # a COMMAND may stand behind `--`
+    passthrough: bool  # a COMMAND may stand behind `--`
 
     @property
     def line(self) -> str:
@@ -137,8 +137,8 @@ def _walk(command: Any, context: Any, path: tuple[str, ...]) -> Iterator[Command
     _, mark, examples = (command.epilog or "").partition("Examples:\n")
     lines = [line.strip() for line in examples.splitlines() if line.strip()] if mark else []
     below = tuple((word, _paragraphs(child)[0]) for word, child in children.items())
-    tail = isinstance(command, TailCommand)
-    yield Command(path, usage, _paragraphs(command), tuple(lines), options, arguments, below, tail)
+    passthrough = isinstance(command, PassthroughCommand)
+    yield Command(path, usage, _paragraphs(command), tuple(lines), options, arguments, below, passthrough)
     for word, child in children.items():
         yield from _walk(child, type(context)(child, info_name=word, parent=context), (*path, word))
 
@@ -207,7 +207,7 @@ def _words(tree: list[Command]) -> str:
             "commands": dict(command.children),
             "options": {flag: [o.help, o.values] for o in command.options for flag in o.flags},
             "arguments": [[argument.values or "", argument.many] for argument in command.arguments],
-            "tail": command.tail,
+            "passthrough": command.passthrough,
         }
         lines.append(f"{json.dumps(command.name)}: {json.dumps(entry, ensure_ascii=False)}")
     return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iii_cli.commands.common import NeedsTail, PassToken, hand_over_token, run, settings_of, tail_of
+from iii_cli.commands.common import NeedsCommand, PassToken, hand_over_token, passthrough_of, run, settings_of
 from iii_cli.errors import LocalProblem, UsageProblem, cannot_read
 from iii_cli.io.console import talk
 from iii_cli.quantities import seconds
@@ -22,7 +22,7 @@ GRACE = "5s"
 SHUTDOWN = "10s"
 
 
-@serve_app.command(name="serve", cls=NeedsTail)
+@serve_app.command(name="serve", cls=NeedsCommand)
 def serve_command(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The function's id, such as text::gzip.")],
@@ -85,7 +85,7 @@ def serve_command(
     parallel = _parallel(max_parallel)
     if cwd is not None and not os.path.isdir(cwd):
         raise LocalProblem(f"--cwd: no folder {cwd}")
-    argv = tail_of(ctx) or []
+    argv = passthrough_of(ctx) or []
     if not argv:
         raise UsageProblem("no COMMAND", hint=f"write it behind `--`: iii serve {name} -- COMMAND")
     hand_over_token(pass_token, to_command=True)
