@@ -1,4 +1,4 @@
-"""The engine's own functions (docs: protocol, 3). They live in the default namespace.
+"""The engine's own functions (docs: protocol, "Built-in functions"). They live in the default namespace.
 
 One function here for each: its input as a struct, which is also the schema that `functions info` shows, and
 what it answers. To add one, write both and decorate the function with its id and description.
@@ -15,7 +15,6 @@ from msgspec import Meta, Struct, field, structs
 
 import iii_cli
 from iii_cli.engine.channels import TooManyChannels
-from iii_cli.engine.core import function_row
 from iii_cli.engine.model import (
     DEFAULT_NAMESPACE,
     LATER,
@@ -29,7 +28,8 @@ from iii_cli.engine.model import (
     Worker,
     worker_name,
 )
-from iii_cli.engine.spans import context_of, log_row, read_baggage, span_row
+from iii_cli.engine.registry import function_row
+from iii_cli.engine.spans import SERVICE, context_of, read_baggage
 from iii_cli.protocol.messages import render
 from iii_cli.protocol.refs import Direction
 
@@ -45,7 +45,7 @@ ENGINE_NAME = "engine"  # the in-process worker that owns the built-ins
 IDS_MAX = 32  # of one batch of functions::info
 SUMMARY_MAX = 80  # characters of a config in a listing
 SPANS_LISTED = 100  # where the caller does not say
-NAME_MAX = 280  # characters of a worker's name or description (1.3)
+NAME_MAX = 280  # characters of a worker's name or description
 SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "warn": 13, "error": 17}
 
 Count = Annotated[int, Meta(ge=0)]
@@ -105,7 +105,7 @@ class _Nothing(Struct):
     """No input."""
 
 
-# Channels (3.1)
+# Channels
 
 
 class _CreateChannel(Struct):
@@ -128,7 +128,7 @@ def _create_channel(core: Core, call: Call, given: _CreateChannel) -> Any:
     }
 
 
-# Functions (3.2, 3.3)
+# Functions
 
 
 class _ListFunctions(Struct):
@@ -221,7 +221,7 @@ def _function_detail(core: Core, function: Function) -> dict[str, Any]:
     return detail
 
 
-# Workers (3.4-3.6)
+# Workers
 
 
 class _ListWorkers(Struct):
@@ -326,7 +326,7 @@ class _Telemetry(Struct):
 
 
 class _Register(Announcement, frozen=True, kw_only=True):
-    # The engine itself puts it into every object, so an array lacks it (14.11).
+    # The engine itself puts it into every object, so an array lacks it.
     caller: str = field(name="_caller_worker_id")
     telemetry: _Telemetry | None = None
     pid: Count | None = None
@@ -349,7 +349,7 @@ def _clean(text: str | None) -> str | None:
     return None if text is None else _UNWANTED.sub("", text)[:NAME_MAX]
 
 
-# Triggers (3.7)
+# Triggers
 
 
 class _ListTriggerTypes(Struct):
@@ -437,7 +437,7 @@ def _describe_trigger(core: Core, call: Call, given: _DescribeTrigger) -> Any:
     if binding is None:
         raise Refusal("NOT_FOUND", f"Trigger '{given.id}' is not registered.")
     detail = _binding_row(core, binding)
-    del detail["config_summary"]  # the list has it, this has not (14.15)
+    del detail["config_summary"]  # the list has it, this has not
     if binding.metadata is not None:
         detail["metadata"] = binding.metadata
     function = core.registry.find(binding.namespace, binding.function_id)
@@ -508,7 +508,7 @@ def _unregister_trigger(core: Core, call: Call, given: _UnregisterTrigger) -> An
     return {"removed": True}
 
 
-# Logs (3.8)
+# Logs
 
 
 class _Log(Struct):
@@ -522,10 +522,17 @@ class _Log(Struct):
 def _log(level: str, core: Core, call: Call, given: _Log) -> None:
     data = given.data
     attributes = data if isinstance(data, dict) else {} if data is None else {"data": data}
-    service = given.service_name or "unknown"
-    severity, name = SEVERITIES[level], level.upper()
     record = LogRecord(
-        call.now, severity, name, given.message, attributes, given.trace_id, given.span_id, service
+        call.now,
+        call.now,
+        SEVERITIES[level],
+        level.upper(),
+        given.message,
+        attributes,
+        given.trace_id,
+        given.span_id,
+        given.service_name or "unknown",
+        {"service.name": SERVICE},
     )
     core.logs.add(record, len(given.message) + len(render(attributes)))
     core.notice("log", level=level, message=given.message[:200], worker=call.caller.id)
@@ -552,7 +559,7 @@ def _list_logs(core: Core, call: Call, given: _ListLogs) -> Any:
     start = given.offset or 0
     stop = None if given.limit is None else start + given.limit
     return {
-        "logs": [log_row(record) for record in found[start:stop]],
+        "logs": found[start:stop],
         "total": len(found),
         "query": structs.asdict(given),
         "timestamp": call.now // 1_000_000,
@@ -560,7 +567,7 @@ def _list_logs(core: Core, call: Call, given: _ListLogs) -> Any:
 
 
 def _log_matches(record: LogRecord, given: _ListLogs) -> bool:
-    moment = record.timestamp // 1_000_000
+    moment = record.timestamp_unix_nano // 1_000_000
     return (
         given.trace_id in (None, record.trace_id)
         and given.span_id in (None, record.span_id)
@@ -577,7 +584,7 @@ def _clear_logs(core: Core, call: Call, given: _Nothing) -> Any:
     return {"success": True}
 
 
-# Traces (3.8)
+# Traces
 
 
 class _ListSpans(Struct):
@@ -612,7 +619,7 @@ def _list_spans(core: Core, call: Call, given: _ListSpans) -> Any:
     offset = given.offset or 0
     limit = SPANS_LISTED if given.limit is None else given.limit
     return {
-        "spans": [span_row(span) for span in found[offset : offset + limit]],
+        "spans": found[offset : offset + limit],
         "total": len(found),
         "offset": offset,
         "limit": limit,
@@ -621,19 +628,19 @@ def _list_spans(core: Core, call: Call, given: _ListSpans) -> Any:
 
 
 _SORT_KEYS: dict[str, Callable[[Span], Any]] = {
-    "start_time": lambda span: span.started_at,
-    "duration": lambda span: (span.ended_at or span.started_at) - span.started_at,
+    "start_time": lambda span: span.start_time_unix_nano,
+    "duration": lambda span: span.end_time_unix_nano - span.start_time_unix_nano,
     "name": lambda span: span.name,
 }
 
 
 def _span_matches(span: Span, given: _ListSpans) -> bool:
-    duration = ((span.ended_at or span.started_at) - span.started_at) / 1e6
-    moment = span.started_at // 1_000_000
+    duration = (span.end_time_unix_nano - span.start_time_unix_nano) / 1e6
+    moment = span.start_time_unix_nano // 1_000_000
     return (
         given.trace_id in (None, span.trace_id)
         and (not given.trace_ids or span.trace_id in given.trace_ids)
-        and given.service_name in (None, "iii")
+        and given.service_name in (None, SERVICE)
         and (given.name or "").lower() in span.name.lower()
         and (given.status is None or given.status.lower() == span.status)
         and duration >= (given.min_duration_ms or 0)
@@ -672,7 +679,7 @@ def _storage(core: Core) -> dict[str, Any]:
     }
 
 
-# Health and baggage (3.8)
+# Health and baggage
 
 
 @_builtin("health::check", "Say how the engine is", _Nothing)

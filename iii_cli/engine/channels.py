@@ -1,4 +1,4 @@
-"""Channels: one queue of whole messages between two single-use ends (docs: protocol, 4), and its sockets.
+"""Channels: one queue of whole messages between two single-use ends (docs: protocol, "Channels").
 
 A channel's state says what became of its two ends; `TABLE` has every step that there is. `Channel` is the
 queue between the ends, `ChannelTable` knows all channels. Neither waits or does I/O: that is for `serve_end`.
@@ -44,7 +44,7 @@ __all__ = (
     "serve_end",
 )
 
-BUFFER_SIZE = 64  # messages, where the creator does not say (3.1)
+BUFFER_SIZE = 64  # messages, where the creator does not say
 BUFFER_SIZE_MAX = 1024
 BATCH_MESSAGES = 256  # of one gathering send
 BATCH_BYTES = 1 << 20
@@ -247,7 +247,7 @@ class ChannelTable:
         self._settings = settings
         self._spans = spans
         self._channels: dict[str, Channel] = {}  # in the order of creation
-        self._tombstones: dict[str, Secret] = {}  # the oldest first (4.5)
+        self._tombstones: dict[str, Secret] = {}  # the oldest first
         self._sweep_at: int | None = None
         self.buffered_bytes = 0
 
@@ -255,7 +255,7 @@ class ChannelTable:
         return len(self._channels)
 
     def create(self, buffer_size: int | None, now: int, trace: TraceContext | None = None) -> Channel:
-        """A new channel (3.1). Its ends will belong to `trace`.
+        """A new channel. Its ends will belong to `trace`.
 
         Raises TooManyChannels.
         """
@@ -285,7 +285,7 @@ class ChannelTable:
         return expected is not None and hmac.compare_digest(expected.reveal().encode(), key.encode())
 
     def take(self, channel_id: str, direction: Direction, now: int) -> Channel | None:
-        """Take one end, once. None where it was taken before, or the stream is over (4.1)."""
+        """Take one end, once. None where it was taken before, or the stream is over."""
         channel = self._channels.get(channel_id)
         if channel is None or not channel.step(_CAME[direction]):
             return None
@@ -296,7 +296,8 @@ class ChannelTable:
         return channel
 
     def finish(self, channel: Channel, direction: Direction, ending: Ending, now: int) -> None:
-        """An end that was taken is over. The other end learns what it can learn (4.3).
+        """An end that was taken is over. The other end learns what it can learn
+        (docs: protocol, "Ends of a channel").
 
         Means nothing where it was over before.
         """
@@ -318,7 +319,9 @@ class ChannelTable:
         return self._sweep_at if self._channels else None
 
     def sweep(self, now: int) -> list[Channel]:
-        """Remove what is too old and has an end that was never taken (4.5). Returns what was removed."""
+        """Remove what is too old and has an end that was never taken (docs: protocol, "Lifetime"). Returns
+        what was removed.
+        """
         if self._sweep_at is None or now < self._sweep_at:
             return []
         every = self._settings.sweep_every
@@ -370,7 +373,7 @@ async def serve_end(
     Cancelling drops the connection without a Close frame, which is what a stopping engine does.
     """
     channel = channels.take(channel_id, direction, now())
-    if channel is None:  # 4.1, last row
+    if channel is None:
         with suppress(ConnectionLost):
             await websocket.send(_CLOSE, b"")
         return None
@@ -407,7 +410,7 @@ async def _pass_on(
     websocket: WebSocket, channel: Channel, bell: Bell, closed: Callable[[], None], events: list[Event]
 ) -> Ending | None:
     """Queue the messages, waiting for room. How it ended, where the writer closed or a message found no
-    reader (4.3): pings and a Close are answered even then.
+    reader: pings and a Close are answered even then.
 
     Separate function, so that `events` is released before we wait again: it held 1 MiB for each channel that
     had once been used.

@@ -2,8 +2,6 @@
 
 `now` is in nanoseconds since the epoch and never goes backwards. Connections are numbers that the caller
 chooses and does not use twice. Channels are opened through `channels`; everything else is a message.
-
-Numbers in brackets are sections of docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -31,6 +29,7 @@ from iii_cli.engine.model import (
     let_go,
     worker_name,
 )
+from iii_cli.engine.registry import Registry, function_row
 from iii_cli.engine.spans import (
     Remembered,
     SpanStore,
@@ -70,95 +69,17 @@ from iii_cli.protocol.messages import (
 from iii_cli.protocol.refs import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from iii_cli.engine.model import Delivery, LogRecord, Notice, Registration, Span
     from iii_cli.protocol.messages import Message
 
-__all__ = ("Core", "Registry", "function_row")
+__all__ = ("Core",)
 
-TELEMETRY = (b"OTLP", b"MTRC", b"LOGS")  # how binary frames begin that are no messages (1.6)
+TELEMETRY = (b"OTLP", b"MTRC", b"LOGS")  # how binary frames begin that are no messages
 QUEUE_FUNCTION = "engine::queue::enqueue"
 STOPPED = ErrorBody("invocation_stopped", "Invocation stopped")
 REPLACED = ErrorBody("invocation_error", "channel closed")
-
-
-class Registry:
-    """Live workers, names and functions (1.4). The first live owner wins; a loser is never promoted."""
-
-    def __init__(self) -> None:
-        self.workers: dict[int, Worker] = {}  # by connection
-        self.workers_by_id: dict[str, Worker] = {}
-        self.names: dict[tuple[str, str], Worker] = {}  # by namespace and name, also names of before
-        self.unsettled: dict[int, Worker] = {}  # in the order of their connecting
-        self.changed = False  # were there changes of the functions since somebody said False
-        self._functions: dict[str, dict[str, Function]] = {}  # id -> namespace -> function
-
-    def add(self, worker: Worker) -> None:
-        """A worker connected."""
-        self.workers[worker.connection] = worker
-        self.workers_by_id[worker.id] = worker
-        self.unsettled[worker.connection] = worker
-
-    def remove(self, worker: Worker) -> None:
-        """A worker is gone: its names and functions are free."""
-        worker.gone = True
-        del self.workers[worker.connection]
-        del self.workers_by_id[worker.id]
-        self.unsettled.pop(worker.connection, None)
-        for name in worker.reserved:
-            del self.names[worker.namespace, name]
-        for function_id in list(worker.functions):
-            self.unregister(worker, function_id)
-        worker.parked.clear()
-
-    def claim_name(self, worker: Worker, name: str) -> None:
-        """The name is the worker's for as long as it lives, even if it takes another. It must be free."""
-        if name not in worker.reserved:
-            worker.reserved.add(name)
-            hold(worker, len(name))
-            self.names[worker.namespace, name] = worker
-
-    def find(self, namespace: str, function_id: str) -> Function | None:
-        """The function that a call means. Routing is strict: no other namespace is looked into."""
-        homes = self._functions.get(function_id)
-        return None if homes is None else homes.get(namespace)
-
-    def namespaces_of(self, function_id: str) -> list[str]:
-        """Where a function of that id exists, sorted."""
-        return sorted(self._functions.get(function_id, ()))
-
-    def functions(self) -> Iterator[Function]:
-        """Every function, sorted by id, then namespace."""
-        for _, homes in sorted(self._functions.items()):
-            for _, function in sorted(homes.items()):
-                yield function
-
-    def register(self, function: Function) -> Function | None:
-        """Add or replace a function of its owner. Returns the one that is in the way, if any."""
-        taken = self.find(function.namespace, function.id)
-        if taken is not None and taken.owner is not function.owner:
-            return taken
-        self._functions.setdefault(function.id, {})[function.namespace] = function
-        if function.owner is not None:
-            if taken is not None:
-                let_go(function.owner, taken.size)
-            hold(function.owner, function.size)
-            function.owner.functions[function.id] = function
-        self.changed = True
-        return None
-
-    def unregister(self, worker: Worker, function_id: str) -> None:
-        """Remove a function, if the worker owns one of that id."""
-        function = worker.functions.pop(function_id, None)
-        if function is None:
-            return
-        let_go(worker, function.size)
-        homes = self._functions[function.id]
-        del homes[function.namespace]
-        if not homes:
-            del self._functions[function.id]
-        self.changed = True
 
 
 class Core:
@@ -223,7 +144,7 @@ class Core:
             self.notice("worker dropped", worker=worker.id, reason=reason)
 
     def received(self, connection: int, frame: bytes, now: int) -> list[Delivery]:
-        """A text or binary frame came. What is no message is dropped (1.9)."""
+        """A text or binary frame came. What is no message is dropped (docs: protocol, "Messages")."""
         worker = self.registry.workers.get(connection)
         if worker is None or frame.startswith(TELEMETRY):
             return []
@@ -252,7 +173,7 @@ class Core:
                 if (waiting := self.triggers.answered(worker, message)) is not None:
                     self._answer(waiting, now, {"id": message.id}, message.error)
             case WorkerRegistered() | RegistrationRejected() | Pong() | ErrorMessage():
-                pass  # 2.9: what only the engine says means nothing to it
+                pass  # what only the engine says means nothing to it
             case _:
                 self._register(worker, message, size, now)
 
@@ -281,7 +202,7 @@ class Core:
         return self._deliveries()
 
     def _look_at_functions(self) -> None:
-        """3.9: every 5 s. A change that nobody watched is told to nobody later, and what comes and goes
+        """Every 5 s. A change that nobody watched is told to nobody later, and what comes and goes
         between two looks is none.
         """
         if not self.registry.changed:
@@ -323,7 +244,7 @@ class Core:
     # Sessions: from a worker's connecting to its leaving
 
     def _leave(self, worker: Worker, now: int) -> None:
-        """The worker is gone, whatever the reason: everything that was its is free (1.8)."""
+        """The worker is gone, whatever the reason: everything that was its is free."""
         if worker.gone:
             return
         self.registry.remove(worker)
@@ -336,7 +257,7 @@ class Core:
         self._tell("worker_disconnected", worker)
 
     def _reattach(self, worker: Worker, message: Reattach, now: int) -> None:
-        """1.7, 14.5: a worker that was here before evicts what is left of it, whatever it said before."""
+        """A worker that was here before evicts what is left of it, whatever it said before."""
         old = self.registry.workers_by_id.get(message.previous_worker_id)
         if old is None or old is worker or old.reattach_token != Secret(message.reattach_token or ""):
             return
@@ -344,7 +265,7 @@ class Core:
         self._leave(old, now)
 
     def announce(self, worker: Worker, about: Announcement, now: int) -> bool:
-        """1.3: take the namespace and the name, then replay what was registered before.
+        """Take the namespace and the name, then replay what was registered before.
 
         False where somebody else has the name: the worker is told and closed.
         """
@@ -367,7 +288,7 @@ class Core:
         return True
 
     def _settle(self, worker: Worker, namespace: str) -> None:
-        """The namespace is final: what was registered before is applied (1.4)."""
+        """The namespace is final: what was registered before is applied."""
         if worker.settled:
             return
         worker.namespace = namespace
@@ -416,7 +337,7 @@ class Core:
                 if kind is not None and kind.provider is worker:
                     self.triggers.withdraw(kind)
             case _:
-                pass  # 2.8, registerservice: for a dashboard that we do not have
+                pass  # registerservice: for a dashboard that we do not have
 
     def _register_function(self, worker: Worker, message: RegisterFunction, size: int) -> None:
         owner_id: str | None = None
@@ -468,7 +389,7 @@ class Core:
 
     def _register_trigger_type(self, worker: Worker, message: RegisterTriggerType, size: int) -> None:
         if _is_blank(message.namespace):
-            return  # 14.9: there is no answer to it that could refuse
+            return  # there is no answer to it that could refuse
         self.triggers.provide(
             TriggerType(
                 message.id,
@@ -481,11 +402,11 @@ class Core:
             )
         )
 
-    # Calls (2.3-2.5)
+    # Calls (docs: protocol, "Calls")
     #
     # An Invocation is kept under the id that its executor was told until somebody answers that id or either
     # side is gone. The caller's own id is used where it gave one, so ids are unique engine-wide: a second
-    # call of the same id takes the place of the first, whose caller is told (14.4). Nobody is told an id for
+    # call of the same id takes the place of the first, whose caller is told. Nobody is told an id for
     # a built-in, so those have one that no worker can know.
 
     def _invoke(self, caller: Worker, message: InvokeFunction, now: int) -> None:
@@ -539,7 +460,7 @@ class Core:
                 self._answer(invocation, now, result)
 
     def _enqueue(self, caller: Worker, message: InvokeFunction, queue: Function, now: int) -> None:
-        """2.3, `enqueue`: a queue worker takes the call, and its receipt is the answer."""
+        """`enqueue`: a queue worker takes the call, and its receipt is the answer."""
         assert isinstance(message.action, Enqueue)
         receipt = self.new_id()
         data: dict[str, Any] = {
@@ -666,17 +587,3 @@ class Core:
 
 def _is_blank(namespace: str | None) -> bool:
     return namespace is not None and not namespace.strip()
-
-
-def function_row(function: Function) -> dict[str, Any]:
-    """A row of `engine::functions::list` (3.2). Unset fields are left out."""
-    row: dict[str, Any] = {
-        "function_id": function.id,
-        "namespace": function.namespace,
-        "worker_name": worker_name(function.owner, function.id),
-    }
-    if function.description is not None:
-        row["description"] = function.description
-    if function.metadata is not None:
-        row["metadata"] = function.metadata
-    return row

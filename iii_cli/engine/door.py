@@ -1,4 +1,4 @@
-"""Who may come in, and what for: the HTTP head of a connection (docs: protocol, 1.1 and 4.1).
+"""Who may come in, and what for: the HTTP head of a connection (docs: protocol, "Listener").
 
 `websockets` parses the head and answers the upgrade. What is decided here is which requests are welcome.
 
@@ -189,7 +189,7 @@ def _not_get(request: Request) -> Refused:
 
 
 def _read_query(parameters: list[tuple[str, str]]) -> tuple[str, Direction]:
-    """4.1: unknown parameters are ignored, `dir` is lower-case only."""
+    """Unknown parameters are ignored, `dir` is lower-case only."""
     given: dict[str, str] = {}
     for name, value in parameters:
         if name not in ("key", "dir"):

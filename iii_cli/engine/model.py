@@ -60,11 +60,11 @@ DEFAULT_NAMESPACE = "default"
 class Settings(Struct, frozen=True):
     """What bounds one engine, each limit with its reason."""
 
-    grace: int = 5 * SECOND  # registrations wait so long for the announce (docs: protocol, 1.4)
-    channel_age_max: int = 300 * SECOND  # older channels with an end never taken are swept (4.5)
-    sweep_every: int = 60 * SECOND  # (4.5)
-    poll_every: int = 5 * SECOND  # how often functions-available is looked at (3.9)
-    trigger_answer_max: int = 10 * SECOND  # what engine::register_trigger waits for the provider (2.7)
+    grace: int = 5 * SECOND  # registrations wait so long for the announce
+    channel_age_max: int = 300 * SECOND  # older channels with an end never taken are swept
+    sweep_every: int = 60 * SECOND
+    poll_every: int = 5 * SECOND  # how often functions-available is looked at
+    trigger_answer_max: int = 10 * SECOND  # what engine::register_trigger waits for the provider
     max_channels: int = 10_000  # open ones; a channel that nobody uses is swept within six minutes
     max_buffer_bytes: int = 64 << 20  # per channel: one message of the largest kind
     max_total_bytes: int = 1 << 30  # in all channels: beyond this no new channel is made
@@ -157,7 +157,7 @@ class Worker(Struct, eq=False):
     parked: list[tuple[Registration, int]] = field(default_factory=list)  # until it is settled, with sizes
     held_bytes: int = 0  # of everything it registered
     held_count: int = 0
-    reserved: set[str] = field(default_factory=set)  # every name that it announced (14.11)
+    reserved: set[str] = field(default_factory=set)  # every name that it announced
     functions: dict[str, Function] = field(default_factory=dict)
     calling: set[Invocation] = field(default_factory=set)
     executing: set[Invocation] = field(default_factory=set)
@@ -207,7 +207,7 @@ class Binding(Struct, eq=False):
 
 def worker_name(owner: Worker | None, offered_id: str) -> str:
     """What listings call the owner of a function or a trigger type: the first segment of the id where it has
-    no name (3.2).
+    no name.
     """
     name = owner.about.name if owner else None
     return name or offered_id.split("::", 1)[0]
@@ -277,24 +277,29 @@ class TraceContext(Struct, frozen=True):
     sampled: bool = True
 
 
-class Span(Struct, eq=False):
-    """Something that began, and perhaps ended."""
+class Span(Struct, eq=False, omit_defaults=True):
+    """Something that began, and perhaps ended, as listings show it."""
 
     trace_id: str
     span_id: str
-    parent_span_id: str | None
+    parent_span_id: str
     name: str
-    started_at: int
+    start_time_unix_nano: int
+    end_time_unix_nano: int
     attributes: list[tuple[str, str]]
-    ended_at: int | None = None
-    status: str = "unset"
+    status: str  # unset, ok or error
+    service_name: str
+    events: tuple[()]
+    links: tuple[()]
     status_description: str | None = None
+    pending: bool = False  # it has not ended
 
 
 class LogRecord(Struct, eq=False):
-    """One line that a worker logged."""
+    """One line that a worker logged, as listings show it."""
 
-    timestamp: int
+    timestamp_unix_nano: int
+    observed_timestamp_unix_nano: int
     severity_number: int
     severity_text: str
     body: str
@@ -302,3 +307,4 @@ class LogRecord(Struct, eq=False):
     trace_id: str | None
     span_id: str | None
     service_name: str
+    resource: dict[str, str]

@@ -125,7 +125,7 @@ class EngineServer:
         self.core = Core(
             lambda: str(uuid4()), self.now(), builtin_functions, settings=settings, notice=notice
         )
-        self._unfinished = _Unfinished(self.core.settings.max_unfinished_bytes)
+        self._unfinished_bytes = 0  # of messages of all connections
         self._connections = 0
         self._channel_scopes: set[anyio.CancelScope] = set()
         self._channel_over = Bell()
@@ -138,7 +138,7 @@ class EngineServer:
             "channel_ends": len(self._channel_scopes),
             "channels": len(self.core.channels),
             "buffered_bytes": self.core.channels.buffered_bytes,
-            "unfinished_bytes": self._unfinished.bytes,
+            "unfinished_bytes": self._unfinished_bytes,
         }
 
     async def serve(
@@ -220,11 +220,11 @@ class EngineServer:
 
     async def _serve_connection(self, socket: Socket, workers: WorkerSockets) -> None:
         """One connection, from the request to the end. What goes wrong with it is its own affair."""
-        share = _Share(self._unfinished)
+        hold = self._counter()
         try:
             accepted = None
             with anyio.move_on_after(HANDSHAKE_TIMEOUT) as handshake:
-                accepted = await self._shake_hands(socket, share)
+                accepted = await self._shake_hands(socket, hold)
             if handshake.cancelled_caught:
                 self._note_refusal(socket, None, f"no whole request within {HANDSHAKE_TIMEOUT:g} s")
             elif accepted is not None:
@@ -236,11 +236,32 @@ class EngineServer:
             where = "".join(traceback.format_tb(error.__traceback__, limit=-3))
             self._notice("internal error", error=type(error).__name__, where=where)
         finally:
-            share.hold(0)
+            hold(0)
             self._connections -= 1
             socket.close()
 
-    async def _shake_hands(self, socket: Socket, share: _Share) -> tuple[Purpose, WebSocket] | None:
+    def _counter(self) -> Callable[[int], None]:
+        """What a connection tells how much it holds of a message that is not whole yet. Raises PeerMisbehaved
+        where that is too much for the engine.
+
+        One connection may hold 64 MiB, the largest message there is, and thousands of them could do so
+        without ever ending it. What a frame of ours takes is not counted: a crowd of writers, each amid one,
+        is no attack.
+        """
+        counted = 0
+
+        def hold(size: int) -> None:
+            nonlocal counted
+            before, counted = counted, max(size - FRAME_BYTES_MAX, 0)
+            self._unfinished_bytes += counted - before
+            if before < counted and self._unfinished_bytes > self.core.settings.max_unfinished_bytes:
+                raise PeerMisbehaved("the engine holds too much of unfinished messages")
+
+        return hold
+
+    async def _shake_hands(
+        self, socket: Socket, hold: Callable[[int], None]
+    ) -> tuple[Purpose, WebSocket] | None:
         """TLS, the request, and its answer. None where it was refused. Raises ConnectionLost."""
         if self._tls is not None:
             try:
@@ -267,7 +288,7 @@ class EngineServer:
             frame_max=ENGINE_FRAME_MAX,
             message_max=ENGINE_MESSAGE_MAX,
             buffer_max=KEPT_BUFFER_MAX,
-            hold=share.hold,
+            hold=hold,
         )
         if parser.rest:
             decoder.feed(parser.rest)
@@ -305,35 +326,6 @@ class EngineServer:
             self._notice("channel end over", **details, how=how)
 
 
-class _Unfinished:
-    """What all connections together hold of messages that are not whole yet, and how far it may go.
-
-    One connection may hold 64 MiB, the largest message there is, and thousands of them could do so without
-    ever ending it. What a frame of ours takes is not counted: a crowd of writers, each amid one, is no
-    attack.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.bytes = 0
-        self.limit = limit
-
-
-class _Share:
-    """One connection's part in it."""
-
-    def __init__(self, of: _Unfinished) -> None:
-        self._of = of
-        self._counted = 0
-
-    def hold(self, size: int) -> None:
-        """The connection holds this much now. Raises PeerMisbehaved where that is too much for the engine."""
-        counted = max(size - FRAME_BYTES_MAX, 0)
-        more, self._counted = counted - self._counted, counted
-        self._of.bytes += more
-        if more > 0 and self._of.bytes > self._of.limit:
-            raise PeerMisbehaved("the engine holds too much of unfinished messages")
-
-
 # Listening
 
 
@@ -353,11 +345,12 @@ def _listen(host: str, port: int, *, guarded: bool) -> list[socket.socket]:
             )
         for family, address in addresses:
             try:
-                listener = _listen_on(family, address, port)
+                listener = socket.create_server((address, port), family=family, backlog=BACKLOG)
             except OSError:
                 if listeners:  # no IPv6 here, or its port is taken: the first address is enough
                     continue
                 raise
+            listener.setblocking(False)
             listeners.append(listener)
             port = listener.getsockname()[1]
     except OSError as error:
@@ -374,21 +367,6 @@ def _addresses(host: str) -> list[tuple[int, str]]:
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((int(info[0]), str(info[4][0])) for info in found))
-
-
-def _listen_on(family: int, address: str, port: int) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.setblocking(False)
-        listener.bind((address, port))
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 def _url_of(host: str, listener: socket.socket, *, secure: bool) -> str:

@@ -1,4 +1,4 @@
-"""Trace context, baggage, and the spans and logs that the engine remembers (docs: protocol, 3.8)."""
+"""Trace context, baggage, and the spans and logs that the engine remembers (docs: protocol, "Calls")."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
-from iii_cli.engine.model import LogRecord, Span, TraceContext
+from msgspec import to_builtins
+
+from iii_cli.engine.model import Span, TraceContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = (
+    "SERVICE",
     "Remembered",
     "SpanStore",
     "baggage_for",
     "context_of",
-    "log_row",
     "parse_traceparent",
     "read_baggage",
-    "span_row",
     "traceparent_of",
 )
 
 DEPTH_MAX = 40  # levels of a tree: a JSON decoder takes 128 levels, of which each of ours has two
 RECORD_OVERHEAD = 500  # bytes that a record takes besides its texts
+SERVICE = "iii"  # what these spans are of
 TEXT_MAX = 256  # of an attribute: a function id can be as long as a message
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -45,7 +47,7 @@ def parse_traceparent(text: str | None) -> TraceContext | None:
 
 
 def traceparent_of(trace: TraceContext) -> str:
-    """The header that is sent on: version 00, and no flag but the one that version knows (14.2)."""
+    """The header that is sent on: version 00, and no flag but the one that version knows."""
     return f"00-{trace.trace_id}-{trace.span_id}-{trace.sampled:02x}"
 
 
@@ -54,7 +56,7 @@ def context_of(span: Span) -> TraceContext:
     return TraceContext(span.trace_id, span.span_id)
 
 
-# Baggage, read and written as OpenTelemetry does it for Rust, which the real engine stands on (14.2)
+# Baggage, read and written as OpenTelemetry does it for Rust, which the real engine stands on
 
 ENTRIES_MAX = 64
 BYTES_MAX = 8192  # of all names and values; a header with more entries than that has room for none of them
@@ -81,7 +83,7 @@ def read_baggage(text: str | None) -> dict[str, str]:
 
 
 def baggage_for(function_id: str, text: str | None) -> str | None:
-    """The header that is sent on to a function: it names the callee, in the place of another (2.3).
+    """The header that is sent on to a function: it names the callee, in the place of another.
 
     None where nothing is left to be sent.
     """
@@ -158,7 +160,13 @@ class SpanStore:
             parent.span_id,
             name[:TEXT_MAX],
             now,
+            now,
             [(key, value[:TEXT_MAX]) for key, value in attributes if value is not None],
+            "unset",
+            SERVICE,
+            (),
+            (),
+            pending=True,
         )
         self._open[span.span_id] = span
         return span
@@ -166,7 +174,8 @@ class SpanStore:
     def end(self, span: Span, now: int, *attributes: tuple[str, str], error: str | None = None) -> None:
         """The span ended, well or with an error."""
         del self._open[span.span_id]
-        span.ended_at = now
+        span.pending = False
+        span.end_time_unix_nano = now
         span.status = "ok" if error is None else "error"
         span.status_description = None if error is None else error[:TEXT_MAX]
         span.attributes.extend(attributes)
@@ -178,54 +187,16 @@ class SpanStore:
         spans = {span.span_id: span for span in self if span.trace_id == trace_id}
         children: dict[str | None, list[Span]] = {}
         roots: list[Span] = []
-        for span in sorted(spans.values(), key=lambda span: span.started_at):
+        for span in sorted(spans.values(), key=lambda span: span.start_time_unix_nano):
             is_root = span.parent_span_id not in spans
             (roots if is_root else children.setdefault(span.parent_span_id, [])).append(span)
         rows: list[dict[str, Any]] = []
         todo = [(span, 0, rows) for span in reversed(roots)]
         while todo:
             span, depth, siblings = todo.pop()
-            row = span_row(span) | {"children": []}
+            row = to_builtins(span) | {"children": []}
             siblings.append(row)
             # A JSON text must not nest without end: below the last level, descendants are siblings.
             below = row["children"] if depth < DEPTH_MAX else siblings
             todo += [(child, depth + 1, below) for child in reversed(children.get(span.span_id, ()))]
         return rows
-
-
-def span_row(span: Span) -> dict[str, Any]:
-    """The span as listings show it."""
-    row: dict[str, Any] = {
-        "trace_id": span.trace_id,
-        "span_id": span.span_id,
-        "parent_span_id": span.parent_span_id,
-        "name": span.name,
-        "start_time_unix_nano": span.started_at,
-        "end_time_unix_nano": span.started_at if span.ended_at is None else span.ended_at,
-        "status": span.status,
-        "attributes": [list(pair) for pair in span.attributes],
-        "service_name": "iii",
-        "events": [],
-        "links": [],
-    }
-    if span.status_description is not None:
-        row["status_description"] = span.status_description
-    if span.ended_at is None:
-        row["pending"] = True
-    return row
-
-
-def log_row(record: LogRecord) -> dict[str, Any]:
-    """The record as listings show it."""
-    return {
-        "timestamp_unix_nano": record.timestamp,
-        "observed_timestamp_unix_nano": record.timestamp,
-        "severity_number": record.severity_number,
-        "severity_text": record.severity_text,
-        "body": record.body,
-        "attributes": record.attributes,
-        "trace_id": record.trace_id,
-        "span_id": record.span_id,
-        "resource": {"service.name": "iii"},
-        "service_name": record.service_name,
-    }

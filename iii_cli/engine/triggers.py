@@ -1,4 +1,4 @@
-"""Trigger types, who provides them, and what is bound to them (docs: protocol, 2.7 and 3.9)."""
+"""Trigger types, who provides them, and what is bound to them (docs: protocol, "Triggers")."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class TriggerTable:
     def bind(self, binding: Binding) -> bool:
         """Add or replace a binding of its owner. False where the id belongs to somebody else.
 
-        A provider that hears of the new one does not hear that the old one is gone (14.10).
+        A provider that hears of the new one does not hear that the old one is gone.
         """
         known = self._bindings.get(binding.id)
         if known is not None:
@@ -158,7 +158,7 @@ class TriggerTable:
         return min((due_at for _, _, due_at in self._waiting.values()), default=None)
 
     def overdue(self, now: int) -> list[tuple[Invocation, Binding]]:
-        """The calls that have waited long enough. Their bindings are kept: silence is no refusal (14.12)."""
+        """The calls that have waited long enough. Their bindings are kept: silence is no refusal."""
         late = [(call, binding) for call, binding, due_at in self._waiting.values() if due_at <= now]
         for _, binding in late:
             del self._waiting[binding.id]
@@ -166,7 +166,7 @@ class TriggerTable:
 
 
 def _for_provider(binding: Binding, kind: TriggerType) -> RegisterTrigger:
-    """Namespaces are said where they are not the default one: the provider's own as it was found (14.8)."""
+    """Namespaces are said where they are not the default one: the provider's own as it was found."""
     namespace, home = (
         None if name == DEFAULT_NAMESPACE else name for name in (binding.namespace, kind.namespace)
     )

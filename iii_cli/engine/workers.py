@@ -1,4 +1,4 @@
-"""Worker sockets: frames into the core, deliveries out of it (docs: protocol, 1.1-1.8)."""
+"""Worker sockets: frames into the core, deliveries out of it (docs: protocol, "Messages" and "Keepalive")."""
 
 from __future__ import annotations
 
@@ -145,11 +145,13 @@ class WorkerSockets:
                     pass
         except ConnectionLost:
             pass
-        except PeerMisbehaved as error:  # 1.9 is about messages; a broken frame ends it without a word
+        except (
+            PeerMisbehaved
+        ) as error:  # not a message that cannot be read: a broken frame ends it without a word
             self._core.dropping(connection.number, error.message)
 
     async def _receive_some(self, connection: _Connection) -> bool:
-        """Handle what has arrived. True: the worker closed. That is not echoed: TCP is dropped (14.1).
+        """Handle what has arrived. True: the worker closed. That is not echoed: TCP is dropped.
 
         Separate function, so that the events are released before we wait again.
         """
@@ -174,7 +176,7 @@ class WorkerSockets:
 
 
 async def serve_telemetry(websocket: WebSocket) -> None:
-    """1.6, `/otel`: what comes is dropped, pings are answered. A Close ends it without an echo, as on worker
+    """`/otel`: what comes is dropped, pings are answered. A Close ends it without an echo, as on worker
     sockets.
 
     Raises PeerMisbehaved for a broken or too large frame.

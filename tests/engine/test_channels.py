@@ -289,4 +289,4 @@ def test_ends_leave_spans_in_the_trace_of_the_call_that_made_the_channel() -> No
         "iii.channel.messages": "2",
         "iii.channel.ended": "closed",
     }
-    assert (reader.name, reader.status, reader.ended_at) == ("channel reader", "error", 6)
+    assert (reader.name, reader.status, reader.end_time_unix_nano) == ("channel reader", "error", 6)

@@ -170,7 +170,7 @@ def test_the_store_is_bounded_and_counts_what_it_drops(limits: dict[str, int]) -
     store = _store(**limits)
     for number in range(20):
         store.end(store.begin(TraceContext(TRACE, "b" * 16), "x" * 100, number), number)
-    assert [span.started_at for span in store] == [15, 16, 17, 18, 19]
+    assert [span.start_time_unix_nano for span in store] == [15, 16, 17, 18, 19]
     assert store.finished.dropped == 15
 
 
