@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -63,83 +63,46 @@ def token(settings: Settings) -> str | None:
 URL = "ws://env.example:1"
 FLAG = "ws://flag.example:2"
 
-ORDER = [
+LOCAL, PROD_URL, BARE_URL = "ws://localhost:49134", "wss://prod.example:443", "ws://bare.example:49134"
+MINE = {"III_NAMESPACE": "mine", "III_TOKEN": "t"}
+ORDER: list[tuple[dict[str, str], dict[str, str], str | None, str, str | None, str | None]] = [
     # flags, environment, the context in use -> URL, namespace, token
-    (GlobalFlags(), {}, None, "ws://localhost:49134", None, None),
-    (GlobalFlags(), {}, "prod", "wss://prod.example:443", "orders", "prod-secret"),
-    (GlobalFlags(), {"III_CONTEXT": "bare"}, "prod", "ws://bare.example:49134", None, None),
-    (GlobalFlags(), {"III_URL": URL}, "prod", URL, None, None),
+    ({}, {}, None, LOCAL, None, None),
+    ({}, {}, "prod", PROD_URL, "orders", "prod-secret"),
+    ({}, {"III_CONTEXT": "bare"}, "prod", BARE_URL, None, None),
+    ({}, {"III_URL": URL}, "prod", URL, None, None),
+    ({}, {"III_URL": "", "III_CONTEXT": "", "III_TOKEN": ""}, None, LOCAL, None, None),
+    ({}, {"III_URL": URL, "III_CONTEXT": "prod"}, None, URL, "orders", None),
+    ({}, {"III_URL": "wss://prod.example", "III_CONTEXT": "prod"}, None, PROD_URL, "orders", "prod-secret"),
+    ({}, MINE, "prod", PROD_URL, "mine", "t"),
     (
-        GlobalFlags(),
-        {"III_URL": "", "III_CONTEXT": "", "III_TOKEN": ""},
+        {"context": "prod"},
+        MINE | {"III_URL": URL, "III_CONTEXT": "bare"},
         None,
-        "ws://localhost:49134",
-        None,
-        None,
-    ),
-    (GlobalFlags(), {"III_URL": URL, "III_CONTEXT": "prod"}, None, URL, "orders", None),
-    (
-        GlobalFlags(),
-        {"III_URL": "wss://prod.example", "III_CONTEXT": "prod"},
-        None,
-        "wss://prod.example:443",
+        PROD_URL,
         "orders",
         "prod-secret",
     ),
-    (
-        GlobalFlags(),
-        {"III_NAMESPACE": "mine", "III_TOKEN": "t"},
-        "prod",
-        "wss://prod.example:443",
-        "mine",
-        "t",
-    ),
-    (
-        GlobalFlags(context="prod"),
-        {"III_URL": URL, "III_NAMESPACE": "mine", "III_TOKEN": "t", "III_CONTEXT": "bare"},
-        None,
-        "wss://prod.example:443",
-        "orders",
-        "prod-secret",
-    ),
-    (
-        GlobalFlags(context="bare"),
-        {"III_NAMESPACE": "mine", "III_TOKEN": "t"},
-        "prod",
-        "ws://bare.example:49134",
-        None,
-        None,
-    ),
-    (GlobalFlags(context="prod", url=FLAG), {"III_URL": URL}, None, FLAG, "orders", None),
-    (GlobalFlags(url=FLAG), {"III_URL": URL, "III_TOKEN": "t"}, "prod", FLAG, None, "t"),
-    (GlobalFlags(url=FLAG, namespace="n"), {"III_NAMESPACE": "mine"}, "prod", FLAG, "n", None),
-    (GlobalFlags(url="wss://prod.example"), {}, "prod", "wss://prod.example:443", None, None),
+    ({"context": "bare"}, MINE, "prod", BARE_URL, None, None),
+    ({"context": "prod", "url": FLAG}, {"III_URL": URL}, None, FLAG, "orders", None),
+    ({"url": FLAG}, {"III_URL": URL, "III_TOKEN": "t"}, "prod", FLAG, None, "t"),
+    ({"url": FLAG, "namespace": "n"}, {"III_NAMESPACE": "mine"}, "prod", FLAG, "n", None),
+    ({"url": "wss://prod.example"}, {}, "prod", PROD_URL, None, None),
 ]
 
 
 @pytest.mark.parametrize(("flags", "environ", "chosen", "url", "namespace", "secret"), ORDER)
 def test_the_order_of_settings(
-    flags: GlobalFlags,
-    environ: dict[str, str],
-    chosen: str | None,
-    url: str,
-    namespace: str | None,
-    secret: str | None,
+    flags: dict[str, Any], environ: dict[str, str], chosen: str | None, url: str, namespace: str, secret: str
 ) -> None:
-    settings = settle(flags, environ, chosen)
-    assert settings.endpoint.address.url == url
-    assert settings.namespace == namespace
-    assert token(settings) == secret
+    settings = settle(GlobalFlags(**flags), environ, chosen)
+    assert (settings.endpoint.address.url, settings.namespace, token(settings)) == (url, namespace, secret)
 
 
-@pytest.mark.parametrize(
-    ("flags", "environ"),
-    [(GlobalFlags(url=FLAG), {}), (GlobalFlags(), {"III_URL": URL})],
-    ids=["--url", "III_URL"],
-)
-def test_a_url_needs_no_look_at_contexts(flags: GlobalFlags, environ: dict[str, str]) -> None:
+def test_a_url_needs_no_look_at_contexts() -> None:
     contexts = Contexts("prod")
-    resolve(flags, environ, contexts)
+    resolve(GlobalFlags(url=FLAG), {}, contexts)
+    resolve(GlobalFlags(), {"III_URL": URL}, contexts)
     assert contexts.looked == []
 
 
@@ -229,22 +192,14 @@ def test_a_context_token_that_is_not_set_says_where_it_was_looked_for() -> None:
         resolve(GlobalFlags(context="prod"), {}, Contexts())
 
 
-@pytest.mark.parametrize(
-    ("url", "warned"),
-    [
-        ("ws://10.0.0.1:1", True),
-        ("ws://127.0.0.1.example:1", True),
-        ("wss://10.0.0.1:1", False),
-        ("ws://localhost:1", False),
-        ("ws://127.0.0.1:1", False),
-        ("ws://[::1]:1", False),
-    ],
-)
-def test_a_token_in_the_clear_beyond_this_machine_is_told(url: str, warned: bool) -> None:
-    settings = settle(GlobalFlags(url=url), {"III_TOKEN": "s3cret"})
-    assert bool(settings.notices) is warned
-    assert "s3cret" not in "".join(settings.notices)
-    assert bool(settle(GlobalFlags(url=url, headers=("Authorization=Basic x",))).notices) is warned
+def test_a_token_in_the_clear_beyond_this_machine_is_told() -> None:
+    told = ("ws://10.0.0.1:1", "ws://127.0.0.1.example:1")
+    for url in (*told, "wss://10.0.0.1:1", "ws://localhost:1", "ws://127.0.0.1:1", "ws://[::1]:1"):
+        settings = settle(GlobalFlags(url=url), {"III_TOKEN": "s3cret"})
+        assert bool(settings.notices) is (url in told)
+        assert "s3cret" not in "".join(settings.notices)
+        basic = settle(GlobalFlags(url=url, headers=("Authorization=Basic x",)))
+        assert bool(basic.notices) is (url in told)
 
 
 @pytest.mark.parametrize("namespace", ["", "  ", "\t"])
@@ -270,17 +225,10 @@ def test_a_malformed_url_names_its_source(flags: GlobalFlags, environ: dict[str,
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "span"), [(None, 10.0), ("0", None), ("250ms", 0.25)])
-def test_connect_timeout(text: str | None, span: float | None) -> None:
-    assert settle(GlobalFlags(connect_timeout=text)).endpoint.connect_timeout == span
-
-
-@pytest.mark.parametrize(("text", "span"), [(None, None), ("2m", 120.0)])
-def test_wait_engine(text: str | None, span: float | None) -> None:
-    assert settle(GlobalFlags(wait_engine=text)).endpoint.wait_engine == span
-
-
-def test_nobody_waits_for_an_engine_for_ever() -> None:
+def test_times() -> None:
+    for text, span in ((None, 10.0), ("0", None), ("250ms", 0.25)):
+        assert settle(GlobalFlags(connect_timeout=text)).endpoint.connect_timeout == span
+    assert settle(GlobalFlags(wait_engine="2m")).endpoint.wait_engine == 120.0
     with pytest.raises(UsageProblem, match="would wait for ever"):
         settle(GlobalFlags(wait_engine="0"))
 
@@ -303,25 +251,21 @@ def test_a_header_that_cannot_be_sent_is_refused_unseen(header: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("flag", "environ", "on_a_terminal", "in_a_pipe"),
-    [
-        (None, {}, True, False),
-        ("auto", {}, True, False),
-        (None, {"NO_COLOR": "1"}, False, False),
-        (None, {"NO_COLOR": ""}, True, False),
-        (None, {"NO_COLOR": "1", "FORCE_COLOR": "1"}, False, False),
-        (None, {"FORCE_COLOR": "1"}, True, True),
-        (None, {"FORCE_COLOR": "0"}, True, False),
-        (None, {"CLICOLOR_FORCE": "1", "TERM": "dumb"}, True, True),
-        (None, {"TERM": "dumb"}, False, False),
-        ("always", {"NO_COLOR": "1", "TERM": "dumb"}, True, True),
-        ("never", {"FORCE_COLOR": "1"}, False, False),
-    ],
-)
-def test_colour(flag: str | None, environ: dict[str, str], on_a_terminal: bool, in_a_pipe: bool) -> None:
-    settings = settle(GlobalFlags(color=flag), environ)
-    assert (settings.use_color(True), settings.use_color(False)) == (on_a_terminal, in_a_pipe)
+def test_colour() -> None:
+    dumb, forced = {"TERM": "dumb"}, {"FORCE_COLOR": "1"}
+    for flag, environ, expected in (
+        (None, {}, "auto"),
+        ("auto", {"NO_COLOR": ""}, "auto"),
+        (None, {"NO_COLOR": "1"} | forced, "never"),
+        (None, forced | dumb, "always"),
+        (None, {"FORCE_COLOR": "0"}, "auto"),
+        (None, {"CLICOLOR_FORCE": "1"} | dumb, "always"),
+        (None, dumb, "never"),
+        ("always", {"NO_COLOR": "1"} | dumb, "always"),
+        ("never", forced, "never"),
+    ):
+        assert color_choice(flag, environ) == expected
+    assert [settle(GlobalFlags(color="auto")).use_color(tty) for tty in (True, False)] == [True, False]
 
 
 def test_a_colour_that_is_none_is_refused() -> None:
