@@ -62,9 +62,9 @@ Exit codes of iii. The line on stderr says what failed, where, and what to do
 next.
 
     0  done. `read`, `trigger --out`: every byte is here, verified where sealed.
-       `write` without --receipt: every byte and the seal were handed to the
-       engine; the summary says that no reader has confirmed them
-    1  the function failed, or anything else
+       `write` without --receipt: the engine has every byte and the seal; the
+       summary says that no reader has confirmed them
+    1  the function failed, or any other failure
     2  usage error
     3  the engine is unreachable, or was lost
     4  not authorised
@@ -72,23 +72,23 @@ next.
     6  the ref was already used, or nothing arrived
     7  truncated: the peer vanished, or aborted
     8  the content differs from what was promised
-    9  the reader left while we were writing, or did not confirm; or the worker
-       was lost during the call, which may have run
+    9  the reader left during the write; no confirmation: the reader died, or
+       is not an `iii` reader; the worker was lost during the call, which may
+       have run
    10  a local read or write failed
-   11  the COMMAND given to us failed (--exit-code passes its own on), or the
-       program before our pipe was killed (--producer)
+   11  COMMAND failed (--exit-code passes its own code on), or the program before
+       the pipe was killed (--producer)
   124  timed out
   126  COMMAND cannot be run
   127  COMMAND not found
-128+n  a signal: 130 after Ctrl-C, 143 after SIGTERM, 141 when the pipe we
-       write to was closed (`iii … | head`)
+128+n  a signal: 130 after Ctrl-C, 143 after SIGTERM, 141 when the pipe on
+       standard output was closed (`iii … | head`)
 
-Where several things failed the gravest is reported: a signal, 10, 11, the call
-itself (1, 3, 4, 5, 124, or 9), 8, 7, 9, 6.
+Of several failures the gravest is reported, in this order: a signal, 10, 11,
+the call itself (1, 3, 4, 5, 124, or 9), 8, 7, 9, 6.
 
-Trying again makes sense after 3, 124 and a truncated 7, and after 9 where
-running twice does no harm, with a new ref where one was used. It does not after
-2, 4, 5, 6, 8.
+A retry makes sense after 3, 124 and a truncated 7, and after 9 if running twice
+does no harm; with a new ref if one was used. It does not after 2, 4, 5, 6, 8.
 
     iii channel read @backup -o db.sql || case $? in
       6) echo "that ref was used before" ;;
@@ -97,15 +97,15 @@ running twice does no harm, with a new ref where one was used. It does not after
 """
 
 _ENVIRONMENT = """\
-Environment of iii. Flags win over --context NAME, that over these, these over
-the context in use (`iii context use`), that over the defaults.
+Environment of iii. The order of precedence: flags, --context NAME, these
+variables, the context in use (`iii context use`), defaults.
 
 The same names and meanings as in the iii SDKs:
   III_URL           the engine (default ws://localhost:49134); wss:// for TLS
   III_NAMESPACE     the namespace of functions and workers
   III_TOKEN         sent as `Authorization: Bearer …`
 
-Ours:
+Of this program alone:
   III_TOKEN_FILE    a file that holds the token; `ps` and logs never see it
   III_CONTEXT       the context to use: URL, namespace and token under one name
   III_WRITER        the REF that `channel write` takes when none is given
@@ -123,15 +123,15 @@ Ours:
 Common ones:
   NO_COLOR, FORCE_COLOR    no colours, or colours even where no terminal is
   TRACEPARENT              the trace that `trigger --trace` continues
-  III_TRACEBACK            1: a bug of ours shows its traceback, which may hold
-                           secrets
+  III_TRACEBACK            1: an internal error shows its traceback, which may
+                           hold secrets
 
 A context's token goes only to that context's URL. A token over plain ws:// to
 another host warns once: use wss://.
 
-A COMMAND that handles a stream inherits all of this but the token: not
-III_TOKEN, not the variable that a context names for its token, and III_URL
-without the secrets in its query (?token=…). --pass-token passes them on.
+A COMMAND that handles a stream does not inherit the token: neither III_TOKEN,
+nor the variable that a context names for its token, nor the secrets in the
+query of III_URL (?token=…). --pass-token passes them on.
 
 `iii engine exec -- COMMAND` sets III_URL for COMMAND and clears III_TOKEN,
 III_NAMESPACE and III_CONTEXT.
@@ -157,15 +157,15 @@ reader. @NAME/writer and @NAME/reader name one end.
     iii channel write @backup < db.sql
     iii channel read "$TOKEN" -o db.sql       on another host
 
-A ref is a secret. Both ends share one key: whoever holds either ref can open
+A ref is a secret. Both ends share one key: a holder of either ref can open
 either end, with no other authentication. @NAME, env: and file: keep it out of
 `ps` and of the shell's history.
 
 A ref expires five minutes after its channel was made, unless both ends are open
-by then. It is spent by use: reading or writing a second time is exit 6. What
-can fail before (a file missing, a command not found) does not touch the ref, so
-it can be used again. What should last longer than one stream is a function:
-`iii serve NAME -- COMMAND`; its name is the address.
+by then. It is used up by one stream: reading or writing a second time is exit
+6. A failure before the stream opens (a missing file, a command not found) does
+not use the ref up. For more than one stream make a function: `iii serve NAME --
+COMMAND`; its name is the address.
 
 `iii ref ls` shows what is saved, unused or used or expired.
 """
@@ -189,7 +189,7 @@ What `channel read` (and `trigger --out`) says:
     nothing at all                        exit 6; --allow-empty accepts it
 With -o FILE the file appears under its name after exit 0, never before.
 
-A seal is only as good as its writer's knowledge of the producer:
+A seal is only as good as the writer's knowledge of the producer:
     iii channel write @x -- pg_dump db      the sure form: a failing pg_dump
                                             aborts the stream: 11 here, 7 there
     pg_dump db | iii channel write @x       Linux tells how the program ended,
@@ -198,23 +198,23 @@ A seal is only as good as its writer's knowledge of the producer:
       killed, or 126, 127, 128+n, 255       the stream is aborted: 11 and 7
       another code but 0                    sealed, and one line says so
       gone before we looked (`false |`)     sealed, and nothing is said
---producer strict aborts on every code but 0 and where it cannot tell; ignore
-looks at nothing. A shell answers for its children: `(a; b) |` ends as b ended,
-but a child that was killed aborts unless the shell ends with 0. Only the last
+--producer strict aborts on every code but 0, and if the code is not known;
+ignore does not look. A shell answers for its children: `(a; b) |` ends as b
+ended, but a killed child aborts unless the shell ends with 0. Only the last
 program before the pipe is seen; `set -o pipefail` tells your shell of others.
 
     --receipt      write: exit 0 only after the reader has it on disk (fsync and
-                   rename), or its consumer ended with 0; else 9. Only readers
-                   of ours answer. It also tells at once that the reader left,
+                   rename), or its consumer ended with 0; else 9. Only `iii`
+                   readers confirm. It also tells at once that the reader left,
                    which an idle writer without it notices within 45 s
     --size N       write: other than N bytes abort the stream: 10 here, 7 there
     --no-seal      write the bare bytes
     --digest       xxh3_128 (default) or sha256, which equals `sha256sum` of the
                    data. xxh3_128 finds damage; it does not stop an attacker
-    --peer-timeout read: 60 s. A sealed writer that has nothing to send says so
-                   every 15 s; so long without a byte means that it is gone. A
-                   single message takes as long as the link needs: for one of
-                   more than a minute raise it (bytes have no such limit)
+    --peer-timeout read: 60 s. An idle sealed writer sends a heartbeat every
+                   15 s; a reader that gets nothing for this time gives up. One
+                   message takes as long as the link needs: for one of more than
+                   a minute raise the limit (bytes need no such care)
 
 Text modes into a function (`trigger --in` with --lines or --jsonl) are not
 sealed unless --seal is given: an SDK's message callback would take the seal
