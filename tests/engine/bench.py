@@ -27,6 +27,7 @@ class Peer:
         self.bench = bench
         self.connection = connection
         self.heard: list[dict[str, Any]] = []
+        self.raw: list[bytes] = []  # all that it ever heard
         self.end: str | None = None
         bench.peers[connection] = self
         bench.deliver(bench.core.connected(connection, ip, bench.now))
@@ -130,6 +131,7 @@ class Bench:
             match delivery:
                 case Send(_, message):
                     assert peer.end is None, f"sent to a connection that was ended: {message!r}"
+                    peer.raw.append(message)
                     peer.heard.append(json.loads(message))
                 case Close():
                     peer.end = "close"

@@ -9,31 +9,18 @@ from typing import Any
 import pytest
 
 from iii_cli.engine.model import TraceContext
-from iii_cli.engine.spans import SpanStore, context_of, parse_traceparent
+from iii_cli.engine.spans import (
+    BYTES_MAX,
+    ENTRIES_MAX,
+    SpanStore,
+    baggage_for,
+    context_of,
+    read_baggage,
+)
 from tests.engine.bench import START, Bench, uuid
 
 TRACE = "aaf7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-c7ad6b7169203331-01"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        None,
-        "",
-        "nonsense",
-        PARENT[:-1],
-        PARENT.upper(),
-        f"00-{'0' * 32}-c7ad6b7169203331-01",
-        f"00-{TRACE}-{'0' * 16}-01",
-    ],
-)
-def test_a_bad_traceparent_is_no_trace(text: str | None) -> None:
-    assert parse_traceparent(text) is None
-
-
-def test_a_future_version_may_have_more_behind() -> None:
-    assert parse_traceparent(f"01{PARENT[2:]}-more") == TraceContext(TRACE, "c7ad6b7169203331")
 
 
 def _tree(bench: Bench, trace_id: str = TRACE) -> Any:
@@ -187,3 +174,37 @@ def test_a_deep_tree_is_flattened_before_a_decoder_gives_up() -> None:
     depth = max(text[:at].count("[") - text[:at].count("]") for at in range(0, len(text), 50))
     assert text.count('"name"') == 499
     assert depth < 60
+
+
+# Baggage
+
+
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        (None, {}),
+        ("a=b=c", {"a": "b"}),
+        ("a=%ff,%ff=1,b=%zz", {"b": "%zz"}),
+        ("=1,a b=2,(x)=3,\u00fc=4", {}),
+        ("%61=1", {"a": "1"}),
+        ("k=\ud800", {}),
+        ("k=%F0%9F%98%80", {"k": "\U0001f600"}),
+    ],
+)
+def test_what_is_an_entry(text: str | None, entries: dict[str, str]) -> None:
+    assert read_baggage(text) == entries
+
+
+def test_a_value_that_grows_beyond_the_room_stays_as_it_was() -> None:
+    assert read_baggage(f"k=1,k={'x' * BYTES_MAX},k=2") == {"k": "2"}
+    assert len(read_baggage(f"k={'x' * (BYTES_MAX - 1)},a=1")) == 1
+
+
+def test_a_full_header_has_no_room_for_the_callee() -> None:
+    full = ",".join(f"k{number}=v" for number in range(ENTRIES_MAX))
+    assert "iii.function.id" not in str(baggage_for("f", full))
+    assert baggage_for("f" * BYTES_MAX, None) is None
+
+
+def test_megabytes_of_entries_are_not_gone_through() -> None:
+    assert read_baggage("k=1," * 5_000_000 + "late=1") == {"k": "1"}

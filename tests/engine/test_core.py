@@ -1,7 +1,11 @@
-"""From connecting to leaving (protocol.md 1.2-1.9, 2.1, 2.2, 2.6)."""
+"""The engine's core, without a socket: sessions, registrations, calls and their answers.
+
+What both engines do is held by tests/conformance; here are the rows that are ours, and the limits.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +16,9 @@ from tests.engine.bench import Bench, Peer, uuid
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+# Sessions
 
 
 def _is_callable(caller: Peer, function_id: str, **fields: Any) -> bool:
@@ -64,26 +71,6 @@ def test_each_worker_has_a_grace_of_its_own(bench: Bench) -> None:
     assert first.end is second.end is None
 
 
-def test_the_first_live_owner_of_a_function_wins_and_the_loser_is_not_promoted(bench: Bench) -> None:
-    owner, loser, caller = bench.worker("a", "f"), bench.worker("b"), bench.worker("c")
-    loser.say("registerfunction", id="f")
-    assert loser.hear_one() == {
-        "type": "registrationrejected",
-        "code": "FUNCTION_NAMESPACE_CONFLICT",
-        "namespace": "default",
-        "function_id": "f",
-        "owner_worker_id": owner.id,
-    }
-    assert loser.end is None
-    loser.say("unregisterfunction", id="f")
-    assert _is_callable(caller, "f")
-    owner.leave()
-    assert not _is_callable(caller, "f")
-    loser.say("registerfunction", id="f")
-    assert _is_callable(caller, "f")
-    assert loser.hear()[-1]["type"] == "invokefunction"
-
-
 def test_the_same_id_in_two_namespaces_is_two_functions(bench: Bench) -> None:
     one, two = bench.worker("w", "f", namespace="one"), bench.worker("w", "f", namespace="two")
     caller = bench.worker("c")
@@ -125,33 +112,6 @@ def test_engine_ids_are_refused_outside_the_default_namespace(bench: Bench) -> N
     assert bench.worker("v", "engine::mine").hear() == []
 
 
-def test_a_live_name_is_taken(bench: Bench) -> None:
-    owner, other = bench.worker("w"), bench.connect()
-    other.say("registerfunction", id="f")
-    other.invoke("engine::workers::register", {"name": "w"})
-    assert other.hear_one() == {
-        "type": "registrationrejected",
-        "code": "WORKER_NAMESPACE_CONFLICT",
-        "namespace": "default",
-        "worker_name": "w",
-        "owner_worker_id": owner.id,
-    }
-    assert other.end == "close"
-    other.invoke("engine::functions::list", {})
-    other.leave()
-    bench.wait(10)
-    assert other.hear() == []
-    assert owner.call("engine::functions::list") == {"functions": []}
-    assert bench.worker("w", namespace="elsewhere").end is None
-    owner.leave()
-    assert bench.worker("w").end is None
-
-
-def test_a_worker_may_change_its_name(bench: Bench) -> None:
-    worker = bench.worker("old").announce("new")
-    assert worker.call("engine::workers::info", {"name": "new"})["worker"]["id"] == worker.id
-
-
 def test_a_void_announce_works_as_the_sdks_send_it(bench: Bench) -> None:
     worker = bench.connect()
     data = {"runtime": "python", "name": "w", "pid": 4, "isolation": None, "namespace": None, "telemetry": {}}
@@ -171,29 +131,12 @@ def test_a_blank_namespace_is_refused(bench: Bench) -> None:
     assert bench.connect().refused("engine::workers::register", {"namespace": " "})[0] == "INVALID_NAMESPACE"
 
 
-def test_reattach_evicts_what_is_left_of_the_old_connection(bench: Bench) -> None:
-    old, caller = bench.worker("w", "f"), bench.worker("c")
-    caller.invoke("f")
-    new = bench.connect()
-    new.say("reattach", previous_worker_id=old.id, reattach_token=old.token)
-    assert old.end == "drop"
-    assert caller.hear_one()["error"]["code"] == "invocation_stopped"
-    new.announce("w").say("registerfunction", id="f")
-    old.leave()
-    assert _is_callable(caller, "f")
-    assert new.id != old.id
-
-
 @pytest.mark.parametrize("wrong", ["token", "id", "no token"])
 def test_a_reattach_that_is_not_right_is_ignored(bench: Bench, wrong: str) -> None:
     old, new = bench.worker("w"), bench.connect()
     token = {"token": "nope", "no token": None}.get(wrong, old.token)
     new.say("reattach", previous_worker_id="x" if wrong == "id" else old.id, reattach_token=token)
     assert old.end is None
-
-
-def test_ping_is_answered(bench: Bench) -> None:
-    assert bench.connect().say("pong").say("ping").hear_one() == {"type": "pong"}
 
 
 @pytest.mark.parametrize(
@@ -221,10 +164,6 @@ def test_what_means_nothing_does_nothing(bench: Bench, frame: str | bytes) -> No
     assert worker.say_raw(frame).hear() == []
     assert worker.end is None
     assert worker.call("engine::functions::list") == {"functions": []}
-
-
-def test_messages_may_come_in_binary_frames(bench: Bench) -> None:
-    assert bench.connect().say_raw(b'{"type":"ping"}').hear_one() == {"type": "pong"}
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -278,3 +217,179 @@ def test_a_channel_outlives_the_worker_that_made_it(bench: Bench) -> None:
     ref = worker.call("engine::channels::create")["reader"]
     worker.leave()
     assert bench.core.channels.exists(ref["channel_id"], ref["access_key"])
+
+
+# Calls
+
+
+def test_a_call_and_its_answer(bench: Bench) -> None:
+    worker, caller = bench.worker("w", "f"), bench.worker("c")
+    call_id = caller.invoke("f", {"w": 100}, metadata={"m": 1})
+    call = worker.hear_one()
+    assert call == {
+        "type": "invokefunction",
+        "function_id": "f",
+        "data": {"w": 100, "_caller_worker_id": caller.id},
+        "invocation_id": call_id,
+        "metadata": {"m": 1},
+    }
+    worker.answer(call, result={"bytes": 512}, traceparent="of the executor")
+    assert caller.hear_one() == {
+        "type": "invocationresult",
+        "invocation_id": call_id,
+        "function_id": "f",
+        "result": {"bytes": 512},
+    }
+    worker.answer(call, result="again")
+    assert caller.hear() == []
+
+
+@pytest.mark.parametrize("data", [None, 1, "text", [1, {"a": 2}], True])
+def test_only_objects_learn_who_called(bench: Bench, data: Any) -> None:
+    worker, caller = bench.worker("w", "f"), bench.worker("c")
+    caller.invoke("f", data)
+    assert worker.hear_one()["data"] == data
+
+
+def test_an_error_wins_over_a_result_and_null_is_no_result(bench: Bench) -> None:
+    worker, caller = bench.worker("w", "f"), bench.worker("c")
+    error = {"code": "c", "message": "m", "stacktrace": "s"}
+    caller.invoke("f")
+    worker.answer(worker.hear_one(), result=1, error=error)
+    answer = caller.hear_one()
+    assert answer["error"] == error
+    assert "result" not in answer
+    caller.invoke("f")
+    worker.answer(worker.hear_one(), result=None, error=None)
+    assert caller.hear_one().keys() == {"type", "invocation_id", "function_id"}
+
+
+def test_an_unknown_function_names_the_namespaces_that_have_it(bench: Bench) -> None:
+    bench.worker("a", "f", namespace="one")
+    bench.worker("b", "f", namespace="two")
+    caller = bench.worker("c")
+    assert caller.refused("g") == ("function_not_found", "Function g not found in namespace default.")
+    assert caller.refused("f") == (
+        "function_not_found",
+        "Function f not found in namespace default. It is registered in namespace(s): one, two.",
+    )
+    assert caller.refused("engine::functions::list", namespace="one")[1].endswith("namespace(s): default.")
+    assert caller.refused("f", namespace=" ")[0] == "INVALID_NAMESPACE"
+
+
+def test_built_ins_answer_in_the_default_namespace(bench: Bench) -> None:
+    caller = bench.worker("c", namespace="other")
+    assert caller.call("engine::functions::list", namespace="default") == {"functions": []}
+
+
+def test_a_worker_calls_itself(bench: Bench) -> None:
+    worker = bench.worker("w", "f")
+    call_id = worker.invoke("f", [])
+    call = worker.hear_one()
+    worker.answer(call, result=2)
+    assert worker.hear_one()["invocation_id"] == call_id
+
+
+def test_both_sides_of_a_call_can_go_away(bench: Bench) -> None:
+    worker, caller, other = bench.worker("w", "f"), bench.worker("c"), bench.worker("o")
+    call_id = caller.invoke("f")
+    other.invoke("f")
+    other.leave()
+    (_first, second) = worker.hear()
+    worker.answer(second, result=1)
+    worker.leave()
+    assert caller.hear_one() == {
+        "type": "invocationresult",
+        "invocation_id": call_id,
+        "function_id": "f",
+        "error": {"code": "invocation_stopped", "message": "Invocation stopped"},
+    }
+    assert other.hear() == []
+    assert caller.refused("f")[0] == "function_not_found"
+
+
+def test_a_worker_that_called_itself_and_left_is_told_nothing(bench: Bench) -> None:
+    worker = bench.worker("w", "f")
+    worker.invoke("f")
+    worker.hear()
+    worker.leave()
+    assert worker.hear() == []
+
+
+def test_anybody_may_answer(bench: Bench) -> None:
+    worker, caller, other = bench.worker("w", "f"), bench.worker("c"), bench.worker("o")
+    caller.invoke("f")
+    other.answer(worker.hear_one(), result="mine")
+    assert caller.hear_one()["result"] == "mine"
+
+
+def test_an_id_in_another_form_is_the_same_id(bench: Bench) -> None:
+    worker, caller = bench.worker("w", "f"), bench.worker("c")
+    caller.say("invokefunction", function_id="f", data=1, invocation_id=uuid(7).replace("-", "").upper())
+    assert worker.hear_one()["invocation_id"] == uuid(7)
+
+
+def test_a_queue_worker_takes_what_is_queued(bench: Bench) -> None:
+    queue, caller = bench.worker("q", "engine::queue::enqueue"), bench.worker("c")
+    call_id = caller.invoke(
+        "f", {"a": 1}, action={"type": "enqueue", "queue": "q"}, baggage="k=v", namespace="n"
+    )
+    call = queue.hear_one()
+    receipt = call["data"].pop("messageReceiptId")
+    assert call["function_id"] == "engine::queue::enqueue"
+    assert call["data"] == {
+        "queue": "q",
+        "function_id": "f",
+        "data": {"a": 1},
+        "traceparent": None,
+        "baggage": "k=v",
+        "namespace": "n",
+    }
+    queue.answer(call, result={"whatever": 1})
+    answer = caller.hear_one()
+    assert (answer["invocation_id"], answer["result"]) == (call_id, {"messageReceiptId": receipt})
+    caller.invoke("f", 1, action={"type": "enqueue", "queue": "q"})
+    queue.answer(queue.hear_one(), error={"code": "full", "message": "no room"})
+    assert caller.hear_one()["error"] == {"code": "enqueue_error", "message": "no room"}
+
+
+def test_calls_in_flight_are_counted_on_both_sides(bench: Bench) -> None:
+    worker, caller = bench.worker("w", "f"), bench.worker("c")
+    caller.invoke("f")
+    rows = {row["name"]: row for row in caller.call("engine::workers::list")["workers"]}
+    assert rows["c"]["active_invocations"] == 2  # and the call that asks
+    assert rows["w"]["active_invocations"] == 1
+    worker.answer(worker.hear_one())
+    rows = {row["name"]: row for row in caller.call("engine::workers::list")["workers"]}
+    assert (rows["c"]["active_invocations"], rows["w"]["active_invocations"]) == (1, 0)
+
+
+def test_one_caller_cannot_fill_the_engine_with_calls() -> None:
+    bench = Bench(max_in_flight=3)
+    bench.worker("w", "f")
+    caller = bench.worker("c")
+    for _ in range(3):
+        caller.invoke("f")
+    assert caller.refused("f")[0] == "too_many_invocations"
+    assert bench.worker("o").call("engine::functions::list")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '{"_caller_worker_id":"somebody else","a":1}',
+        '{"_caller_worker_id":1,"a":1,"_caller_worker_id":"somebody else"}',
+        '{"\\u005fcaller_worker_id":"somebody else","a":1}',
+        '{"_caller\\u005fworker_id":"x","a":1,"_caller_worker_id":{"b":[1]}}',
+        ' { "a" : 1 } ',
+    ],
+)
+def test_the_caller_cannot_say_who_it_is(bench: Bench, payload: str) -> None:
+    worker, caller = bench.worker("w", "f"), bench.worker("c")
+    caller.say_raw(f'{{"type":"invokefunction","function_id":"f","data":{payload}}}')
+    heard = worker.raw[-1]
+    pairs: list[tuple[str, Any]] = []
+    json.loads(heard, object_pairs_hook=pairs.extend)
+    ids = [value for key, value in pairs if key == "_caller_worker_id"]
+    assert ids == [caller.id]
+    assert ("a", 1) in pairs
