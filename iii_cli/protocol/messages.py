@@ -93,13 +93,16 @@ def parse(text: str | bytes | Raw) -> Any:
 
 
 def parse_once(text: str | bytes) -> Any:
-    """`parse`, but a key that comes twice is refused: two readers of it may see two different things."""
-    value = parse(text)
+    """The value of one JSON text in which no key comes twice: two readers of it may see two different things.
+
+    For seals, receipts and refs, whose fields are looked at one by one. Raises MalformedJson.
+    """
     try:
-        json.loads(text, object_pairs_hook=_without_twins)
-    except ValueError as error:
-        raise MalformedJson(f"not JSON: {error}") from None
-    return value
+        return json.loads(
+            text.decode() if isinstance(text, bytes) else text, object_pairs_hook=_without_twins
+        )
+    except (ValueError, RecursionError):
+        raise MalformedJson("not JSON, or a key comes twice") from None
 
 
 def render(value: Any) -> str:

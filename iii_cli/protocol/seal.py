@@ -1,21 +1,22 @@
-"""The seal: frames around a stream that tell a whole one from a cut one."""
+"""The seal: frames around a stream that tell a whole one from a cut one (docs: seal, "Frames")."""
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 import unicodedata
 from enum import StrEnum
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias, TypeGuard
 
-from msgspec import Struct
+from msgspec import Meta, Struct, ValidationError, convert
+from msgspec.json import Encoder
 from msgspec.structs import replace
 
 from iii_cli.errors import ContentDiffers, NotConfirmed
 from iii_cli.limits import limit
-from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef
+from iii_cli.protocol.messages import MalformedJson, parse_once
+from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,14 +32,12 @@ __all__ = (
     "RECEIPT_TIMEOUT",
     "STDOUT",
     "STOPPED_EARLY",
-    "VERSION",
     "Abort",
     "Beat",
     "Close",
     "Counter",
     "Digest",
     "Figures",
-    "MalformedFigures",
     "MalformedSeal",
     "Mode",
     "Open",
@@ -58,6 +57,18 @@ __all__ = (
     "receipt_frame",
 )
 
+VERSION = 1
+DIGESTS = ("xxh3_128", "sha256")
+COUNT_MAX = (1 << 63) - 1  # what a file offset can hold
+
+BEAT_AFTER = limit("beat", 15.0)  # seconds without another frame before the writer sends a beat
+PEER_TIMEOUT = limit("silence", 60.0)  # seconds without a byte before the reader calls the writer gone
+RECEIPT_BEAT = limit("receipt_beat", 15.0)  # seconds between two words of a reader that owes a receipt
+RECEIPT_BEAT_MAX = 3600.0  # seconds that a writer can mean
+RECEIPT_TIMEOUT = limit("receipt", 60.0)  # seconds from our close, or the reader's last word, to the receipt
+
+STOPPED_EARLY = "stopped early"  # the reason of a reader whose consumer wanted no more, and that did not look
+STDOUT = "stdout"  # the reason of a reader whose output is a pipe: it cannot know what became of the data
 
 # control, format (the bidirectional ones are among them), lone surrogates, private use, line ends
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -68,20 +79,25 @@ def printable(text: str, limit: int = 500) -> str:
 
     What is taken away leaves a space, so words do not run together. Longer text ends with an ellipsis.
     """
-    if len(text) > 2 * limit:
-        text = text[: 2 * limit]  # a bound on the work below
+    text = text[: 2 * limit]  # a bound on the work below
     clean = "".join(" " if unicodedata.category(c) in _HIDDEN else c for c in text)
     words = " ".join(clean.split())
     return words if len(words) <= limit else f"{words[: limit - 1]}…"
 
 
-DIGESTS = ("xxh3_128", "sha256")
-COUNT_END = 1 << 63  # above what a file offset can hold
+def is_count(value: Any) -> TypeGuard[int]:
+    """Can a peer have meant that many of something? JSON has integers of thousands of digits."""
+    return type(value) is int and 0 <= value <= COUNT_MAX  # type(): true is not a count
+
+
+# Totals (docs: seal, "Totals" and "Records")
+
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 
 _HEAD = struct.Struct(">QI")  # of a message: the byte offset at which it came, its length
 _RECORD = struct.Struct(">BI")  # of a frame in mode `records`: its kind and its length
-BINARY, TEXT = 0, 1  # kinds
-_SMALL = 4096  # up to here one copy is cheaper than a second call
+_BINARY, _TEXT = 0, 1  # kinds
+_SMALL = 4096  # bytes up to which one copy is cheaper than a second call
 
 
 class Digest(Protocol):
@@ -105,50 +121,17 @@ def new_digest(name: str) -> Digest:
     raise ValueError(f"unknown digest {name!r}; known are {', '.join(DIGESTS)}")
 
 
-def is_count(value: Any) -> TypeGuard[int]:
-    """Can a peer have meant that many of something? JSON has integers of thousands of digits."""
-    return type(value) is int and 0 <= value < COUNT_END  # type(): true is not a count
-
-
-class MalformedFigures(ValueError):
-    """The object does not hold the figures."""
-
-
-class Figures(Struct, frozen=True):
+class Figures(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What went through a stream: payload bytes and text messages, counted and digested (lower-case hex).
 
     `frames` is there in mode `records` only, where `digest` covers every frame with its kind and length.
     """
 
-    bytes: int
+    bytes: Count
     digest: str
-    messages: int
+    messages: Count
     messages_digest: str
-    frames: int | None = None
-
-    def to_json(self) -> dict[str, int | str]:
-        """As the close frame and the receipt carry them."""
-        figures: dict[str, int | str] = {
-            "bytes": self.bytes,
-            "digest": self.digest,
-            "messages": self.messages,
-            "messages_digest": self.messages_digest,
-        }
-        return figures if self.frames is None else figures | {"frames": self.frames}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Figures:
-        """Read the keys of a close frame or a receipt. Raises MalformedFigures."""
-        count, messages = value.get("bytes"), value.get("messages")
-        digest, messages_digest = value.get("digest"), value.get("messages_digest")
-        if not is_count(count) or not is_count(messages):
-            raise MalformedFigures("bytes and messages must be counts")
-        if not isinstance(digest, str) or not isinstance(messages_digest, str):
-            raise MalformedFigures("digest and messages_digest must be strings")
-        frames = value.get("frames")
-        if frames is not None and not is_count(frames):
-            raise MalformedFigures("frames must be a count")
-        return cls(count, digest, messages, messages_digest, frames)
+    frames: Count | None = None
 
     def difference(self, promised: Figures) -> str | None:
         """Which figure differs from the promised ones, for people. None when all are right."""
@@ -172,7 +155,7 @@ class Counter:
     __slots__ = ("_digest", "_messages_digest", "bytes", "frames", "messages")
 
     def __init__(self, digest: str = "xxh3_128", *, records: bool = False) -> None:
-        """`records`: the borders of frames are data (docs: seal, "Records")."""
+        """`records`: the borders of frames are data."""
         self._digest = new_digest(digest)
         self._messages_digest = new_digest(digest)
         self.bytes = 0
@@ -182,7 +165,7 @@ class Counter:
     def chunk(self, data: Buffer) -> None:
         """Binary payload, whatever the frames; a whole frame of records. A memoryview is of single bytes."""
         if self.frames is not None:
-            self._digest.update(_RECORD.pack(BINARY, len(data)))
+            self._digest.update(_RECORD.pack(_BINARY, len(data)))
             self.frames += 1
         self._digest.update(data)
         self.bytes += len(data)
@@ -190,7 +173,7 @@ class Counter:
     def message(self, text: bytes) -> None:
         """One text message at the present byte offset."""
         if self.frames is not None:
-            self._digest.update(_RECORD.pack(TEXT, len(text)))
+            self._digest.update(_RECORD.pack(_TEXT, len(text)))
             self._digest.update(text)
             self.frames += 1
         head = _HEAD.pack(self.bytes, len(text))
@@ -219,12 +202,7 @@ class Counter:
         return Figures(self.bytes, digest, self.messages, messages_digest, self.frames)
 
 
-VERSION = 1
-BEAT_AFTER = limit("beat", 15.0)  # seconds without another frame before the writer sends a beat
-PEER_TIMEOUT = limit("silence", 60.0)  # seconds without a byte before the reader calls the writer gone
-RECEIPT_BEAT = limit("receipt_beat", 15.0)  # seconds between two words of a reader that owes a receipt
-RECEIPT_BEAT_MAX = 3600.0  # seconds that a writer can mean
-RECEIPT_TIMEOUT = limit("receipt", 60.0)  # seconds from our close, or the reader's last word, to the receipt
+# Frames
 
 _LONGEST = 16 * 1024  # bytes; ours are below 2 KiB, and nothing longer is worth parsing
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -245,61 +223,25 @@ class Mode(StrEnum):
 
 
 class MalformedSeal(ValueError):
-    """The frame claims to be of a seal and is not a right one."""
+    """The frame claims to be of a seal and is not a right one. Repeats nothing of it: it may hold a key."""
 
 
-class Open(Struct, frozen=True):
+class Open(Struct, frozen=True, omit_defaults=True):
     """The first frame. `size` is a hint in bytes; `receipt` is the writer end of the receipt channel, on
     which the reader is asked for a word every `receipt_beat` seconds.
     """
 
-    mode: Mode = Mode.BYTES
-    digest: str = "xxh3_128"
-    size: int | None = None
+    mode: Mode
+    digest: str
+    size: Count | None = None
     receipt: ChannelRef | None = None
     receipt_beat: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Holds the receipt's access key: for the wire only."""
-        value: dict[str, Any] = {"mode": self.mode.value, "digest": self.digest}
-        if self.size is not None:
-            value["size"] = self.size
-        if self.receipt is not None:
-            value["receipt"] = self.receipt.to_json()
-        if self.receipt_beat is not None:
-            value["receipt_beat"] = self.receipt_beat
-        return value
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Open:
-        """Unknown keys are hints of a later writer and are ignored. Raises MalformedSeal."""
-        mode, digest, size = value.get("mode"), value.get("digest"), value.get("size")
-        if not isinstance(mode, str) or mode not in set(Mode):
-            raise MalformedSeal("the open frame names a mode that this version does not know")
-        if not isinstance(digest, str) or digest not in DIGESTS:
-            raise MalformedSeal("the open frame names a digest that this version does not know")
-        if size is not None and not is_count(size):
-            raise MalformedSeal("the open frame's size is not a count of bytes")
-        beat = value.get("receipt_beat")
-        if not isinstance(beat, (int, float)) or not 0 < beat <= RECEIPT_BEAT_MAX:
-            beat = None
-        return cls(Mode(mode), digest, size, _receipt_of(value.get("receipt")), beat)
-
-
-class Beat(Struct, frozen=True):
+class Beat(Struct, frozen=True, forbid_unknown_fields=True):
     """The writer lives, and has sent so many payload bytes so far."""
 
-    bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {"bytes": self.bytes}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Beat:
-        """Raises MalformedSeal."""
-        if value.keys() != {"bytes"} or not is_count(value["bytes"]):
-            raise MalformedSeal("a malformed beat frame")
-        return cls(value["bytes"])
+    bytes: Count
 
 
 class Close(Struct, frozen=True):
@@ -307,47 +249,15 @@ class Close(Struct, frozen=True):
 
     figures: Figures
 
-    def to_json(self) -> dict[str, Any]:
-        return self.figures.to_json()
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Close:
-        """Raises MalformedSeal."""
-        if value.keys() - {"frames"} != {"bytes", "digest", "messages", "messages_digest"}:
-            raise MalformedSeal("a malformed close frame")
-        try:
-            return cls(Figures.from_json(value))
-        except MalformedFigures as error:
-            raise MalformedSeal(f"a malformed close frame: {error}") from None
-
-
-class Abort(Struct, frozen=True):
+class Abort(Struct, frozen=True, forbid_unknown_fields=True):
     """The writer failed. `code` is its exit status; `reason` is text of a stranger until made printable."""
 
-    code: int
+    code: Annotated[int, Meta(ge=-COUNT_MAX, le=COUNT_MAX)]
     reason: str
 
-    def to_json(self) -> dict[str, Any]:
-        return {"code": self.code, "reason": self.reason}
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Abort:
-        """Raises MalformedSeal."""
-        code, reason = value.get("code"), value.get("reason")
-        if value.keys() != {"code", "reason"} or type(code) is not int or not isinstance(reason, str):
-            raise MalformedSeal("a malformed abort frame")
-        if not is_count(abs(code)):
-            raise MalformedSeal("a malformed abort frame: code is no exit status")
-        return cls(code, reason)
-
-
-SealBody: TypeAlias = "Open | Beat | Close | Abort"
-_BODIES: dict[str, type[Open] | type[Beat] | type[Close] | type[Abort]] = {
-    "open": Open,
-    "beat": Beat,
-    "close": Close,
-    "abort": Abort,
-}
+SealBody: TypeAlias = Open | Beat | Close | Abort
 
 
 class SealFrame(Struct, frozen=True):
@@ -358,28 +268,27 @@ class SealFrame(Struct, frozen=True):
 
 
 def encode(frame: SealFrame) -> bytes:
-    """The payload of the text frame. An open frame may hold the key of the receipt channel.
+    """The payload of the text frame. An open frame may hold the key of a receipt channel: for the wire only.
 
     Raises ValueError for an id that is none.
     """
     if not _ID.fullmatch(frame.stream_id):
         raise ValueError("the id of a stream is 32 lower-case hex digits")
-    kind = type(frame.body).__name__.lower()
-    body = {"v": VERSION, "id": frame.stream_id, kind: frame.body.to_json()}
-    return json.dumps({"iii": body}, separators=(",", ":")).encode()
+    body = frame.body.figures if isinstance(frame.body, Close) else frame.body
+    return _written({"id": frame.stream_id, type(frame.body).__name__.lower(): body})
 
 
 def decode(payload: bytes) -> SealFrame | None:
     """Read a text frame. None when it does not even claim to be of a seal: then it is a message.
 
     Raises MalformedSeal when it claims to (the only key `iii`, an object with `v` inside) and is not a right
-    one. The error never repeats what was read, it may hold a key.
+    one.
     """
     if len(payload) > _LONGEST or not looks_sealed(payload):
         return None
     try:
-        value = json.loads(payload.decode(), object_pairs_hook=_without_twins)
-    except (ValueError, RecursionError):
+        value = parse_once(payload)
+    except MalformedJson:
         if _CLAIM.match(payload):
             raise MalformedSeal("a seal frame that is not JSON") from None
         return None
@@ -388,40 +297,65 @@ def decode(payload: bytes) -> SealFrame | None:
         return None
     if inner.keys() == {"v", "receipt"}:
         return None  # the one message of a receipt channel, which has no seal
-    return _decode_inner(inner)
-
-
-def _decode_inner(inner: dict[str, Any]) -> SealFrame:
     if type(inner["v"]) is not int or inner["v"] != VERSION:
         raise MalformedSeal("a seal of a version that this one does not know")
     kinds = inner.keys() - {"v", "id"}
-    kind = kinds.pop() if len(kinds) == 1 else None
-    stream_id, body = inner.get("id"), inner.get(kind or "")
-    if kind not in _BODIES or not isinstance(body, dict):
+    kind = kinds.pop() if len(kinds) == 1 else ""
+    stream_id, body = inner.get("id"), inner.get(kind)
+    if kind not in ("open", "beat", "close", "abort") or not isinstance(body, dict):
         raise MalformedSeal("a seal frame of an unknown kind")
     if not isinstance(stream_id, str) or not _ID.fullmatch(stream_id):
         raise MalformedSeal("a seal frame without the id of its stream")
-    return SealFrame(stream_id, _BODIES[kind].from_json(body))
-
-
-def _receipt_of(value: Any) -> ChannelRef | None:
-    if value is None:
-        return None
     try:
-        ref = ChannelRef.from_json(value)
-    except MalformedRef:
-        raise MalformedSeal("the open frame's receipt is not a ref") from None
-    if ref.direction is not Direction.WRITE:
-        raise MalformedSeal("the open frame's receipt is not the writer end of a channel")
-    return ref
+        return SealFrame(stream_id, _read_body(kind, body))
+    except ValidationError:
+        raise MalformedSeal(f"a malformed {kind} frame") from None
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Two readers of the same key twice may see two different things."""
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key came twice")
-    return value
+def _read_body(kind: str, body: dict[str, Any]) -> SealBody:
+    """Raises MalformedSeal, ValidationError."""
+    match kind:
+        case "beat":
+            return convert(body, Beat)
+        case "close":
+            try:
+                return Close(convert(body, Figures))
+            except ValidationError:
+                raise MalformedSeal("a malformed close frame: its totals are none") from None
+        case "abort":
+            return convert(body, Abort)
+    if body.get("mode") not in list(Mode):
+        raise MalformedSeal("the open frame names a mode that this version does not know")
+    if body.get("digest") not in DIGESTS:
+        raise MalformedSeal("the open frame names a digest that this version does not know")
+    beat = body.get("receipt_beat")
+    if not isinstance(beat, int | float) or not 0 < beat <= RECEIPT_BEAT_MAX:
+        beat = None
+    receipt = None
+    if body.get("receipt") is not None:
+        try:
+            receipt = ChannelRef.from_json(body["receipt"])
+        except MalformedRef:
+            raise MalformedSeal("the open frame's receipt is not a ref") from None
+        if receipt.direction is not Direction.WRITE:
+            raise MalformedSeal("the open frame's receipt is not the writer end of a channel")
+    size = body.get("size")
+    if size is not None and not is_count(size):
+        raise MalformedSeal("the open frame's size is not a count of bytes")
+    return Open(Mode(body["mode"]), body["digest"], size, receipt, beat)
+
+
+def _written(inner: dict[str, Any]) -> bytes:
+    return _ENCODER.encode({"iii": {"v": VERSION} | inner})
+
+
+def _reveal(value: Any) -> str:
+    """The key of a receipt channel."""
+    assert isinstance(value, Secret)
+    return value.reveal()
+
+
+_ENCODER = Encoder(enc_hook=_reveal)
 
 
 class Sealer:
@@ -461,18 +395,9 @@ class Sealer:
             raise ValueError("the mode jsonl is read and never written; `records` is its successor")
         self.opening = replace(self.opening, mode=mode)
         self._counter = Counter(self.opening.digest, records=mode is Mode.RECORDS)
-
-    def chunk(self, data: Buffer) -> None:
-        """Account for binary payload."""
-        self._counter.chunk(data)
-
-    def message(self, text: bytes) -> None:
-        """Account for one text message, sent at the present byte offset."""
-        self._counter.message(text)
-
-    def message_batch(self, texts: Sequence[bytes]) -> None:
-        """Account for text messages that are sent with no binary frame between them. Copies them once."""
-        self._counter.message_batch(texts)
+        self.chunk = self._counter.chunk
+        self.message = self._counter.message
+        self.message_batch = self._counter.message_batch
 
     @property
     def figures(self) -> Figures:
@@ -513,8 +438,7 @@ class Sealer:
         return encode(SealFrame(self.stream_id, body))
 
 
-STOPPED_EARLY = "stopped early"  # the reason of a reader whose consumer wanted no more, and that did not look
-STDOUT = "stdout"  # the reason of a reader whose output is a pipe: it cannot know what became of the data
+# Receipts (docs: seal, "Receipts")
 
 
 class Receipt(Struct, frozen=True):
@@ -545,17 +469,16 @@ class Receipt(Struct, frozen=True):
         return NotConfirmed(f"the reader did not keep the data: {reason}{code}")
 
 
-class ReceiptBeat(Struct, frozen=True):
+class ReceiptBeat(Struct, frozen=True, omit_defaults=True):
     """The reader lives, and has so many payload bytes. `will_confirm` False: it cannot, whatever comes."""
 
-    bytes: int
+    bytes: Count
     will_confirm: bool = True
 
 
 def receipt_beat_frame(count: int, *, will_confirm: bool) -> bytes:
     """The payload of a text frame on the receipt channel, for writers that asked for it."""
-    beat: dict[str, Any] = {"bytes": count} if will_confirm else {"bytes": count, "will_confirm": False}
-    return _frame({"beat": beat})
+    return _written({"receipt": {"beat": ReceiptBeat(count, will_confirm)}})
 
 
 def receipt_frame(
@@ -567,47 +490,42 @@ def receipt_frame(
     """
     if committed and (code is not None or reason is not None):
         raise ValueError("a committed receipt has no code and no reason")
-    receipt: dict[str, Any] = {"committed": committed, **figures.to_json()}
+    receipt = {"committed": committed} | {
+        name: value for name in figures.__struct_fields__ if (value := getattr(figures, name)) is not None
+    }
     if code is not None:
         receipt["code"] = code
     if reason is not None:
         receipt["reason"] = printable(reason)
-    return _frame(receipt)
-
-
-def _frame(receipt: dict[str, Any]) -> bytes:
-    return json.dumps({"iii": {"v": VERSION, "receipt": receipt}}, separators=(",", ":")).encode()
+    return _written({"receipt": receipt})
 
 
 def read_receipt(payload: bytes) -> Receipt | ReceiptBeat:
     """Read a text frame of the receipt channel. Raises ContentDiffers when it is not a receipt of ours."""
     try:
-        value = json.loads(payload.decode())
-        inner = value["iii"]
-        receipt = inner["receipt"]
-        if len(value) != 1 or inner.keys() != {"v", "receipt"} or type(inner["v"]) is not int:
-            raise ValueError
-        if inner["v"] != VERSION:
-            raise ValueError
+        receipt = convert(parse_once(payload), _Outer).iii.receipt
         if receipt.keys() == {"beat"}:
-            return _beat_of(receipt["beat"])
-        if type(receipt["committed"]) is not bool:
-            raise ValueError
-        figures, code = Figures.from_json(receipt), receipt.get("code")
+            beat = receipt["beat"]
+            return ReceiptBeat(convert(beat["bytes"], Count), beat.get("will_confirm") is not False)
+        committed = convert(receipt.get("committed"), bool)
+        figures = convert({name: receipt.get(name) for name in Figures.__struct_fields__}, Figures)
+        code, reason = receipt.get("code"), receipt.get("reason")
         if type(code) is int and not is_count(abs(code)):
-            raise ValueError
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            raise ValidationError
+    except (MalformedJson, ValidationError, LookupError, TypeError, AttributeError):
         raise ContentDiffers("the reader's receipt is malformed") from None
-    reason = receipt.get("reason")
     return Receipt(
-        receipt["committed"],
+        committed,
         figures,
         code if type(code) is int else None,
         reason if isinstance(reason, str) else None,
     )
 
 
-def _beat_of(beat: dict[str, Any]) -> ReceiptBeat:
-    if type(beat["bytes"]) is not int or beat["bytes"] < 0:
-        raise ValueError
-    return ReceiptBeat(beat["bytes"], beat.get("will_confirm") is not False)
+class _Inner(Struct, forbid_unknown_fields=True):
+    v: Literal[1]
+    receipt: dict[str, Any]
+
+
+class _Outer(Struct, forbid_unknown_fields=True):
+    iii: _Inner

@@ -1,23 +1,24 @@
-"""The reader's side of a seal: what arrived, and the verdict at its end."""
+"""The reader's side of a seal: what arrived, and the verdict at its end (docs: seal, "Verdict")."""
 
 from __future__ import annotations
 
 import json
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from iii_cli.errors import ContentDiffers, Failure, NothingArrived, StreamAborted, StreamTruncated
+from iii_cli.protocol.messages import MalformedJson, parse
 from iii_cli.protocol.seal import (
     Abort,
     Beat,
     Close,
     Counter,
+    Figures,
     MalformedSeal,
     Mode,
     Open,
-    SealFrame,
     decode,
     looks_sealed,
     printable,
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iii_cli.protocol.frames import Buffer
-    from iii_cli.protocol.seal import Figures, SealBody
+    from iii_cli.protocol.seal import SealBody
 
-__all__ = ("Outcome", "Verdict", "Verifier")
+__all__ = ("TRANSITIONS", "Input", "Outcome", "State", "Verdict", "Verifier")
 
 
 class Outcome(Enum):
-    """A row of the table. The first three are no failure."""
+    """A row of the table of verdicts. The first three are no failure."""
 
-    VERIFIED = auto()  # open … close, all four figures right
+    VERIFIED = auto()  # open … close, all totals right
     FOREIGN = auto()  # no seal, a clean end: the end could not be verified
     ALLOWED_EMPTY = auto()  # nothing at all and a clean end, which --allow-empty accepts
     EMPTY = auto()  # nothing at all and a clean end                                     6
@@ -45,7 +46,7 @@ class Outcome(Enum):
     UNSEALED = auto()  # no seal, a clean end, and a seal was required                   7
     PEER_ERROR = auto()  # no seal, and the last message is {"error": …}                 7
     LOST = auto()  # no seal, and no Close frame                                         7
-    DIFFERS = auto()  # a figure differs, or the seal is malformed or misplaced          8
+    DIFFERS = auto()  # a total differs, or the seal is malformed or misplaced           8
 
 
 _FINE = frozenset({Outcome.VERIFIED, Outcome.FOREIGN, Outcome.ALLOWED_EMPTY})
@@ -85,14 +86,54 @@ class Verdict(Struct, frozen=True):
                 return StreamTruncated(self.text, hint=self.hint)
 
 
+class State(Enum):
+    """Where a stream stands."""
+
+    NOTHING = auto()  # nothing has come
+    FOREIGN = auto()  # data, and no seal before it
+    SEALED = auto()  # the open frame has come
+    CLOSED = auto()  # the close frame, and all totals are right
+    ABORTED = auto()  # the writer said that it failed
+    BROKEN = auto()  # a frame that breaks the seal
+
+
+class Input(Enum):
+    """What can come."""
+
+    DATA = auto()  # payload, or a text message that is not of this stream's seal
+    OPEN = auto()
+    BEAT = auto()  # with the right count
+    CLOSE = auto()  # with the right totals
+    ABORT = auto()
+    FAULT = auto()  # a frame of the seal that is malformed, or whose count or total is wrong
+
+
+# What is not here breaks the seal, except that nothing mends or worsens a stream that has failed.
+TRANSITIONS = {
+    (State.NOTHING, Input.DATA): State.FOREIGN,
+    (State.NOTHING, Input.OPEN): State.SEALED,
+    (State.FOREIGN, Input.DATA): State.FOREIGN,
+    (State.SEALED, Input.DATA): State.SEALED,
+    (State.SEALED, Input.BEAT): State.SEALED,
+    (State.SEALED, Input.CLOSE): State.CLOSED,
+    (State.SEALED, Input.ABORT): State.ABORTED,
+}
+FAILED = (State.ABORTED, State.BROKEN)
+_MISPLACED = {
+    State.NOTHING: "a seal frame came without an open frame at the start",
+    State.FOREIGN: "a seal frame came without an open frame at the start",
+    State.SEALED: "the open frame came twice",
+    State.CLOSED: "the stream went on after its close frame",
+}
+
+
 class Verifier:
     """Counts what a reader receives, keeps the seal's frames away from the data, and says how it ended.
 
     Feed it every frame in order: `chunk` for binary payload (as it comes, whole frames or parts, but whole
     frames in mode `records`; for an empty frame too, it shows that the writer was there), `text` for each
-    whole text message. When
-    `finished` turns true nothing more belongs to the stream: deliver nothing more, call `end`, drop the
-    connection.
+    whole text message. When `finished` turns true nothing more belongs to the stream: deliver nothing more,
+    call `end`, drop the connection.
     """
 
     def __init__(
@@ -110,16 +151,17 @@ class Verifier:
         self._allow_empty = allow_empty
         self._expect = expect
         self._counter = Counter()
-        self._stream_id = ""
-        self._started = False  # has any frame come?
+        self._stream_id = b""
         self._last_message = b""
-        self._settled: Verdict | None = None
+        self._fault = ""  # why the state is BROKEN
+        self._abort: Abort | None = None
+        self.state = State.NOTHING
         self.opened: Open | None = None
 
     @property
     def finished(self) -> bool:
         """Has the stream ended by its own word: close, abort, or a frame that breaks the seal?"""
-        return self._settled is not None
+        return self.state in (State.CLOSED, *FAILED)
 
     @property
     def figures(self) -> Figures:
@@ -138,19 +180,17 @@ class Verifier:
 
     def chunk(self, data: Buffer) -> None:
         """Binary payload."""
-        if self._settled is not None:
-            return self._after_the_end()
-        self._started = True
-        return self._counter.chunk(data)
+        self._take(Input.DATA)
+        if not self.finished:
+            self._counter.chunk(data)
 
     def text(self, payload: bytes) -> bool:
         """One whole text message. True: it is data. False: it is the seal's, show it to nobody."""
-        if looks_sealed(payload) and self._take_seal(payload):
+        if looks_sealed(payload) and self._is_seal(payload):
             return False
-        if self._settled is not None:
-            self._after_the_end()
+        self._take(Input.DATA)
+        if self.finished:
             return False
-        self._started = True
         self._counter.message(payload)
         self._last_message = payload
         return True
@@ -160,12 +200,56 @@ class Verifier:
 
         The same as `text` for each, and fast for many short ones.
         """
-        if self._settled is not None or not payloads or _may_hold_a_seal(payloads):
+        # Cheaper than a look at each: whatever looks sealed has this key.
+        if self.finished or not payloads or b'"iii"' in b"".join(payloads):
             return [payload for payload in payloads if self.text(payload)]
-        self._started = True
+        self._take(Input.DATA)
         self._counter.message_batch(payloads)
         self._last_message = payloads[-1]
         return payloads
+
+    def _take(self, what: Input, fault: str = "") -> None:
+        """One step of the table."""
+        state = TRANSITIONS.get((self.state, what))
+        if state is None and self.state not in FAILED:
+            self._fault = fault or _MISPLACED[self.state]
+            state = State.BROKEN
+        self.state = state or self.state
+
+    def _is_seal(self, payload: bytes) -> bool:
+        """Is the frame of this stream's seal? Then take it."""
+        try:
+            frame = decode(payload)
+        except MalformedSeal as problem:
+            if self._stream_id not in payload:
+                return False  # another stream's, quoted
+            self._take(Input.FAULT, str(problem))
+            return True
+        if frame is None or (self._stream_id and frame.stream_id.encode() != self._stream_id):
+            return False
+        self._take(*self._input_of(frame.body))
+        if isinstance(frame.body, Open) and self.opened is None and self.state is State.SEALED:
+            self.opened = frame.body
+            self._stream_id = frame.stream_id.encode()
+            self._counter = Counter(frame.body.digest, records=frame.body.mode is Mode.RECORDS)
+        if isinstance(frame.body, Abort) and self._abort is None:
+            self._abort = frame.body
+        return True
+
+    def _input_of(self, body: SealBody) -> tuple[Input, str]:
+        """What it means, and what is wrong with it."""
+        match body:
+            case Open():
+                return Input.OPEN, ""
+            case Abort():
+                return Input.ABORT, ""
+            case Beat() if self.state is not State.SEALED or body.bytes == self._counter.bytes:
+                return Input.BEAT, ""
+            case Beat():
+                return Input.FAULT, f"the writer had sent {body.bytes} bytes, {self._counter.bytes} arrived"
+            case Close():
+                fault = self.figures.difference(body.figures) if self.state is State.SEALED else None
+                return (Input.CLOSE, "") if fault is None else (Input.FAULT, fault)
 
     def end(self, *, close_frame: bool, silent_for: float | None = None) -> Verdict:
         """The verdict, at `finished` or when the connection ended.
@@ -173,43 +257,39 @@ class Verifier:
         `close_frame`: did a WebSocket Close frame come? `silent_for`: we ended it ourselves, after so many
         seconds without a byte. May be asked again.
         """
-        if self._settled is not None:
-            return self._settled
-        if self.opened is not None:
-            return self._unclosed(close_frame, silent_for)
+        match self.state:
+            case State.CLOSED:
+                return self._verdict(Outcome.VERIFIED, "verified")
+            case State.BROKEN:
+                return self._verdict(Outcome.DIFFERS, f"not what the writer sealed: {self._fault}")
+            case State.ABORTED if self._abort is not None:
+                text = f"aborted by the writer: {printable(self._abort.reason) or 'no reason given'}"
+                return self._verdict(Outcome.ABORTED, text, code=self._abort.code)
+            case State.SEALED if silent_for is not None:
+                text = f"the writer vanished: {silent_for:g} s of silence after {self._amount()}"
+                return self._verdict(Outcome.VANISHED, text)
+            case State.SEALED:
+                text = f"truncated: the connection broke after {self._amount()}"
+                if close_frame:
+                    text = (
+                        f"truncated: the writer ended after {self._amount()} without saying that it was done"
+                    )
+                return self._verdict(Outcome.TRUNCATED, text)
+        if (error := _sole_error(self._last_message)) is not None:
+            return self._verdict(Outcome.PEER_ERROR, f"the writer says: {error}")
         if not close_frame:
-            return self._foreign_error() or self._verdict(
-                Outcome.LOST, f"the connection broke after {self._amount()}: the engine or the network failed"
-            )
-        if not self._started:
-            return self._nothing()
-        return self._foreign_error() or self._foreign()
-
-    def _unclosed(self, close_frame: bool, silent_for: float | None) -> Verdict:
-        if silent_for is not None:
-            text = f"the writer vanished: {silent_for:g} s of silence after {self._amount()}"
-            return self._verdict(Outcome.VANISHED, text)
-        if close_frame:
-            text = f"truncated: the writer ended after {self._amount()} without saying that it was done"
-        else:
-            text = f"truncated: the connection broke after {self._amount()}"
-        return self._verdict(Outcome.TRUNCATED, text)
-
-    def _nothing(self) -> Verdict:
-        if not self._allow_empty:
+            text = f"the connection broke after {self._amount()}: the engine or the network failed"
+            return self._verdict(Outcome.LOST, text)
+        if self.state is State.NOTHING and not self._allow_empty:
             text = "nothing arrived: the ref was already used, or expired, or the writer sent nothing"
             return self._verdict(Outcome.EMPTY, text, hint="--allow-empty accepts an empty stream")
         if self._require_seal:
-            return self._unsealed()
-        return self._verdict(Outcome.ALLOWED_EMPTY, "nothing arrived")
-
-    def _foreign_error(self) -> Verdict | None:
-        text = _sole_error(self._last_message)
-        return None if text is None else self._verdict(Outcome.PEER_ERROR, f"the writer says: {text}")
+            return self._verdict(Outcome.UNSEALED, "the writer sent no seal, and a seal is required")
+        if self.state is State.NOTHING:
+            return self._verdict(Outcome.ALLOWED_EMPTY, "nothing arrived")
+        return self._foreign()
 
     def _foreign(self) -> Verdict:
-        if self._require_seal:
-            return self._unsealed()
         count, messages = self._counter.bytes, self._counter.messages
         if self._expect == "bytes" and messages and not count:
             text = f"the stream has {messages} text messages and no bytes"
@@ -218,68 +298,6 @@ class Verifier:
             text = f"the stream has {count} bytes and no text messages"
             return self._verdict(Outcome.DIFFERS, text, hint="read it without --lines and --text")
         return self._verdict(Outcome.FOREIGN, "the writer sent no seal: the end could not be verified")
-
-    def _unsealed(self) -> Verdict:
-        return self._verdict(Outcome.UNSEALED, "the writer sent no seal, and a seal is required")
-
-    def _take_seal(self, payload: bytes) -> bool:
-        """Is the frame of this stream's seal? Then act on it."""
-        try:
-            frame = decode(payload)
-        except MalformedSeal as problem:
-            if self.opened is not None and self._stream_id.encode() not in payload:
-                return False  # another stream's, quoted
-            self._differs(str(problem))
-            return True
-        if frame is None or (self.opened is not None and frame.stream_id != self._stream_id):
-            return False
-        if self._settled is not None:
-            self._after_the_end()
-        elif self.opened is None:
-            self._first(frame)
-        else:
-            self._act(frame.body)
-        return True
-
-    def _first(self, frame: SealFrame) -> None:
-        if self._started or not isinstance(frame.body, Open):
-            return self._differs("a seal frame came without an open frame at the start")
-        self._started = True
-        self.opened = frame.body
-        self._stream_id = frame.stream_id
-        self._counter = Counter(frame.body.digest, records=frame.body.mode is Mode.RECORDS)
-        return None
-
-    def _act(self, body: SealBody) -> None:
-        match body:
-            case Open():
-                self._differs("the open frame came twice")
-            case Beat() if body.bytes != self._counter.bytes:
-                self._differs(f"the writer had sent {body.bytes} bytes, {self._counter.bytes} arrived")
-            case Beat():
-                pass  # that it came is what it says
-            case Close():
-                self._close(body)
-            case Abort():
-                reason = printable(body.reason) or "no reason given"
-                text = f"aborted by the writer: {reason}"
-                self._settled = self._verdict(Outcome.ABORTED, text, code=body.code)
-
-    def _close(self, body: Close) -> None:
-        difference = self.figures.difference(body.figures)
-        if difference is None:
-            self._settled = self._verdict(Outcome.VERIFIED, "verified")
-        else:
-            self._differs(difference)
-
-    def _after_the_end(self) -> None:
-        """Nothing may follow a close. After an abort it changes nothing: the stream has failed already."""
-        if self._settled is not None and self._settled.verified:
-            self._differs("the stream went on after its close frame")
-
-    def _differs(self, text: str) -> None:
-        if self._settled is None or self._settled.verified:
-            self._settled = self._verdict(Outcome.DIFFERS, f"not what the writer sealed: {text}")
 
     def _verdict(
         self, outcome: Outcome, text: str, *, code: int | None = None, hint: str | None = None
@@ -291,20 +309,15 @@ class Verifier:
         return f"{count} bytes and {messages} messages" if messages else f"{count} bytes"
 
 
-def _may_hold_a_seal(payloads: Sequence[bytes]) -> bool:
-    """Cheaper than a look at each: whatever looks sealed has this key."""
-    return b'"iii"' in b"".join(payloads)
-
-
 def _sole_error(message: bytes) -> str | None:
     """The text of an object whose only key is `error`, as the engine's own sandbox streams send it."""
     if not message.lstrip(b" \t\r\n").startswith(b"{"):
         return None
     try:
-        value: Any = json.loads(message)
-    except (ValueError, RecursionError):
+        value = parse(message)
+    except MalformedJson:
         return None
-    if not isinstance(value, dict) or value.keys() != {"error"}:
+    if value.keys() != {"error"}:
         return None
     error = value["error"]
     return printable(error if isinstance(error, str) else json.dumps(error)) or "an error without text"

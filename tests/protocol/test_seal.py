@@ -1,28 +1,41 @@
-"""The frames of a seal: what is written is read, and everything else is refused."""
+"""The frames of a seal and of a receipt: what is written is read, and everything else is refused."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import struct
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from iii_cli.errors import ContentDiffers, NotConfirmed
 from iii_cli.protocol.refs import ChannelRef, Direction, Secret
 from iii_cli.protocol.seal import (
     DIGESTS,
+    STDOUT,
     Abort,
     Beat,
     Close,
+    Counter,
     Figures,
     MalformedSeal,
     Mode,
     Open,
+    Receipt,
+    ReceiptBeat,
+    Sealer,
     SealFrame,
     decode,
     encode,
+    new_digest,
+    read_receipt,
+    receipt_beat_frame,
+    receipt_frame,
 )
 
 ID = "00112233445566778899aabbccddeeff"
@@ -146,3 +159,170 @@ def test_no_bytes_break_the_decoder(noise: bytes) -> None:
 def test_an_id_is_32_hex_digits() -> None:
     with pytest.raises(ValueError, match="32"):
         encode(SealFrame("no", Beat(1)))
+
+
+# The writer
+
+
+def test_the_digest_is_sha256sum_of_the_payload() -> None:
+    sealer = Sealer(ID, digest="sha256")
+    sealer.chunk(b"ab")
+    sealer.message(b"aside")
+    sealer.chunk(memoryview(b"c"))
+    sealer.chunk(bytearray(b""))
+    assert sealer.figures.bytes == 3
+    assert sealer.figures.digest == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_the_messages_digest_is_the_one_of_the_design() -> None:
+    sealer = Sealer(ID, digest="sha256")
+    long = b"x" * 5000
+    sealer.message(b"")
+    sealer.chunk(b"abc")
+    sealer.message(b"hello")
+    sealer.message(long)
+    expected = (
+        struct.pack(">QI", 0, 0) + struct.pack(">QI", 3, 5) + b"hello" + struct.pack(">QI", 3, 5000) + long
+    )
+    assert sealer.figures.messages == 3
+    assert sealer.figures.messages_digest == hashlib.sha256(expected).hexdigest()
+
+
+@given(st.sampled_from(DIGESTS), st.lists(st.lists(st.binary(max_size=9)) | st.binary(max_size=9)))
+def test_a_batch_is_the_same_as_one_by_one(digest: str, parts: list[list[bytes] | bytes]) -> None:
+    together, single = Counter(digest), Counter(digest)
+    for part in parts:
+        if isinstance(part, bytes):
+            together.chunk(part)
+            single.chunk(part)
+        else:
+            together.message_batch(part)
+            for text in part:
+                single.message(text)
+    assert together.figures == single.figures
+
+
+def test_the_frames_tell_what_was_accounted_for() -> None:
+    sealer = Sealer(ID, mode="lines", size=9)
+    assert sealer.figures.digest == new_digest("xxh3_128").hexdigest()
+    opened = decode(sealer.open_frame())
+    assert opened is not None
+    assert opened.body == Open(Mode.LINES, "xxh3_128", 9)
+    sealer.chunk(b"12")
+    beat = decode(sealer.beat_frame())
+    assert beat is not None
+    assert beat.body == Beat(2)
+    figures = sealer.figures
+    close = decode(sealer.close_frame())
+    assert close is not None
+    assert close.body == Close(figures)
+
+
+def test_a_reason_is_one_clean_line() -> None:
+    frame = decode(Sealer(ID).abort_frame(11, "bad\x1b[31m \u202egnp\n" + "x" * 9999))
+    assert frame is not None
+    assert isinstance(frame.body, Abort)
+    assert frame.body.code == 11
+    assert frame.body.reason.startswith("bad [31m gnp x")
+    assert len(frame.body.reason) == 500
+
+
+def test_a_stream_ends_once() -> None:
+    sealer = Sealer(ID)
+    sealer.close_frame()
+    with pytest.raises(RuntimeError):
+        sealer.abort_frame(1, "late")
+    with pytest.raises(RuntimeError):
+        sealer.close_frame()
+
+
+@pytest.mark.parametrize("wrong", [{"stream_id": "x"}, {"mode": "holes"}, {"digest": "md5"}])
+def test_what_a_reader_would_refuse_is_refused_at_once(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"id|holes|md5"):
+        Sealer(
+            wrong.get("stream_id", ID), mode=wrong.get("mode", "bytes"), digest=wrong.get("digest", "sha256")
+        )
+
+
+def test_the_old_mode_is_never_written() -> None:
+    with pytest.raises(ValueError, match="never written"):
+        Sealer(ID, mode="jsonl")
+    with pytest.raises(ValueError, match="never written"):
+        Sealer(ID).declare("jsonl")
+
+
+# Receipts
+
+KEPT = Figures(3, "aa", 1, "bb")
+
+
+@given(st.builds(Figures, COUNTS, st.text(), COUNTS, st.text()), COUNTS, st.text())
+def test_what_was_written_is_read(figures: Figures, code: int, reason: str) -> None:
+    assert read_receipt(receipt_frame(True, figures)) == Receipt(True, figures)
+    got = read_receipt(receipt_frame(False, figures, code, reason))
+    assert isinstance(got, Receipt)
+    assert (got.committed, got.figures, got.code) == (False, figures, code)
+
+
+def test_the_frame_is_the_one_of_the_design() -> None:
+    assert receipt_frame(True, KEPT) == (
+        b'{"iii":{"v":1,"receipt":{"committed":true,"bytes":3,"digest":"aa","messages":1,"messages_digest":"bb"}}}'
+    )
+
+
+@pytest.mark.parametrize("will_confirm", [True, False])
+def test_a_beat_says_how_much_there_is(will_confirm: bool) -> None:
+    frame = receipt_beat_frame(60, will_confirm=will_confirm)
+    assert read_receipt(frame) == ReceiptBeat(60, will_confirm)
+    more = b"" if will_confirm else b',"will_confirm":false'
+    assert frame == b'{"iii":{"v":1,"receipt":{"beat":{"bytes":60%s}}}}' % more
+
+
+def test_a_committed_receipt_has_no_reason() -> None:
+    with pytest.raises(ValueError, match="committed"):
+        receipt_frame(True, KEPT, 0, None)
+
+
+@pytest.mark.parametrize("field", ["bytes", "digest", "messages", "messages_digest"])
+@pytest.mark.parametrize("receipt", [Receipt(True, KEPT), Receipt(False, KEPT, 0, STDOUT)])
+def test_all_four_figures_count(field: str, receipt: Receipt) -> None:
+    other = replace(KEPT, **{field: 99 if field in ("bytes", "messages") else "zz"})
+    assert isinstance(receipt.failure(other), ContentDiffers)
+
+
+def test_only_committed_is_a_success() -> None:
+    assert Receipt(True, KEPT).failure(KEPT) is None
+    pipe = Receipt(False, KEPT, 0, STDOUT).failure(KEPT)
+    assert isinstance(pipe, NotConfirmed)
+    assert "pipe" in str(pipe)
+    failed = Receipt(False, Counter().figures, 10, "No space\x1b[2J left").failure(KEPT)
+    assert isinstance(failed, NotConfirmed)
+    assert str(failed) == "the reader did not keep the data: No space [2J left (exit 10)"
+
+
+GOOD = json.loads(receipt_frame(True, KEPT))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"yes",
+        b"[]",
+        b'"iii"',
+        b"\xff",
+        b"[" * 9000,
+        b'{"iii":{"v":2,"receipt":{}}}',
+        b'{"iii":{"v":1,"receipt":[]}}',
+        b'{"iii":{"v":1,"receipt":{"committed":true}}}',
+        receipt_frame(True, KEPT).replace(b"true", b"1"),
+        receipt_frame(True, KEPT).replace(b'"bytes":3', b'"bytes":-3'),
+        receipt_frame(True, KEPT).replace(b'"v":1', b'"v":2'),
+        receipt_frame(True, KEPT).replace(b'"v":1', b'"v":true'),
+        receipt_frame(True, KEPT)[:-1],
+        json.dumps({**GOOD, "x": 1}).encode(),
+    ],
+)
+def test_anything_else_confirms_nothing(payload: bytes) -> None:
+    with pytest.raises(ContentDiffers, match="malformed"):
+        read_receipt(payload)

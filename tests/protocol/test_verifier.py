@@ -1,4 +1,4 @@
-"""The verdict: the table of design.md section 4, row by row."""
+"""The states of a stream, every one with everything that can come; and the verdicts, row by row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from iii_cli.errors import ContentDiffers, NothingArrived, StreamAborted, StreamTruncated
 from iii_cli.protocol.refs import ChannelRef, Direction, Secret
 from iii_cli.protocol.seal import Mode, Sealer
-from iii_cli.protocol.verifier import Outcome, Verdict, Verifier
+from iii_cli.protocol.verifier import TRANSITIONS, Input, Outcome, State, Verdict, Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,59 @@ def sealed(*frames: str | bytes, last: str = "close", **options: Any) -> list[st
         stream.append(frame)
     stream.append((sealer.close_frame() if last == "close" else sealer.abort_frame(1, "x")).decode())
     return stream
+
+
+REACHED: dict[State, list[str | bytes]] = {
+    State.NOTHING: [],
+    State.FOREIGN: [b"", "x"],
+    State.SEALED: seal(OPEN),
+    State.CLOSED: seal(OPEN, CLOSE),
+    State.ABORTED: seal(OPEN, ABORT),
+    State.BROKEN: seal(OPEN, OPEN),
+}
+COMES: dict[Input, list[str | bytes]] = {
+    Input.DATA: [b"", b"y", "x", "{}"],
+    Input.OPEN: seal(OPEN),
+    Input.BEAT: seal(BEAT),
+    Input.CLOSE: seal(CLOSE),
+    Input.ABORT: seal(ABORT),
+    Input.FAULT: [
+        BEAT.decode().replace(":0", ":1"),
+        CLOSE.decode().replace(":0", ":1", 1),
+        CLOSE.decode()[:-1],
+        OPEN.decode().replace("xxh3", "xxh4"),
+    ],
+}
+
+
+def show(verifier: Verifier, frame: str | bytes) -> bool:
+    """Is it a message for people?"""
+    if isinstance(frame, str):
+        return verifier.text(frame.encode())
+    verifier.chunk(frame)
+    return False
+
+
+@pytest.mark.parametrize("what", Input)
+@pytest.mark.parametrize("state", State)
+def test_everything_that_can_come_in_every_state(state: State, what: Input) -> None:
+    expected = TRANSITIONS.get((state, what))
+    if expected is None:
+        expected = state if state in (State.ABORTED, State.BROKEN) else State.BROKEN
+    for frame in COMES[what]:
+        verifier = Verifier()
+        for before in REACHED[state]:
+            show(verifier, before)
+        assert verifier.state is state
+        counted, first = verifier.figures, verifier.end(close_frame=True)
+        shown = show(verifier, frame)
+        assert verifier.state is expected, frame
+        assert verifier.finished is (expected in (State.CLOSED, State.ABORTED, State.BROKEN))
+        assert shown is (what is Input.DATA and isinstance(frame, str) and not verifier.finished)
+        if verifier.finished:
+            assert verifier.figures == counted
+        if state in (State.ABORTED, State.BROKEN):
+            assert verifier.end(close_frame=True) == first
 
 
 ROWS: list[tuple[str, list[str | bytes], bool, dict[str, Any], Outcome]] = [
