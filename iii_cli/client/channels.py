@@ -327,7 +327,8 @@ class ChannelReader(ByteReceiveStream):
     async def aclose(self) -> None:
         """Drop the connection at once, cancelled or not: the engine never answers a reader's Close.
 
-        What was not read is lost, and the writer is not told (protocol.md 4.3). Never raises.
+        What was not read is lost, and the writer is not told (docs: protocol, "Ends of a channel"). Never
+        raises.
         """
         self.leave()
         await anyio.lowlevel.checkpoint()
@@ -432,7 +433,7 @@ UNSENT_BYTES = (
 )  # in the system's buffer, beyond what is on its way: a beat or an abort waits behind it
 LOOK_SECONDS = limit("look", 10.0)  # between looks at what the system knows of the connection
 DEAD_SECONDS = limit("dead", 60.0)  # without an answer to what was sent again and again
-ABORT_SECONDS = 2.0  # how long an abort is tried against a reader that does not read (design.md section 4)
+ABORT_SECONDS = 2.0  # how long an abort is tried against a reader that does not read (docs: seal, "End")
 
 
 class WriterStatistics(NamedTuple):

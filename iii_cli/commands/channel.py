@@ -43,16 +43,16 @@ channel_app = typer.Typer(no_args_is_help=True, help="Make channels, write into 
 
 Ref = Annotated[str | None, typer.Argument(metavar="[REF]", help="@NAME, a token, env:NAME, file:PATH or -.")]
 Timeout = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Limit for the whole of it: 500ms, 30s, 5m.")
+    str | None, typer.Option(metavar="TIME", help="Fail after TIME in total: 500ms, 30s, 5m.")
 ]
-Stall = Annotated[str | None, typer.Option(metavar="TIME", help="End when nothing moved for so long.")]
-ShowProgress = Annotated[
-    str, typer.Option(metavar="auto|always|never|json", help="How it gets on, on stderr.")
-]
-ExitCode = Annotated[bool, typer.Option("--exit-code", help="Pass COMMAND's own exit code on.")]
+Stall = Annotated[str | None, typer.Option(metavar="TIME", help="Fail if no data moves for TIME.")]
+ShowProgress = Annotated[str, typer.Option(metavar="auto|always|never|json", help="Show progress on stderr.")]
+ExitCode = Annotated[bool, typer.Option("--exit-code", help="Exit with COMMAND's own exit code.")]
 StopEarly = Annotated[
     bool,
-    typer.Option("--stop-early", help="End when COMMAND wants no more; do not read and verify the rest."),
+    typer.Option(
+        "--stop-early", help="Stop when COMMAND wants no more; the rest is neither read nor verified."
+    ),
 ]
 Producer = Annotated[
     str,
@@ -60,23 +60,23 @@ Producer = Annotated[
         "--producer",
         metavar="warn|strict|ignore",
         envvar="III_PRODUCER",
-        help="What it means when the program before the pipe fails.",
+        help="What to do if the program before the pipe fails.",
     ),
 ]
-Digest = Annotated[str, typer.Option(metavar="xxh3_128|sha256", help="What the seal promises.")]
+Digest = Annotated[str, typer.Option(metavar="xxh3_128|sha256", help="Digest algorithm of the seal.")]
 ReceiptTimeout = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Without a word from the reader, after our close. [60s]"),
+    typer.Option(metavar="TIME", help="Wait up to TIME for the confirmation. [60s]"),
 ]
-Lines = Annotated[bool, typer.Option("--lines", help="A line is a text message.")]
-Jsonl = Annotated[bool, typer.Option("--jsonl", help='A line is a frame, {"text":…} or {"base64":…}.')]
+Lines = Annotated[bool, typer.Option("--lines", help="Lines are text messages.")]
+Jsonl = Annotated[bool, typer.Option("--jsonl", help='Lines are frames: {"text":…} or {"base64":…}.')]
 
 
 @channel_app.command()
 def create(
     ctx: typer.Context,
     buffer: Annotated[
-        int | None, typer.Option(metavar="N", help="Messages that the engine holds. [64]")
+        int | None, typer.Option(metavar="N", help="Messages that the engine buffers. [64]")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the engine's own object.")] = False,
     export: Annotated[
@@ -140,14 +140,16 @@ def create(
 def write(
     ctx: typer.Context,
     ref: Ref = None,
-    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help="Instead of stdin.")] = None,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE]...", help="Read FILEs instead of stdin.")
+    ] = None,
     lines: Lines = False,
     jsonl: Jsonl = False,
-    no_seal: Annotated[bool, typer.Option("--no-seal", help="Send the bare bytes.")] = False,
+    no_seal: Annotated[bool, typer.Option("--no-seal", help="Send the bytes without a seal.")] = False,
     digest: Digest = "xxh3_128",
     size: Annotated[
         str | None,
-        typer.Option(metavar="BYTES", help="Promise exactly that many: other than that aborts the stream."),
+        typer.Option(metavar="BYTES", help="Promise exactly BYTES; any other count aborts the stream."),
     ] = None,
     receipt: Annotated[
         bool, typer.Option("--receipt", help="Wait until the reader confirms that it has the data.")
@@ -197,8 +199,10 @@ def write(
 @channel_app.command(cls=PassthroughCommand)
 def tee(
     ctx: typer.Context,
-    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="The writers.")],
-    source: Annotated[str | None, typer.Option("--from", metavar="FILE", help="Instead of stdin.")] = None,
+    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="Writer refs.")],
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="FILE", help="Read FILE instead of stdin.")
+    ] = None,
     lines: Lines = False,
     digest: Digest = "xxh3_128",
     receipt: Annotated[
@@ -450,26 +454,30 @@ def read(
     ref: Ref = None,
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", metavar="FILE|-", help="Instead of stdout; appears when whole."),
+        typer.Option(
+            "-o", "--output", metavar="FILE|-", help="Write to FILE, which appears when complete. [stdout]"
+        ),
     ] = None,
     no_clobber: Annotated[bool, typer.Option("--no-clobber", help="Refuse a FILE that exists.")] = False,
     keep_partial: Annotated[bool, typer.Option("--keep-partial", help="Keep FILE.part on failure.")] = False,
     lines: Lines = False,
-    text: Annotated[bool, typer.Option("--text", help="Text messages joined as they are.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Join text messages as they are.")] = False,
     jsonl: Jsonl = False,
     messages: Annotated[
         str | None,
-        typer.Option(metavar="stderr|drop|FILE", help="Where text messages beside bytes go. [stderr]"),
+        typer.Option(
+            metavar="stderr|drop|FILE", help="Where to put text messages beside the bytes. [stderr]"
+        ),
     ] = None,
     require_seal: Annotated[
         bool,
         typer.Option(
-            "--require-seal", envvar="III_REQUIRE_SEAL", help="A stream that cannot be verified fails."
+            "--require-seal", envvar="III_REQUIRE_SEAL", help="Fail if the stream cannot be verified."
         ),
     ] = False,
-    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Nothing at all is no failure.")] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Accept an empty stream.")] = False,
     deliver_partial: Annotated[
-        bool, typer.Option("--deliver-partial", help="COMMAND sees a truncated stream's end too.")
+        bool, typer.Option("--deliver-partial", help="Close COMMAND's stdin even if the stream was cut.")
     ] = False,
     stop_early: StopEarly = False,
     peer_timeout: Annotated[

@@ -28,34 +28,38 @@ def serve_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The function's id, such as text::gzip.")],
     stdin: Annotated[
         str,
-        typer.Option(metavar="ref|json|none", help="ref: the channel at `stdin`; json: the payload; none."),
+        typer.Option(
+            metavar="ref|json|none", help="Input: the channel at `stdin` (ref), the payload (json), or none."
+        ),
     ] = "ref",
     stdout: Annotated[
-        str, typer.Option(metavar="ref|result", help="ref: the channel at `stdout`; result: into the result.")
+        str, typer.Option(metavar="ref|result", help="Output: the channel at `stdout` (ref), or the result.")
     ] = "ref",
     require_seal: Annotated[
         bool, typer.Option("--require-seal", envvar="III_REQUIRE_SEAL", help="Refuse unsealed input.")
     ] = False,
-    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Take unsealed empty input.")] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Accept unsealed empty input.")] = False,
     stop_early: Annotated[
         bool,
-        typer.Option("--stop-early", help="Do not read and verify the input that COMMAND does not want."),
+        typer.Option("--stop-early", help="Neither read nor verify input that COMMAND does not want."),
     ] = False,
     max_parallel: Annotated[
-        int | None, typer.Option(metavar="N", help="Run so many at once; more wait, 64 at most. [CPUs]")
+        int | None, typer.Option(metavar="N", help="Run at most N at once; up to 64 more wait. [CPUs]")
     ] = None,
-    timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Limit for one run. [none]")] = None,
-    grace: Annotated[str, typer.Option(metavar="TIME", help="Between SIGTERM and SIGKILL.")] = GRACE,
-    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Run COMMAND there.")] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Fail a run after TIME. [none]")] = None,
+    grace: Annotated[str, typer.Option(metavar="TIME", help="Time between SIGTERM and SIGKILL.")] = GRACE,
+    cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Run COMMAND in DIR.")] = None,
     pass_token: PassToken = False,
-    description: Annotated[str | None, typer.Option(metavar="TEXT", help="What the function is for.")] = None,
+    description: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Description of the function.")
+    ] = None,
     schema: Annotated[str | None, typer.Option(metavar="FILE", help="JSON Schema of the payload.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Answer one call and end.")] = False,
     standby: Annotated[
         bool, typer.Option("--standby", help="Wait for the name while another worker has it.")
     ] = False,
     shutdown_timeout: Annotated[
-        str, typer.Option(metavar="TIME", help="How long running calls may go on after SIGTERM.")
+        str, typer.Option(metavar="TIME", help="After SIGTERM, let running calls go on for TIME.")
     ] = SHUTDOWN,
     progress: Annotated[
         str, typer.Option(metavar="auto|json", help="json: write an object for each line on stderr.")

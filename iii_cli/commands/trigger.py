@@ -37,29 +37,34 @@ CONTEXT: dict[str, list[str]] = {"help_option_names": []}
 @trigger_app.command(name="trigger", context_settings=CONTEXT)
 def trigger_command(
     ctx: typer.Context,
-    function: Annotated[str | None, typer.Argument(metavar="FUNCTION", help="Its id.")] = None,
+    function: Annotated[str | None, typer.Argument(metavar="FUNCTION", help="Function id.")] = None,
     pairs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="The payload; VALUE is JSON if it can be."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Payload fields; VALUE is parsed as JSON if possible."),
     ] = None,
     strings: Annotated[
-        list[str] | None, typer.Option("-s", "--string", metavar="KEY=VALUE", help="VALUE stays a string.")
+        list[str] | None,
+        typer.Option(
+            "-s", "--string", metavar="KEY=VALUE", help="A payload field whose VALUE stays a string."
+        ),
     ] = None,
     json: Annotated[
         str | None,
-        typer.Option(metavar="JSON|@FILE|-", help="The payload, or what KEY=VALUE is merged over."),
+        typer.Option(metavar="JSON|@FILE|-", help="Payload; KEY=VALUE is merged into it."),
     ] = None,
     refs: Annotated[
         list[str] | None,
         typer.Option("--ref", metavar="KEY=REF", help="Put a ref at KEY (a.b[0].reader) of the payload."),
     ] = None,
     metadata: Annotated[
-        str | None, typer.Option(metavar="JSON|@FILE", help="Sent beside the payload.")
+        str | None, typer.Option(metavar="JSON|@FILE", help="Metadata, sent beside the payload.")
     ] = None,
     void: Annotated[bool, typer.Option("--void", help="Do not wait for an answer.")] = False,
     form: Annotated[
         str,
-        typer.Option("--format", metavar="pretty|jsonl|raw", help="Of the result; raw: a string as it is."),
+        typer.Option(
+            "--format", metavar="pretty|jsonl|raw", help="Output format; raw prints strings unquoted."
+        ),
     ] = "pretty",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the payload, keys masked, and make no call.")
@@ -85,85 +90,96 @@ def trigger_command(
         typer.Option(metavar="PATH[=TARGET]", help="Read the ref found at PATH of the result."),
     ] = None,
     result: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Where the result goes; stderr if stdout is a stream.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Write the result to FILE. [stdout, or stderr if stdout is a stream]"
+        ),
     ] = None,
-    lines: Annotated[bool, typer.Option("--lines", help="Streams: a line is a text message.")] = False,
-    text: Annotated[bool, typer.Option("--text", help="--out: text messages joined as they are.")] = False,
+    lines: Annotated[bool, typer.Option("--lines", help="Streams: lines are text messages.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="--out: join text messages as they are.")] = False,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help='Streams: a line is a frame, {"text":…} or {"base64":…}.')
+        bool, typer.Option("--jsonl", help='Streams: lines are frames, {"text":…} or {"base64":…}.')
     ] = False,
     messages: Annotated[
         str | None,
-        typer.Option(metavar="stderr|drop|FILE", help="Where text messages beside bytes go. [stderr]"),
+        typer.Option(
+            metavar="stderr|drop|FILE", help="Where to put text messages beside the bytes. [stderr]"
+        ),
     ] = None,
     seal: Annotated[
         bool | None,
         typer.Option("--seal/--no-seal", help="Seal what --in sends. [bytes: yes, text messages: no]"),
     ] = None,
     require_seal: Annotated[
-        bool, typer.Option("--require-seal", help="An --out that cannot be verified fails.")
+        bool, typer.Option("--require-seal", help="Fail if an --out cannot be verified.")
     ] = False,
-    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="An empty --out is no failure.")] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Accept an empty --out.")] = False,
     stop_early: Annotated[
         bool,
-        typer.Option("--stop-early", help="cmd: targets: end when COMMAND wants no more, unverified."),
+        typer.Option("--stop-early", help="cmd: targets: stop when COMMAND wants no more, unverified."),
     ] = False,
     no_clobber: Annotated[bool, typer.Option("--no-clobber", help="Refuse a FILE that exists.")] = False,
     keep_partial: Annotated[bool, typer.Option("--keep-partial", help="Keep FILE.part on failure.")] = False,
     pass_token: PassToken = False,
     buffer: Annotated[
-        int | None, typer.Option(metavar="N", help="Messages that the engine holds for a stream.")
+        int | None, typer.Option(metavar="N", help="Messages that the engine buffers for a stream.")
     ] = None,
     linger: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="After the result: silence before a stream is looked into. [5s]"),
+        typer.Option(metavar="TIME", help="After the result: check a stream that is silent for TIME. [5s]"),
     ] = None,
     stall_timeout: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="End when nothing moved for so long. [60s after the result]"),
+        typer.Option(metavar="TIME", help="Fail if no data moves for TIME. [60s after the result]"),
     ] = None,
     progress: Annotated[
-        str, typer.Option(metavar="auto|always|never|json", help="How the streams get on, on stderr.")
+        str, typer.Option(metavar="auto|always|never|json", help="Show progress of the streams on stderr.")
     ] = "auto",
     producer: Annotated[
         str,
         typer.Option(
             metavar="warn|strict|ignore",
             envvar="III_PRODUCER",
-            help="--in -: what it means when the program before the pipe fails.",
+            help="--in -: what to do if the program before the pipe fails.",
         ),
     ] = "warn",
     each: Annotated[
         bool,
-        typer.Option("--each", help="A call for each line of JSON on stdin, a line of JSON for each answer."),
+        typer.Option(
+            "--each", help="Call for each line of JSON on stdin; print a line of JSON for each answer."
+        ),
     ] = False,
     parallel: Annotated[
         int | None, typer.Option("-P", "--parallel", metavar="N", help="--each: calls in flight. [1]")
     ] = None,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="--each: begin no more calls after one that failed.")
+        bool, typer.Option("--fail-fast", help="--each: start no more calls after a failure.")
     ] = False,
     trace: Annotated[
         bool, typer.Option("--trace", help="Print the trace id, and what the engine knows of the trace.")
     ] = False,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Pass on the code of a COMMAND, or `exit_code` of the result.")
+        bool,
+        typer.Option(
+            "--exit-code", help="Exit with the code of a COMMAND, or with `exit_code` of the result."
+        ),
     ] = False,
     timeout: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Limit for all of it (--each: of a call). 0: none. [30s, none with streams]"
+            metavar="TIME",
+            help="Fail after TIME in total (--each: per call); 0: no limit. [30s, none with streams]",
         ),
     ] = None,
     timeout_ms: Annotated[
-        int | None, typer.Option(metavar="N", help="The same in milliseconds, as the engine's CLI has it.")
+        int | None, typer.Option(metavar="N", help="--timeout in milliseconds, as in the engine's CLI.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(metavar="HOST", help="The engine's host, in place of --url.")
+        str | None, typer.Option(metavar="HOST", help="Engine host, instead of --url.")
     ] = None,
-    port: Annotated[int | None, typer.Option(metavar="N", help="Its port. [49134]")] = None,
+    port: Annotated[int | None, typer.Option(metavar="N", help="Engine port. [49134]")] = None,
     help_wanted: Annotated[
-        bool, typer.Option("-h", "--help", help="Show this; with FUNCTION, what the engine knows of it.")
+        bool, typer.Option("-h", "--help", help="Show help; with FUNCTION, its parameters.")
     ] = False,
 ) -> int:
     """Call a function, with streams if it wants some, and print its result as JSON; nothing for null.

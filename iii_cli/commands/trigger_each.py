@@ -113,7 +113,7 @@ class _Lines:
 
 @final
 class _Shown:
-    """The progress of many calls, as `terminal.progress` shows that of bytes."""
+    """The progress of many calls, as `io.progress` shows that of bytes."""
 
     def __init__(self, mode: ProgressMode, totals: EachTotals) -> None:
         self._mode = mode

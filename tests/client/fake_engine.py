@@ -83,7 +83,7 @@ async def fake_engine(*scripts: Callable[[WebSocket], Awaitable[None]] | None) -
 
 
 async def close_without_code(ws: WebSocket) -> None:
-    """What an end that was already taken gets (protocol.md 4.3)."""
+    """What an end that was already taken gets (docs: protocol, "Ends of a channel")."""
     await ws.send(Opcode.CLOSE, b"")
 
 
