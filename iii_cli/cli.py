@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from iii_cli.commands.handover import hand_over
 from iii_cli.errors import ExitStatus, Failure, Interrupted, LocalProblem, UsageProblem, cannot_write
 from iii_cli.io.descriptors import reserve_descriptors
-from iii_cli.io.signals import end_by_signal, ends_by_itself, heard
+from iii_cli.io.signals import came, end_by_signal, ends_by_itself, note, take_over
 from iii_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -33,6 +33,17 @@ COLLECT_AFTER = 20_000
 
 def main() -> NoReturn:
     """Run the program; every way out is here."""
+    try:
+        take_over()
+        _prepare()
+        status = status_of(sys.argv[1:])
+        note(0)
+    except (KeyboardInterrupt, SystemExit):  # amid the first words or the last
+        status = _interrupted()
+    _leave(status)
+
+
+def _prepare() -> None:
     # SIGUSR1 asks for a line of progress, and its default would kill a command that has none to show. A
     # handler and not SIG_IGN, which a COMMAND would inherit.
     usr1 = getattr(signal, "SIGUSR1", None)
@@ -40,19 +51,10 @@ def main() -> NoReturn:
         signal.signal(usr1, _no_progress)
     gc.set_threshold(COLLECT_AFTER)
     reserve_descriptors()
-    for signum in heard():
-        if signum != signal.SIGINT:  # Python's own handler raises KeyboardInterrupt
-            signal.signal(signum, _stop)
-    _leave(status_of(sys.argv[1:]))
 
 
 def _no_progress(signum: int, frame: FrameType | None) -> None:
     """No progress yet, or no more."""
-
-
-def _stop(signum: int, frame: FrameType | None) -> NoReturn:
-    """Without an event loop a signal ends the command as soon as Python hears of it."""
-    raise Interrupted(signum)
 
 
 def status_of(arguments: list[str]) -> int:
@@ -62,10 +64,12 @@ def status_of(arguments: list[str]) -> int:
     except Failure as failure:
         return _report(failure)
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return _interrupted()
     except BrokenPipeError:
         return ExitStatus.PIPE_CLOSED
     except SystemExit as leaving:
+        if came():
+            return _interrupted()
         # typer's own word for a write into a closed stdout is 1, which says nothing to a script.
         return ExitStatus.PIPE_CLOSED if leaving.code == 1 else int(leaving.code or 0)
     except OSError as error:
@@ -159,8 +163,17 @@ def _report(failure: Failure) -> int:
     return failure.exit_status
 
 
+def _interrupted() -> int:
+    return _report(Interrupted(came() or signal.SIGINT))
+
+
 def _internal(error: Exception) -> int:
-    """A bug of ours: one line, without the message of the exception, which may hold a secret."""
+    """A bug of ours: one line, without the message of the exception, which may hold a secret.
+
+    Unless a signal came: its exception, raised amid the making of a class, is another one when it comes out.
+    """
+    if came():
+        return _interrupted()
     from iii_cli.io.console import talk
 
     if os.environ.get("III_TRACEBACK"):

@@ -24,7 +24,7 @@
     │   ├── FunctionForbidden   4    the engine does not let us call it, or does not say whether it is there
     │   └── WorkerLost          9    its worker was lost during the call, which may have run
     ├── Interrupted         128+n    a signal
-    └── PeerMisbehaved          1    the other side of a socket broke the protocol
+    └── PeerMisbehaved          8    the engine broke the protocol: it said what was not agreed
 
 A failure is never edited: who knows more about it makes a new one (`with_hint`, `about`, `with_message`).
 `cli.main` is the one place that prints a Failure and exits (docs: design, "Exit codes").
@@ -149,7 +149,12 @@ class UsageProblem(Failure, status=ExitStatus.USAGE):
 
 
 class EngineUnreachable(Failure, status=ExitStatus.UNREACHABLE, where="engine"):
-    """Nothing listens at the address, or the engine was lost while we were connected."""
+    """Nothing listens at the address, or the engine was lost while we were connected.
+
+    `has_cause`: more is known than that, and the hint is about it: it helps whatever the address came from.
+    """
+
+    has_cause = False
 
 
 class NotAuthorised(Failure, status=ExitStatus.NOT_AUTHORISED, where="engine"):
@@ -299,7 +304,7 @@ class Interrupted(Failure):
         return 128 + self.signum
 
 
-class PeerMisbehaved(Failure, where="engine"):
+class PeerMisbehaved(Failure, status=ExitStatus.DIFFERS, where="engine"):
     """The other side of a socket broke the protocol. `close_code` is what RFC 6455 7.4.1 calls it."""
 
     def __init__(self, message: str, *, close_code: int = 1002) -> None:

@@ -379,7 +379,11 @@ class Connection:
             elif opcode == Opcode.CLOSE:
                 raise self._lost("the engine closed the connection")
             elif opcode in (Opcode.TEXT, Opcode.BINARY):
-                match read_message(bytes(payload)):
+                try:
+                    message = read_message(bytes(payload))
+                except PeerMisbehaved as fault:
+                    raise self._lost(fault.message) from None
+                match message:
                     case None:
                         pass
                     case WorkerRegistered() as message:

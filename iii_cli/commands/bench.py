@@ -227,7 +227,7 @@ def _measure(
     try:
         tell(f"measuring {what} for {format_duration(limit)} at most; Ctrl-C ends it and tells so far")
         run(body)
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, SystemExit):
         show(False)
         raise
     show(True)

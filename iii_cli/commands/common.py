@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from msgspec.structs import replace
@@ -24,7 +24,7 @@ from iii_cli.errors import (
     sole_cause,
 )
 from iii_cli.io.console import clean, talk, width_of
-from iii_cli.io.signals import heard, pass_token_on, withhold
+from iii_cli.io.signals import heard, held, note, pass_token_on, receiving, stop_at_once, withhold
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -51,7 +51,6 @@ __all__ = (
     "rows_of",
     "run",
     "settings_of",
-    "stop_at_once",
     "tell",
 )
 
@@ -105,23 +104,13 @@ def run(body: Callable[..., Awaitable[T]], *args: Any) -> T:
     process at once. Of several failures the gravest is raised (docs: design, "Exit codes"); BrokenPipeError
     stays itself.
     """
-    # Blocked until the loop listens: a signal while a module loads could become a RuntimeError, and one
-    # while the loop starts could be lost. Windows has no such mask.
-    change = getattr(signal, "pthread_sigmask", None)
-    before = change(signal.SIG_BLOCK, heard()) if change else ()
-
-    def unblock() -> None:
-        if change:
-            change(signal.SIG_SETMASK, before)
-
-    try:
+    with held() as let_go:
         import anyio
 
-        return anyio.run(_until_signalled, body, args, unblock, backend_options=_loop_options())
-    except BaseExceptionGroup as group:
-        raise sole_cause(group) from None
-    finally:
-        unblock()
+        try:
+            return anyio.run(_until_signalled, body, args, let_go, backend_options=_loop_options())
+        except BaseExceptionGroup as group:
+            raise sole_cause(group) from None
 
 
 def _loop_options() -> dict[str, Any]:
@@ -142,13 +131,14 @@ async def _until_signalled(
     result: list[T] = []
 
     async def listen(scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(*heard()) as signals:
+        with receiving(heard()) as signals:
             listening()
             task_status.started()
             async for signum in signals:
                 if stopped:
                     stop_at_once(signum)
                 stopped.append(signum)
+                note(signum)
                 if signum == signal.SIGINT:  # said at once, because the cleanup may take its two seconds
                     tell("interrupted; ending (once more to stop at once)")
                 else:
@@ -168,16 +158,6 @@ async def _until_signalled(
     if not result:
         raise Interrupted(stopped[0])
     return result[0]
-
-
-def stop_at_once(signum: int) -> NoReturn:
-    """End without any clean-up, but leave no COMMAND, not even one that ignores SIGTERM, and no file."""
-    from iii_cli.io.outfile import discard_unfinished
-    from iii_cli.io.process import kill_children
-
-    kill_children()
-    discard_unfinished()
-    os._exit(128 + signum)
 
 
 # The REF of a command.
@@ -213,7 +193,7 @@ def opening(given: ResolvedRef) -> Iterator[None]:
     try:
         yield
     except EngineUnreachable as error:
-        if given.saved_name is None:
+        if given.saved_name is None or error.has_cause:
             raise
         raise error.with_hint(
             f"@{given.saved_name} is of that engine, whatever III_URL says; "

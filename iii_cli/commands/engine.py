@@ -19,7 +19,7 @@ from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
 from iii_cli.io.console import clean, escape_json, talk
 from iii_cli.io.descriptors import allow_open_files
 from iii_cli.io.process import prepare_command, spawn
-from iii_cli.io.signals import heard
+from iii_cli.io.signals import heard, held, receiving
 from iii_cli.quantities import byte_count, seconds
 
 if TYPE_CHECKING:
@@ -181,17 +181,21 @@ def exec_command(
     allow_open_files(DESCRIPTORS_WANTED)
     serve = partial(serve_engine, "localhost", 0, settings=settings, notice=notice, shutdown_timeout=0)
     try:
-        return anyio.run(_exec, command, serve)
+        with held() as let_go:
+            return anyio.run(_exec, command, serve, let_go)
     except BaseExceptionGroup as group:
         raise sole_cause(group) from None
 
 
-async def _exec(command: list[str], serve: Callable[..., Coroutine[Any, Any, None]]) -> int:
+async def _exec(
+    command: list[str], serve: Callable[..., Coroutine[Any, Any, None]], listening: Callable[[], None]
+) -> int:
     """Signals go to COMMAND, and its own decision what to do about them is ours."""
     import anyio
 
     env = {name: value for name, value in os.environ.items() if name not in CLEARED}
-    with anyio.open_signal_receiver(*heard(FORWARDED)) as signals:
+    with receiving(heard(FORWARDED)) as signals:
+        listening()
         async with anyio.create_task_group() as tasks:
             url = await tasks.start(serve)
             async with spawn(command, env=env | {"III_URL": url}) as child:

@@ -12,7 +12,6 @@ import anyio  # noqa: TID253 - loaded only when `serve` runs
 
 from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.worker import BUSY, Worker, open_worker
-from iii_cli.commands.common import stop_at_once
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
 from iii_cli.io.console import talk
 from iii_cli.io.process import (
@@ -25,7 +24,7 @@ from iii_cli.io.process import (
     reap_orphans,
     spawn,
 )
-from iii_cli.io.signals import ends_by_itself, heard
+from iii_cli.io.signals import ends_by_itself, heard, note, receiving, stop_at_once
 from iii_cli.quantities import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ async def serve_function(
     """
     service = _Service(settings, name, handler, once, standby, shutdown_timeout)
     service.register(description, request_format, response_format)
-    with anyio.open_signal_receiver(*heard()) as signals:
+    with receiving(heard()) as signals:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(service.listen, signals)
             if is_first_process():
@@ -125,6 +124,7 @@ class _Service:
             if self._signum is not None:
                 stop_at_once(signum)
             self._signum = signum
+            note(signum)
             if ends_by_itself(signum):
                 talk.notice(f"{signum.name} received; ending")
                 self._serving.cancel()

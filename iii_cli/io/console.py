@@ -243,7 +243,7 @@ class Stderr:
 
     def _rows_of_another(self) -> int:
         """How many rows another process of the job in the foreground draws at the moment."""
-        if not self.is_terminal:
+        if not self.is_terminal or _is_handed_over(sys.stderr, sys.__stderr__):
             return 0
         start, rows = self._place(), 0
         while rows < ROWS_MAX and not _lock(self._fd, start + rows, 1):

@@ -384,14 +384,14 @@ def _tls_fault(endpoint: Endpoint, error: OSError, names: list[str]) -> EngineUn
     if getattr(error, "verify_code", None) in OTHER_NAME:
         listed = ", ".join(names[:NAMES_SHOWN]) + (" and others" if len(names) > NAMES_SHOWN else "")
         usable = next((name for name in names if "*" not in name), "NAME")
-        return EngineUnreachable(
+        return _caused(
             f"the certificate of {address.url} is not for {_server_name(endpoint)}"
             + (f", but for {listed}" if names else ""),
-            hint=f"if that is your engine: --server-name {usable}",
+            f"if that is your engine: --server-name {usable}",
         )
-    return EngineUnreachable(
+    return _caused(
         f"the certificate of {address.url} is not trusted: {verify_message}",
-        hint="name its authority with --cacert FILE",
+        "name its authority with --cacert FILE",
     )
 
 
@@ -403,11 +403,20 @@ def _no_handshake(address: EngineAddress, reason: str) -> EngineUnreachable:
 
 def _unreachable(address: EngineAddress, reason: str, *, hint: str | None = None) -> EngineUnreachable:
     """Nothing, or nothing useful, is at the address."""
-    if hint is None and address.is_loopback:
-        hint = "start one: `iii engine run`, or set III_URL"
-    elif hint is None:
-        hint = "is III_URL right, and is the engine running?"
-    return EngineUnreachable(f"no engine at {address.url} ({reason})", hint=hint)
+    message = f"no engine at {address.url} ({reason})"
+    if hint is None and "certificate required" in reason:  # an alert of TLS
+        hint = "it wants a certificate of yours: --cert FILE --key FILE"
+    if hint is not None:
+        return _caused(message, hint)
+    if address.is_loopback:
+        return EngineUnreachable(message, hint="start one: `iii engine run`, or set III_URL")
+    return EngineUnreachable(message, hint="is III_URL right, and is the engine running?")
+
+
+def _caused(message: str, hint: str) -> EngineUnreachable:
+    failure = EngineUnreachable(message, hint=hint)
+    failure.has_cause = True
+    return failure
 
 
 def _refusal(status: int, address: EngineAddress, what: str) -> Failure:

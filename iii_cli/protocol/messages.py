@@ -478,7 +478,8 @@ def unreadable(fault: ValueError) -> str:
 def read_message(payload: bytes) -> Message | None:
     """The message, or the answer that cannot be read as one that failed.
 
-    None for anything else: the engine's next version may say more than we know.
+    None for any other JSON object: the engine's next version may say more than we know. Raises PeerMisbehaved
+    for what is none: no engine says that, and who waits would wait in vain.
     """
     try:
         return decode(payload)
@@ -486,11 +487,23 @@ def read_message(payload: bytes) -> Message | None:
         try:
             invocation_id = parse_uuid(_ANSWER.decode(payload).invocation_id)
         except _UNREADABLE:
-            return None
+            invocation_id = None
+        if invocation_id is None and not _is_object(payload):
+            raise PeerMisbehaved(f"a message that is no JSON object: {fault}") from None
         if invocation_id is None:
             return None
         error = ErrorBody(UNREADABLE, unreadable(fault))
         return InvocationResult(invocation_id, "", error=error)
+
+
+def _is_object(payload: bytes) -> bool:
+    """By anybody's reading: ours is the engine's, which is stricter."""
+    try:
+        return isinstance(json.loads(payload), dict)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
 
 
 def result_of(message: InvocationResult) -> Any:

@@ -92,6 +92,46 @@ def test_a_saved_ref_remembers_how_its_engine_is_trusted(
     refused(iii.run("channel", "read", "@y"), 6, "already used")  # the engine says so
 
 
+@pytest.mark.parametrize("fault", ["authority", *in_ci("no TLS", "TLS", "name", "certificate", "nobody")])
+def test_what_is_wrong_with_the_engine_of_a_saved_ref(
+    tmp_path: Path,
+    gateway: str,
+    engine_url: str,
+    authority: Authority,
+    certificate: tuple[Path, Path],
+    fault: str,
+) -> None:
+    """The hint is about the cause, where there is one: how the ref was saved does not help then."""
+    iii = Program(tmp_path)
+    trust = ("--cacert", str(authority.file))
+    other = authority.sign("other", "DNS:other.test")
+    with (
+        tls_proxy(engine_url, other) as named,
+        tls_proxy(engine_url, certificate, clients=authority.file) as asking,
+    ):
+        at, more, said = {
+            "authority": (gateway, (), "is not trusted: "),
+            "no TLS": (engine_url.replace("ws:", "wss:"), (), f"; if it speaks no TLS, use {engine_url}\n"),
+            "TLS": (gateway.replace("wss:", "ws:"), (), f"; if it speaks TLS, use {gateway}\n"),
+            "name": (named, trust, "; if that is your engine: --server-name other.test"),
+            "certificate": (asking, trust, "; it wants a certificate of yours: --cert FILE --key FILE"),
+            "nobody": ("ws://127.0.0.1:9", (), "; @x is of that engine, whatever III_URL says; "),
+        }[fault]
+        iii.ok(
+            "--url",
+            at,
+            *more,
+            "ref",
+            "save",
+            "x",
+            "-",
+            stdin=Program(tmp_path, engine_url).channel()[0].encode(),
+        )
+        refused(iii.run("channel", "write", "@x"), 3, said)
+        if fault == "authority":
+            refused(iii.run("channel", "write", "@x"), 3, "; name its authority with --cacert FILE")
+
+
 @pytest.mark.ci
 def test_a_tls_connection_that_is_cut_is_no_good_end(
     tmp_path: Path, engine_url: str, certificate: tuple[Path, Path], authority: Authority

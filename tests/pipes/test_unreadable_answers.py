@@ -49,9 +49,9 @@ def iii(engine: ScriptedEngine, tmp_path: Path) -> Program:
         "bench trigger a::b -q",
     ],
 )
-def test_it_is_one_line_and_1(iii: Program, words: str) -> None:
+def test_it_is_one_line_and_8(iii: Program, words: str) -> None:
     done = iii.run(*words.split(), limit=10)
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert (done.returncode, done.stdout) == (8, b"")
     assert done.stderr.count(b"\n") == 1
     assert b"the answer cannot be read: not JSON: nested" in done.stderr
 
