@@ -76,8 +76,8 @@ next.
        is not an `iii` reader; the worker was lost during the call, which may
        have run
    10  a local read or write failed
-   11  COMMAND failed (--exit-code passes its own code on), or the program before
-       the pipe was killed (--producer)
+   11  COMMAND failed (--exit-code passes its own code on), or the program
+       before the pipe was killed (--producer)
   124  timed out
   126  COMMAND cannot be run
   127  COMMAND not found
