@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from iii_cli.client.channels import ChannelReader, ChannelWriter
 from iii_cli.client.connection import Identity, unique_name
-from iii_cli.client.worker import CALLS_MAX, Call, Channel, Worker, open_worker
+from iii_cli.client.function import Call
+from iii_cli.client.worker import CALLS_MAX, Channel, Worker, open_worker
 from iii_cli.config.settings import GlobalFlags, resolve
 from iii_cli.config.store import ContextStore, token_of
 from iii_cli.errors import Failure, FunctionFailed, StreamTruncated, UsageProblem

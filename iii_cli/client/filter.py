@@ -10,8 +10,9 @@ import anyio
 
 from iii_cli.client.call import new_stream_id
 from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
+from iii_cli.client.function import error_body
 from iii_cli.client.transfer import abort_words, download, upload
-from iii_cli.client.worker import BUSY, error_body
+from iii_cli.client.worker import BUSY
 from iii_cli.errors import CommandFailed, Failure, FunctionFailed, TimedOut, sole_cause
 from iii_cli.limits import limit
 from iii_cli.protocol.messages import MalformedJson, parse, render

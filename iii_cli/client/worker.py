@@ -7,15 +7,11 @@ its caller is gone, or has been told so.
 
 from __future__ import annotations
 
-import inspect
 import random
-import re
-import traceback
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, final
 from weakref import WeakSet
 
 import anyio
@@ -24,8 +20,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from iii_cli.client.call import CALL_SECONDS, new_stream_id, new_uuid, read_created
-from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
+from iii_cli.client.channels import ChannelReader, ChannelWriter
 from iii_cli.client.connection import DEAD_SECONDS, PING_SECONDS, Connection
+from iii_cli.client.function import Function, current_call, error_body, unwrapped, with_refs
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, NameTaken, TimedOut
 from iii_cli.protocol.messages import (
     NULL,
@@ -36,56 +33,38 @@ from iii_cli.protocol.messages import (
     RegistrationRejected,
     UnregisterFunction,
     Void,
-    parse,
     render,
-    to_raw,
 )
-from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, is_ref
+from iii_cli.protocol.refs import ChannelRef, Direction
 from iii_cli.protocol.seal import BEAT_AFTER, Sealer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
     from anyio.abc import TaskGroup, TaskStatus
 
     from iii_cli.client.connection import Identity
-    from iii_cli.protocol.messages import Action, Message, Raw
+    from iii_cli.client.function import Handler
+    from iii_cli.protocol.messages import Action, Message
     from iii_cli.protocol.refs import Endpoint
-
-    Handler: TypeAlias = Callable[..., Awaitable[Any]]
 
 __all__ = (
     "BUSY",
     "CALLS_MAX",
-    "Call",
     "Channel",
     "Pace",
     "Worker",
     "WorkerStatistics",
-    "error_body",
     "open_worker",
 )
 
-CALLER_KEY = "_caller_worker_id"  # the engine puts it into every payload that is an object
 BUSY = "too_many_calls"
 CHANNEL_BUFFER = 16  # messages; of our largest frame, 1 MiB, they are 16 MiB
 CALLS_MAX = 256  # answered at once; what comes beyond is refused, so that a flood cannot exhaust memory
 SETTLE_SECONDS = 2.0
-_WORD = re.compile(r"(?<!^)(?=[A-Z])")
 _NOTHING: dict[str, Any] = {}
 
 HandlerT = TypeVar("HandlerT", bound="Handler")
-
-
-class Call(Struct, frozen=True):
-    """What a handler may know of a call beside its payload."""
-
-    function_id: str
-    invocation_id: str | None  # None: nobody hears the result
-    caller_worker_id: str | None
-    metadata: Any = None
-    traceparent: str | None = None
-    baggage: str | None = None
 
 
 class Channel(Struct, frozen=True):
@@ -126,66 +105,6 @@ class Pace(Struct, frozen=True):
 USUAL_PACE = Pace()
 
 
-class _Function(Struct, eq=False):
-    """A function of ours. `taken`: another worker of the namespace has the name."""
-
-    message: RegisterFunction
-    handler: Handler
-    wants_call: bool
-    live: bool
-    keep_ends: bool
-    announced: bool = False  # on the present connection
-    taken: NameTaken | None = None
-
-
-class _Ends:
-    """The live ends that came with one call."""
-
-    def __init__(self, open_one: Callable[[ChannelRef], ChannelReader | ChannelWriter]) -> None:
-        self._open_one = open_one
-        self._held: list[ChannelReader | ChannelWriter] = []
-
-    def hydrate(self, value: Any) -> Any:
-        """`value` with every ref, at any depth, as a ChannelReader or ChannelWriter."""
-        if is_ref(value):
-            with suppress(MalformedRef):
-                end = self._open_one(ChannelRef.from_json(value))
-                self._held.append(end)
-                return end
-            return value
-        if isinstance(value, dict):
-            return {key: self.hydrate(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.hydrate(item) for item in value]
-        return value
-
-    def hand_on(self, end: ChannelReader | ChannelWriter) -> None:
-        """The handler passed this end on: it is no longer ours to close."""
-        self._held = [held for held in self._held if held is not end]
-
-    async def close(self, reason: str) -> None:
-        """Let go of what the handler left open. A writer that was not finished is aborted with `reason`.
-
-        Also one that was never used: a reader somewhere would wait for it until the engine's sweep. Bounded
-        in time, also where it is cancelled.
-        """
-        for end in self._held:
-            if isinstance(end, ChannelReader):
-                end.leave()
-            elif not end.ended:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS), suppress(Failure):
-                    await end.open()
-                await end.abort(1, reason)
-
-
-class _Running(NamedTuple):
-    call: Call
-    ends: _Ends
-
-
-_current: ContextVar[_Running | None] = ContextVar("iii_current_call", default=None)
-
-
 @final
 class Worker:
     """A worker. Use `iii_cli.connect`, or `open_worker` where the settings are known."""
@@ -210,7 +129,7 @@ class Worker:
         self._on_lost = on_lost or (lambda failure: None)
         self._on_back = on_back or (lambda: None)
         self._pace = pace
-        self._functions: dict[str, _Function] = {}
+        self._functions: dict[str, Function] = {}
         self._beating: WeakSet[ChannelWriter] = WeakSet()
         # the connection
         self._connection: Connection | None = None
@@ -281,7 +200,7 @@ class Worker:
                 raise ValueError("a function needs an id")
             if function_id in self._functions:
                 raise ValueError(f"{function_id} is registered already")
-            self._functions[function_id] = _Function(message, handler, _takes_two(handler), live, keep_ends)
+            self._functions[function_id] = Function(message, handler, live, keep_ends)
             self._fresh.set()
             return handler
 
@@ -366,17 +285,17 @@ class Worker:
         Raises FunctionFailed, TimedOut; EngineUnreachable when the connection is lost during the call, or is
         not won back in time; TypeError and ValueError for data that is not JSON.
         """
-        running = _current.get()
+        call = current_call()
         own_namespace = "default" if function_id.startswith("engine::") else self.identity.namespace
         request = InvokeFunction.of(
             function_id,
-            _without_ends(data),
+            with_refs(data),
             invocation_id=None if isinstance(action, Void) else new_uuid(),
             action=action,
             metadata=metadata,
             namespace=namespace or own_namespace,
-            traceparent=traceparent or (running.call.traceparent if running else None),
-            baggage=baggage or (running.call.baggage if running else None),
+            traceparent=traceparent or (call.traceparent if call else None),
+            baggage=baggage or (call.baggage if call else None),
         )
         connection = None
         with anyio.move_on_after(timeout):
@@ -562,7 +481,10 @@ class Worker:
             try:
                 result, error = NULL, None
                 try:
-                    result = await self._result(message)
+                    function = self._functions.get(message.function_id)
+                    if function is None:
+                        raise FunctionFailed("function_not_found", "Function not found")
+                    result = await function.answer(message, self.open)
                 except Exception as problem:
                     error = error_body(problem)
                 self._answered += 1
@@ -573,48 +495,12 @@ class Worker:
                     await connection.send(reply)
                 except FunctionFailed as problem:  # it is too large
                     await connection.send(replace(reply, result=NULL, error=error_body(problem)))
-            except EngineUnreachable:
-                return  # nobody is there to hear it
+            except Failure:
+                return  # the connection is lost: nobody is there to hear it
             finally:
                 self._scopes.discard(scope)
                 self._answering -= 1
                 self._fewer.set()
-
-    async def _result(self, message: InvokeFunction) -> Raw:
-        """What the handler returns. Raises what it raises, FunctionFailed."""
-        function = self._functions.get(message.function_id)
-        if function is None:
-            raise FunctionFailed("function_not_found", "Function not found")
-        data, caller = parse(message.data), None
-        if isinstance(data, dict) and isinstance(data.get(CALLER_KEY), str):
-            caller = data.pop(CALLER_KEY)
-        call = Call(
-            message.function_id,
-            message.invocation_id,
-            caller,
-            parse(message.metadata),
-            message.traceparent,
-            message.baggage,
-        )
-        ends = _Ends(self.open)
-        reset = _current.set(_Running(call, ends))
-        left = "the function failed"
-        try:
-            payload = ends.hydrate(data) if function.live else data
-            handler = function.handler
-            result = handler(payload, call) if function.wants_call else handler(payload)
-            if inspect.isawaitable(result):
-                result = await result
-            result = _without_ends(result)
-            left = "" if function.keep_ends else "the function ended without finishing its stream"
-        finally:
-            _current.reset(reset)
-            if left:
-                await ends.close(left)
-        try:
-            return to_raw(result)
-        except (TypeError, ValueError) as problem:
-            raise FunctionFailed("invocation_failed", f"the result is not JSON: {problem}") from None
 
 
 @asynccontextmanager
@@ -631,67 +517,7 @@ async def open_worker(worker: Worker) -> AsyncIterator[Worker]:
             await worker.settle()  # a socket that is closed with unread input takes unread output with it
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        sole = _unwrapped(group)
+        sole = unwrapped(group)
         if sole is group:
             raise
         raise sole from sole.__cause__
-
-
-def error_body(problem: BaseException) -> ErrorBody:
-    """What the caller hears of an exception.
-
-    A FunctionFailed as it is; another Failure by its class, `StreamTruncated` as `stream_truncated`; what
-    else carries a `code` that is a string under that; the rest as `invocation_failed`, with its traceback.
-    """
-    problem = _unwrapped(problem)
-    if isinstance(problem, (anyio.BrokenResourceError, anyio.ClosedResourceError)) and problem.__cause__:
-        problem = problem.__cause__
-    if isinstance(problem, FunctionFailed):
-        return ErrorBody(problem.code, problem.remote_message, problem.stacktrace)
-    if isinstance(problem, Failure):
-        return ErrorBody(_WORD.sub("_", type(problem).__name__).lower(), problem.message)
-    code = getattr(problem, "code", None)
-    return ErrorBody(
-        code if isinstance(code, str) and code else "invocation_failed",
-        str(problem) or type(problem).__name__,
-        "".join(traceback.format_exception(problem)),
-    )
-
-
-def _unwrapped(error: BaseException) -> BaseException:
-    """The one exception in a group of one, however deep; otherwise the error itself."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def _without_ends(value: Any) -> Any:
-    """`value` with every live end and ref as the plain object that goes over the wire.
-
-    An end that came with the running call is handed on: from now on somebody else uses it.
-    """
-    if isinstance(value, ChannelRef):
-        return value.to_json()
-    if isinstance(value, (ChannelReader, ChannelWriter)):
-        running = _current.get()
-        if running is not None:
-            running.ends.hand_on(value)
-        return value.ref.to_json()
-    if isinstance(value, dict):
-        return {key: _without_ends(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_ends(item) for item in value]
-    return value
-
-
-def _takes_two(handler: Handler) -> bool:
-    """Does the handler want the Call beside the payload? Raises TypeError for what cannot be one."""
-    try:
-        signature = inspect.signature(handler)
-    except ValueError:  # written in C, without a signature
-        return False
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in signature.parameters.values() if p.kind in kinds and p.default is p.empty]
-    if len(required) > 2:
-        raise TypeError("a handler takes the payload, or the payload and the Call")
-    return len(required) == 2

@@ -26,7 +26,7 @@ from tests.client.scripted import WORKER_ID, ScriptedEngine, ScriptedLink, scrip
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from iii_cli.client.worker import Call
+    from iii_cli.client.function import Call
 
 QUICK = Pace(ping_every=0.02, dead_after=0.1, retry_first=0.001, retry_max=0.01)
 REF = {"channel_id": "c", "access_key": "k", "direction": "read"}
