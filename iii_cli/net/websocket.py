@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, final
 
 import anyio
 
-from iii_cli.errors import PeerMisbehaved
 from iii_cli.net.dialing import ConnectionLost, Opened, opening
 from iii_cli.net.sockets import IOV_MAX, Socket
 from iii_cli.protocol.frames import Event, FrameDecoder, encode_frames, frame_header, mask
-from iii_cli.protocol.handshake import HEAD_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from iii_cli.protocol.frames import Buffer
     from iii_cli.protocol.refs import Endpoint
 
-__all__ = ("WebSocket", "open_websocket", "receive_head")
+__all__ = ("WebSocket", "open_websocket")
 
 
 JOIN_BYTES = 4 << 10  # a payload up to this is cheaper to copy behind its header than to send beside it
@@ -166,26 +164,3 @@ async def open_websocket(endpoint: Endpoint, target: str, *, what: str, pieces: 
         return WebSocket(Socket(opened.raw, opened.trail), opened.decoder, masking=True)
     finally:
         steps.close()
-
-
-async def receive_head(socket: Socket) -> tuple[bytes, bytes]:
-    """An HTTP head with its blank line, and what came behind it.
-
-    What cannot become one, TLS for instance, is not waited for: it is returned as it is, for the parser to
-    refuse. Raises ConnectionLost where the stream ends before; PeerMisbehaved for a head that is too long.
-    """
-    head = bytearray()
-    buffer = memoryview(bytearray(16 << 10))
-    while True:
-        count = await socket.receive_into(buffer)
-        if not count:
-            raise ConnectionLost("the connection was closed")
-        searched = max(len(head) - 3, 0)
-        head += buffer[:count]
-        end = head.find(b"\r\n\r\n", searched)
-        if end >= 0:
-            return bytes(head[: end + 4]), bytes(head[end + 4 :])
-        if not head[:1].isupper():  # GET, HTTP/1.1
-            return bytes(head), b""
-        if len(head) > HEAD_BYTES_MAX:
-            raise PeerMisbehaved("an HTTP head that does not end")

@@ -7,17 +7,18 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+from websockets.server import ServerProtocol
 
+from iii_cli.engine.door import HeadParser, Refused
 from iii_cli.net.sockets import Socket
-from iii_cli.net.websocket import WebSocket, receive_head
+from iii_cli.net.websocket import WebSocket
 from iii_cli.protocol.frames import FrameDecoder, Opcode
-from iii_cli.protocol.handshake import accept_response, parse_request, plain_response
 from iii_cli.protocol.refs import ChannelRef, Direction, Endpoint, EngineAddress, Secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from iii_cli.protocol.handshake import Request
+    from websockets.http11 import Request
 
 __all__ = ("REF", "FakeEngine", "Script", "close_without_code", "collect", "echo_close", "fake_engine")
 
@@ -40,16 +41,18 @@ class FakeEngine:
         """One connection, from its handshake on."""
         connection = Socket(raw)
         try:
-            head, rest = await receive_head(connection)
-            request = parse_request(head)
+            parser, request, buffer = HeadParser(), None, memoryview(bytearray(4096))
+            while request is None:
+                count = await connection.receive_into(buffer)
+                request = parser.feed(bytes(buffer[:count]))
             script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
             self.requests.append(request)
             if script is None:
-                await connection.send_all(plain_response(404, "Channel not found"))
+                await connection.send_all(Refused(404, "Channel not found").response())
                 return
-            await connection.send_all(accept_response(request.headers["sec-websocket-key"], "today"))
+            await connection.send_all(ServerProtocol().accept(request).serialize())
             decoder = FrameDecoder(masked=True)
-            decoder.feed(rest)
+            decoder.feed(parser.rest)
             await script(WebSocket(connection, decoder, masking=False))
         finally:
             connection.close()

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import SocketAttribute
+from websockets.server import ServerProtocol
 
+from iii_cli.engine.door import HeadParser
 from iii_cli.protocol.frames import FrameDecoder, Opcode, encode_frame
-from iii_cli.protocol.handshake import accept_response, parse_request
 from iii_cli.protocol.refs import Endpoint, EngineAddress
 
 if TYPE_CHECKING:
@@ -128,13 +129,13 @@ class ScriptedEngine:
 
     async def accept(self, stream: SocketStream) -> None:
         """Shake hands, and leave the connection to the test."""
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += await stream.receive()
-        request = parse_request(head)
-        await stream.send(accept_response(request.headers["sec-websocket-key"], "now"))
+        parser, request = HeadParser(), None
+        while request is None:
+            request = parser.feed(await stream.receive())
+        await stream.send(ServerProtocol().accept(request).serialize())
         self._streams.append(stream)
-        await self.arrived.send(ScriptedLink(stream, request.target, request.headers))
+        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        await self.arrived.send(ScriptedLink(stream, request.path, headers))
 
     async def stop(self) -> None:
         """Drop every connection."""
