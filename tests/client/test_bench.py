@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iii_cli.client.benchmark import WAYS, ChannelBench, RttBench, TriggerBench, percentile, spread_of
+from iii_cli.client.benchmark import ChannelBench, RttBench, TriggerBench, percentile, spread_of
 from iii_cli.client.connection import open_connection
 from iii_cli.engine.server import serve_engine
-from iii_cli.errors import EngineUnreachable, FunctionNotFound, sole_cause
 from iii_cli.protocol.refs import Endpoint, EngineAddress
 
 if TYPE_CHECKING:
@@ -59,24 +58,6 @@ def rtt_bench(endpoint: Endpoint, count: int) -> RttBench:
     return RttBench(endpoint=endpoint, namespace=None, seconds=30.0, count=count, message_bytes=64)
 
 
-@pytest.mark.parametrize("clients", [1, 3])
-async def test_a_channel_carries_exactly_the_size(endpoint: Endpoint, clients: int) -> None:
-    bench = channel_bench(endpoint, clients=clients)
-    with anyio.fail_after(10):
-        await bench.run()
-    assert (bench.bytes, bench.verified) == (100_001, clients)
-    assert 100 <= bench.messages <= 100 + clients
-    assert 0 < bench.took < 5
-    assert await left_on(endpoint) == (0, 0)
-
-
-async def test_lines_are_counted_one_by_one(endpoint: Endpoint) -> None:
-    bench = channel_bench(endpoint, lines=True, message_bytes=10, size=1000)
-    with anyio.fail_after(10):
-        await bench.run()
-    assert (bench.messages, bench.bytes, bench.verified) == (100, 1000, 1)
-
-
 async def test_time_ends_it_and_all_that_was_written_is_verified(endpoint: Endpoint) -> None:
     bench = channel_bench(endpoint, size=None, seconds=0.05)
     with anyio.fail_after(10):
@@ -84,31 +65,6 @@ async def test_time_ends_it_and_all_that_was_written_is_verified(endpoint: Endpo
     assert bench.bytes > 0
     assert bench.verified == 1
     assert bench.took >= 0.05
-
-
-async def test_a_function_of_our_own_is_called_and_gone(endpoint: Endpoint) -> None:
-    bench = trigger_bench(endpoint)
-    with anyio.fail_after(10):
-        await bench.run()
-    assert (len(bench.times), bench.failed) == (50, 0)
-    assert 0 < max(bench.times) < 5
-    assert await left_on(endpoint) == (0, 0)
-
-
-async def test_a_function_that_is_not_there_is_called_once(endpoint: Endpoint) -> None:
-    bench = trigger_bench(endpoint, function_id="no::such")
-    with anyio.fail_after(10), pytest.raises(BaseExceptionGroup) as caught:
-        await bench.run()
-    assert isinstance(sole_cause(caught.value), FunctionNotFound)
-    assert len(bench.times) == 0
-
-
-async def test_every_way_there_and_back_is_timed(endpoint: Endpoint) -> None:
-    bench = rtt_bench(endpoint, 10)
-    with anyio.fail_after(10):
-        await bench.run()
-    assert {way: len(times) for way, times in bench.times.items()} == dict.fromkeys(WAYS, 10)
-    assert await left_on(endpoint) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", ["channel", "trigger", "rtt"])
@@ -122,11 +78,6 @@ async def test_cancelled_at_any_moment_it_leaves_nothing(endpoint: Endpoint, kin
         with anyio.fail_after(10), anyio.move_on_after(moment):
             await bench.run()
     assert await left_on(endpoint) == (0, 0)
-
-
-async def test_no_engine_is_said_at_once() -> None:
-    with pytest.raises(EngineUnreachable):
-        await channel_bench(Endpoint(EngineAddress.parse("ws://127.0.0.1:9"))).run()
 
 
 def test_the_figures_are_in_milliseconds() -> None:
