@@ -19,6 +19,7 @@ from iii_cli.errors import (
     CommandFailed,
     CommandNotFound,
     CommandNotRunnable,
+    ContentDiffers,
     EngineUnreachable,
     Failure,
     FunctionFailed,
@@ -82,6 +83,7 @@ class CallStream:
     end: ChannelWriter | ChannelReader
     status: UploadStatus | DownloadStatus
     move: Callable[[CallStream], Awaitable[Verdict | None]]
+    expected: int | None = None  # bytes: how many our file has, or the result says
     failure: Failure | None = None
     awaits_success: bool = False  # the stream is over, only the call's success is awaited
     never_opened: bool = False  # by the function, which has answered
@@ -101,6 +103,12 @@ class CallStream:
         return not (self.over.is_set() or self.awaits_success)
 
     @property
+    def total(self) -> int | None:
+        """How many bytes it will have, as far as that is known."""
+        opened = None if isinstance(self.end, ChannelWriter) else self.end.opened
+        return self.expected if opened is None else opened.size
+
+    @property
     def ended(self) -> bool:
         """Has everything gone through our end?"""
         return self.end.ended if isinstance(self.end, ChannelWriter) else self.end.verdict is not None
@@ -113,7 +121,13 @@ class CallStream:
             self.end.leave()
 
     async def permit(self, verdict: Verdict) -> None:
-        """Wait for the call's success, before a stream is kept that cannot be verified."""
+        """Wait for the call's success, before an output is kept that cannot be verified.
+
+        Raises ContentDiffers where it has another size than the result says.
+        """
+        arrived = self.end.statistics().bytes
+        if self.expected is not None and self.expected != arrived:
+            raise ContentDiffers(f"the result says {self.expected} bytes, {arrived} arrived")
         if not verdict.verified:
             self.awaits_success = True
             await self.answered.wait()

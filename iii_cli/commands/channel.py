@@ -25,8 +25,9 @@ from iii_cli.commands.common import (
 from iii_cli.errors import UsageProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from iii_cli.client.channels import ChannelWriter
     from iii_cli.client.receipts import AwaitedReceipt
     from iii_cli.client.transfer import Branch, Limits
     from iii_cli.config.settings import Settings
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from iii_cli.io.sinks import Sink
     from iii_cli.io.sources import Source
     from iii_cli.protocol.refs import ChannelRef
-    from iii_cli.protocol.seal import Mode
+    from iii_cli.protocol.seal import Mode, Sealer
     from iii_cli.protocol.verifier import Verdict
 
 __all__ = ("channel_app",)
@@ -262,8 +263,8 @@ def _write(
     progress: str,
 ) -> None:
     """Check everything local, then write one stream into every channel. Without a `digest` it has no seal."""
-    from iii_cli.client.transfer import FanOut, UploadStatus, opened_within, span_words, upload
-    from iii_cli.commands.streams import output_of, shown_as, watch_producers
+    from iii_cli.client.transfer import Branch, FanOut, UploadStatus, opened_within, span_words, upload
+    from iii_cli.commands.streams import giving, shown_as, watch_producers
     from iii_cli.errors import gravest
     from iii_cli.io.console import clean, talk
     from iii_cli.io.descriptors import is_standard
@@ -271,7 +272,7 @@ def _write(
     from iii_cli.io.progress import Meter, Progress
     from iii_cli.io.sources import Source
     from iii_cli.protocol.refs import Direction
-    from iii_cli.protocol.seal import DIGESTS
+    from iii_cli.protocol.seal import DIGESTS, Mode, Sealer
 
     # Everything local first: an end is good for one use.
     mode_shown = shown_as(progress)
@@ -297,17 +298,20 @@ def _write(
         tell("reading from the terminal; Ctrl-D ends it")
     began = time.monotonic()
 
+    seal = None
+    if digest is not None:
+        seal = partial(Sealer, mode=mode, digest=digest, size=size if mode is Mode.BYTES else None)
     branches: list[Branch] = []
     receipts: list[AwaitedReceipt] = []
     for number, (text, (given, settings)) in enumerate(zip(refs, ends, strict=True), start=1):
         # A name that holds no key.
         name = text if text and text.startswith(("@", "env:", "file:")) else f"REF {number}"
-        awaited, receipt_ref = None, None
+        asked = None
         if receipt:
             reader = "the reader" if len(refs) == 1 else f"the reader of {name}"
-            awaited, receipt_ref = _ask_for_receipt(settings, reader, patience, limits.whole)
-            receipts.append(awaited)
-        branches.append(_branch(name, settings, given.ref, mode, digest, size, awaited, receipt_ref))
+            asked = _ask_for_receipt(settings, reader, patience, limits.whole)
+            receipts.append(asked[0])
+        branches.append(Branch(name, _writer(settings, given.ref, seal, asked)))
     fan = FanOut(branches) if len(branches) > 1 else None
     writer = fan or branches[0].writer
     status = UploadStatus({branch.name: branch.writer for branch in branches}, receipts)
@@ -336,15 +340,19 @@ def _write(
         from msgspec.structs import replace
 
         whole = replace(limits, since=anyio.current_time() - (time.monotonic() - began))
-        copy = partial(upload, mode=mode, size=promised, limits=whole, status=status)
         try:
             await opened_within(whole, open_ends)
             async with shown:
-                if command is None:
-                    await copy(sources, writer, check_end=producers_ended)
-                else:
-                    async with output_of(command, pass_on=exit_code) as (output, ended_well):
-                        await copy([output], writer, check_end=ended_well)
+                async with giving(sources, producers_ended, command, pass_on=exit_code) as (given, check_end):
+                    await upload(
+                        given,
+                        writer,
+                        mode=mode,
+                        size=promised,
+                        limits=whole,
+                        status=status,
+                        check_end=check_end,
+                    )
                 figures = next(each.writer.figures for each in branches if each.failure is None)
                 shown.conclude(
                     digest=None if figures is None else figures.digest,
@@ -363,36 +371,23 @@ def _write(
     run(write_stream)
 
 
-def _branch(
-    name: str,
+def _writer(
     settings: Settings,
     ref: ChannelRef,
-    mode: Mode,
-    digest: str | None,
-    size: int | None,
-    receipt: AwaitedReceipt | None,
-    receipt_ref: ChannelRef | None,
-) -> Branch:
-    """One of the channels, with its writer; not connected yet."""
+    seal: Callable[..., Sealer] | None,
+    receipt: tuple[AwaitedReceipt, ChannelRef] | None,
+) -> ChannelWriter:
+    """The writer of one of the channels, not connected yet."""
     from iii_cli.client.call import new_stream_id
     from iii_cli.client.channels import ChannelWriter
     from iii_cli.client.receipts import ConfirmedWriter
-    from iii_cli.client.transfer import Branch
-    from iii_cli.protocol.seal import RECEIPT_BEAT, Mode, Sealer
+    from iii_cli.protocol.seal import RECEIPT_BEAT
 
-    if digest is None:
-        return Branch(name, ChannelWriter(settings.endpoint, ref, None))
-    sealer = Sealer(
-        new_stream_id(),
-        mode=mode,
-        digest=digest,
-        size=size if mode is Mode.BYTES else None,
-        receipt=receipt_ref,
-        receipt_beat=None if receipt is None else RECEIPT_BEAT,
-    )
-    if receipt is None:
-        return Branch(name, ChannelWriter(settings.endpoint, ref, sealer))
-    return Branch(name, ConfirmedWriter(settings.endpoint, ref, sealer, receipt))
+    if seal is None or receipt is None:
+        return ChannelWriter(settings.endpoint, ref, None if seal is None else seal(new_stream_id()))
+    awaited, receipt_ref = receipt
+    sealer = seal(new_stream_id(), receipt=receipt_ref, receipt_beat=RECEIPT_BEAT)
+    return ConfirmedWriter(settings.endpoint, ref, sealer, awaited)
 
 
 RECEIPT_BUFFER = 4  # messages: beats and a receipt, which the writer takes at once
@@ -495,14 +490,21 @@ def read(
     A stream that cannot be verified (its writer is not ours) ends with 0 and one line that says so. When
     COMMAND ends with 0 before the stream does, the rest is read and verified all the same.
 
-    
+    \b
     Examples:
       iii channel read @backup -o db.sql
       iii channel read @x -- tar x
     """
     from iii_cli.client.channels import ChannelReader
     from iii_cli.client.transfer import CONNECTING, DownloadStatus, download, opened_within, span_words
-    from iii_cli.commands.streams import MessageOutput, feeding, limits_of, say_early, shown_as
+    from iii_cli.commands.streams import (
+        MessageOutput,
+        check_stop_early,
+        limits_of,
+        say_early,
+        shown_as,
+        taking,
+    )
     from iii_cli.io.console import stdout_is_terminal
     from iii_cli.io.progress import Meter, Progress
     from iii_cli.protocol.records import asked_mode
@@ -517,10 +519,12 @@ def read(
     mode = asked_mode(lines=lines, text=text, jsonl=jsonl)
     silence = _peer_seconds(peer_timeout)
     limits = limits_of(timeout, stall_timeout)
-    _check_files(output, messages, text_mode=mode is not None, about_file=no_clobber or keep_partial)
+    if messages is not None and mode is not None:
+        raise UsageProblem("--lines, --text and --jsonl show the messages themselves; leave --messages out")
     if command is None and (exit_code or deliver_partial or stop_early):
         raise UsageProblem("--exit-code, --deliver-partial and --stop-early need a COMMAND behind `--`")
-    sink = _sink(command, output, stop_early, require_seal, no_clobber=no_clobber, keep_partial=keep_partial)
+    check_stop_early(stop_early, require_seal)
+    sink = _sink(command, output, messages, no_clobber=no_clobber, keep_partial=keep_partial)
     given, settings = find_ref(ctx, ref, Direction.READ, stdin_free=True)
     verifier = Verifier(
         require_seal=require_seal,
@@ -555,7 +559,6 @@ def read(
         from msgspec.structs import replace
 
         whole = replace(limits, since=anyio.current_time())
-        copy = partial(download, reader, mode=mode, limits=whole, status=status, message=beside.show)
         try:
             await opened_within(whole, open_ends, lambda span: not_open)
         except BaseException:
@@ -563,17 +566,19 @@ def read(
                 sink.discard()  # the file beside FILE
             raise
         async with shown:
-            if sink is not None:
-                verdict = await copy(sink)
-            else:
-                async with feeding(command or [], pass_on=exit_code) as (consumer, ended_well):
-                    verdict = await copy(
-                        consumer,
-                        consumer=ended_well,
-                        deliver_partial=deliver_partial,
-                        stop_early=stop_early,
-                        early=say_early,
-                    )
+            async with taking(sink, command, pass_on=exit_code) as (target, consumer):
+                verdict = await download(
+                    reader,
+                    target,
+                    mode=mode,
+                    limits=whole,
+                    status=status,
+                    message=beside.show,
+                    consumer=consumer,
+                    deliver_partial=deliver_partial,
+                    stop_early=stop_early,
+                    early=say_early,
+                )
             _conclude_read(shown, verdict)
         return verdict
 
@@ -595,40 +600,33 @@ def _peer_seconds(text: str | None) -> float | None:
     return span
 
 
-def _check_files(output: str | None, messages: str | None, *, text_mode: bool, about_file: bool) -> None:
-    """Data and messages in one file would be neither; a device takes both."""
-    from iii_cli.commands.streams import NOT_FILES
-    from iii_cli.io.outfile import share_a_file
-
-    if output in (None, "-") and about_file:
-        raise UsageProblem("--no-clobber and --keep-partial are about a FILE; they need -o FILE")
-    if messages is not None and text_mode:
-        raise UsageProblem("--lines, --text and --jsonl show the messages themselves; leave --messages out")
-    if output in (None, "-") or messages in (None, *NOT_FILES):
-        return
-    if share_a_file([output, messages]) and (os.path.isfile(output) or not os.path.exists(output)):
-        raise UsageProblem("-o and --messages cannot write to the same FILE")
-
-
 def _sink(
     command: list[str] | None,
     output: str | None,
-    stop_early: bool,
-    require_seal: bool,
+    messages: str | None,
     *,
     no_clobber: bool,
     keep_partial: bool,
 ) -> Sink | None:
-    """Where the stream goes, checked; None: into COMMAND, which starts when the end is open."""
-    from iii_cli.commands.streams import check_stop_early
-    from iii_cli.io.outfile import open_output
+    """Where the stream goes, checked; None: into COMMAND, which starts when the end is open.
+
+    Data and messages in one file would be neither; a device takes both.
+    """
+    from iii_cli.commands.streams import NOT_FILES
+    from iii_cli.io.outfile import open_output, share_a_file
     from iii_cli.io.process import prepare_command
 
+    to_file = output not in (None, "-")
+    if not to_file and (no_clobber or keep_partial):
+        raise UsageProblem("--no-clobber and --keep-partial are about a FILE; they need -o FILE")
+    if output is not None and command is not None:
+        raise UsageProblem("either -o FILE or a COMMAND behind `--`")
+    if output is not None and to_file and messages not in (None, *NOT_FILES):
+        is_device = os.path.exists(output) and not os.path.isfile(output)
+        if share_a_file([output, str(messages)]) and not is_device:
+            raise UsageProblem("-o and --messages cannot write to the same FILE")
     if command is None:
         return open_output(output, no_clobber=no_clobber, keep_partial=keep_partial)
-    check_stop_early(stop_early, require_seal)
-    if output is not None:
-        raise UsageProblem("either -o FILE or a COMMAND behind `--`")
     prepare_command(command)
     return None
 

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from iii_cli.io.process import Child
+    from iii_cli.io.sinks import Sink
     from iii_cli.io.sources import Source
 
 __all__ = (
     "NOT_FILES",
     "MessageOutput",
     "check_stop_early",
-    "feeding",
+    "giving",
     "limits_of",
-    "output_of",
     "say_early",
     "shown_as",
-    "spawn",
+    "taking",
     "tell_line",
     "watch_producers",
 )
@@ -46,7 +46,7 @@ __all__ = (
 
 
 @asynccontextmanager
-async def spawn(
+async def _spawn(
     argv: Sequence[str], *, name: str | None = None, stdin: int | None = None, stdout: int | None = None
 ) -> AsyncIterator[Child]:
     """As `process.spawn`, and raises as it does. Under `--progress json` its stderr becomes events, all of
@@ -79,24 +79,37 @@ def tell_line(command: str, line: str) -> None:
 
 
 @asynccontextmanager
-async def output_of(
-    argv: Sequence[str], *, pass_on: bool, name: str | None = None, stdin: int | None = None
-) -> AsyncIterator[tuple[Source, Callable[[], Awaitable[None]]]]:
-    """Run COMMAND: what it writes, and what waits for its end and raises where that was no good one.
+async def giving(
+    sources: Sequence[Source],
+    check_end: Callable[[], Awaitable[None]] | None,
+    command: Sequence[str] | None,
+    *,
+    pass_on: bool,
+    name: str | None = None,
+    stdin: int | None = None,
+) -> AsyncIterator[tuple[Sequence[Source], Callable[[], Awaitable[None]] | None]]:
+    """What an upload reads, and its `check_end`: the sources, or the output of COMMAND, which runs meanwhile.
 
-    `pass_on`: its own exit code becomes ours. Raises as `spawn`.
+    `pass_on`: its own exit code becomes ours. Raises as `process.spawn`.
     """
-    async with spawn(argv, name=name, stdin=stdin, stdout=PIPE) as child:
+    if command is None:
+        yield sources, check_end
+        return
+    async with _spawn(command, name=name, stdin=stdin, stdout=PIPE) as child:
         assert child.stdout is not None
-        yield child.stdout, partial(_ended_well, child, pass_on)
+        yield [child.stdout], partial(_ended_well, child, pass_on)
 
 
 @asynccontextmanager
-async def feeding(
-    argv: Sequence[str], *, pass_on: bool, name: str | None = None
-) -> AsyncIterator[tuple[ConsumerSink, Callable[[], Awaitable[None]]]]:
-    """Run COMMAND: where it reads, and what waits for its end, as `output_of` has it."""
-    async with spawn(argv, name=name, stdin=PIPE) as child:
+async def taking(
+    sink: Sink | None, command: Sequence[str] | None, *, pass_on: bool, name: str | None = None
+) -> AsyncIterator[tuple[Sink, Callable[[], Awaitable[None]] | None]]:
+    """Where a download writes, and its `consumer`: the sink, or COMMAND's stdin, as `giving` has it."""
+    if command is None:
+        assert sink is not None
+        yield sink, None
+        return
+    async with _spawn(command, name=name, stdin=PIPE) as child:
         yield ConsumerSink(child), partial(_ended_well, child, pass_on)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,9 +24,9 @@ from iii_cli.commands.common import hand_over_token, run, tell
 from iii_cli.commands.streams import (
     MessageOutput,
     check_stop_early,
-    feeding,
-    output_of,
+    giving,
     say_early,
+    taking,
     watch_producers,
 )
 from iii_cli.errors import ContentDiffers, Failure, FunctionFailed, TimedOut, UsageProblem
@@ -45,9 +45,8 @@ from iii_cli.protocol.verifier import Verifier
 from iii_cli.quantities import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from iii_cli.client.transfer import ByteSink, ByteSource
     from iii_cli.commands.calls import Request
     from iii_cli.io.sinks import Sink
     from iii_cli.protocol.payload import KeyPath
@@ -91,6 +90,16 @@ class StreamSpec(Struct, frozen=True):
     def command(self) -> str | None:
         """The COMMAND of `cmd:COMMAND`."""
         return self.place.removeprefix(COMMAND) if self.place.startswith(COMMAND) else None
+
+    @property
+    def argv(self) -> list[str] | None:
+        """What runs it."""
+        return None if self.command is None else shell_command(self.command)
+
+    @property
+    def command_name(self) -> str | None:
+        """What people call it."""
+        return None if self.command is None else command_word(self.command)
 
     @property
     def is_standard(self) -> bool:
@@ -245,59 +254,51 @@ def call_with_streams(
     with_placeholders(request.payload, specs)
     to_stdout = any(spec.is_standard for spec in specs if spec.option != "--in")
     on_screen = to_stdout and sys.stdout is not None and sys.stdout.isatty()
-    mode_shown = progress_mode(progress, data_on_terminal=on_screen)
+    shown = Progress(
+        progress_mode(progress, data_on_terminal=on_screen), color=request.settings.use_color(True)
+    )
+    streams: list[CallStream] = []
     with ExitStack() as stack:
         beside = stack.enter_context(MessageOutput(messages, quiet=request.settings.quiet))
         result_file = None if result in (None, "-") else open_output(result)
-        sources: dict[StreamSpec, Source | None] = {}
         sinks: dict[StreamSpec, Sink | None] = {}
         for spec in [spec for spec in specs if spec.option != "--in"]:
             sinks[spec] = _sink(spec, no_clobber=no_clobber, keep_partial=keep_partial)
+        sources: dict[StreamSpec, list[Source]] = {}
         for spec in [spec for spec in specs if spec.option == "--in"]:
-            sources[spec] = source = _source(spec)
-            if source is not None:
+            sources[spec] = given = _sources(spec)
+            for source in given:
                 stack.callback(source.close)
-        ended = {
-            spec: watch_producers(producer, [each]) for spec, each in sources.items() if each is not None
-        }
-        if any(source is not None and source.is_terminal for source in sources.values()):
-            _notice(request, "reading from the terminal; Ctrl-D ends it")
-        shown = Progress(mode_shown, color=request.settings.use_color(True))
-        several = len(specs) > 1
-        streams: list[CallStream] = []
-        make_input = partial(
-            _input, request, mode=mode, seal=seal, buffer=buffer, pass_on=pass_on,
-            stdin=DEVNULL if stdin_taken else None,
-        )  # fmt: skip
-        make_output = partial(
+        ended = {spec: watch_producers(producer, given) for spec, given in sources.items()}
+        if any(source.is_terminal for given in sources.values() for source in given):
+            tell("reading from the terminal; Ctrl-D ends it")
+        output = partial(
             _output, request, mode=mode, message=beside.show, require_seal=require_seal,
             allow_empty=allow_empty, stop_early=stop_early, pass_on=pass_on,
         )  # fmt: skip
 
-        def add(stream: CallStream, total: Callable[[], int | None]) -> None:
+        def add(stream: CallStream) -> None:
             streams.append(stream)
-            shown.add(_meter(stream, streams, total, labelled=several))
+            shown.add(_meter(stream, streams, labelled=len(specs) > 1))
 
-        async def open_streams(caller: Connection) -> Any:
+        async def open_streams(connection: Connection) -> Any:
             """Open what is local, then make the channels and take our ends; the payload with the refs."""
             payload = deepcopy(request.payload)
             for sink in [result_file, *sinks.values()]:
                 if sink is not None:
                     await sink.open()
-            for spec in specs:
-                if spec.option == "--in":
-                    source = sources[spec]
-                    stream = await make_input(caller, spec, source, ended.get(spec))
-                    add(stream, partial(_size_of, source))
-                elif spec.option == "--out":
-                    writer_ref, reader_ref = await caller.create_channel(
-                        buffer, traceparent=request.traceparent
-                    )
-                    stream, total = make_output(spec, sinks[spec], theirs=writer_ref, ours=reader_ref)
-                    add(stream, total)
+            for spec in [spec for spec in specs if spec.option != "--read"]:
+                held = BUFFER if buffer is None and spec.option == "--in" else buffer
+                ends = await connection.create_channel(held, traceparent=request.traceparent)
+                if spec.option == "--out":
+                    add(output(spec, sinks[spec], theirs=ends[0], ours=ends[1]))
                 else:
-                    continue
-                payload = embed(payload, spec.key, stream.theirs.to_json(), spec.option)
+                    stream = _input(
+                        request, spec, sources[spec], ended[spec], ends, mode=mode, seal=seal,
+                        longest=frame_bytes(held or BUFFER), pass_on=pass_on, stdin_taken=stdin_taken,
+                    )  # fmt: skip
+                    add(stream)
+                payload = embed(payload, spec.key, streams[-1].theirs.to_json(), spec.option)
             for stream in streams:
                 await stream.end.open()
             return payload
@@ -308,33 +309,31 @@ def call_with_streams(
             found: list[CallStream] = []
             for spec in [spec for spec in specs if spec.option == "--read"]:
                 ref, size = _ref_in_result(value, spec.key)
-                stream, total = make_output(
-                    spec, sinks[spec], theirs=ref.facing(Direction.WRITE), ours=ref, expected=size
-                )
-                await stream.end.open()
-                add(stream, total)
-                found.append(stream)
+                theirs = ref.facing(Direction.WRITE)
+                found.append(output(spec, sinks[spec], theirs=theirs, ours=ref, expected=size))
+                await found[-1].end.open()
+                add(found[-1])
             return found
 
         async def call() -> Any:
             whole = request.timeout
             deadline = math.inf if whole is None else anyio.current_time() + whole
-            caller: Connection | None = None
+            connection: Connection | None = None
             try:
                 with _opened_before(deadline, whole):
-                    caller = await Connection.open(request.settings.endpoint)
+                    connection = await Connection.open(request.settings.endpoint)
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(caller.attend)
+                    tasks.start_soon(connection.attend)
                     with _opened_before(deadline, whole):
-                        payload = await open_streams(caller)
+                        payload = await open_streams(connection)
                     async with shown:
                         value = await StreamedCall(
                             function_id=request.function_id,
                             endpoint=request.settings.endpoint,
                             streams=list(streams),
-                            invoke=partial(_invoke, caller, request, payload),
+                            invoke=partial(_invoke, connection, request, payload),
                             answered=answered,
-                            notice=partial(_notice, request),
+                            notice=tell,
                             linger=linger_seconds,
                             stall=stall,
                             stall_asked=stall_timeout is not None,
@@ -348,8 +347,8 @@ def call_with_streams(
                 for sink in [result_file, *sinks.values()]:
                     if sink is not None:
                         sink.discard()
-                if caller is not None:
-                    caller.close()
+                if connection is not None:
+                    connection.close()
             return value
 
         with spending(request):
@@ -364,9 +363,9 @@ def _opened_before(deadline: float, whole: float | None) -> Iterator[None]:
         raise TimedOut(f"the streams were not open within {whole:g} s")
 
 
-async def _invoke(caller: Connection, request: Request, payload: Any) -> Any:
+async def _invoke(connection: Connection, request: Request, payload: Any) -> Any:
     try:
-        return await caller.call(
+        return await connection.call(
             request.function_id,
             payload,
             namespace=request.namespace,
@@ -377,24 +376,15 @@ async def _invoke(caller: Connection, request: Request, payload: Any) -> Any:
         raise redacted(failure, payload) from None
 
 
-def _notice(request: Request, text: str) -> None:
-    if not request.settings.quiet:
-        tell(text)
-
-
 # Its streams.
 
 
-def _source(spec: StreamSpec) -> Source | None:
-    """FILE or stdin, open; None for a COMMAND, which starts when the call is made."""
+def _sources(spec: StreamSpec) -> list[Source]:
+    """FILE or stdin, open; nothing for a COMMAND, which starts when the call is made."""
     if spec.command is not None:
         prepare_command(shell_command(spec.command))
-        return None
-    return Source.stdin() if spec.is_standard else Source.open_file(spec.place)
-
-
-def _size_of(source: Source | None) -> int | None:
-    return None if source is None else source.size
+        return []
+    return [Source.stdin() if spec.is_standard else Source.open_file(spec.place)]
 
 
 def _sink(spec: StreamSpec, *, no_clobber: bool, keep_partial: bool) -> Sink | None:
@@ -406,53 +396,50 @@ def _sink(spec: StreamSpec, *, no_clobber: bool, keep_partial: bool) -> Sink | N
     return open_output(path, no_clobber=no_clobber, keep_partial=keep_partial)
 
 
-async def _input(
+def _input(
     request: Request,
-    caller: Connection,
     spec: StreamSpec,
-    source: Source | None,
-    producer_ended: Callable[[], Awaitable[None]] | None,
+    sources: list[Source],
+    producers_ended: Callable[[], Awaitable[None]],
+    ends: tuple[ChannelRef, ChannelRef],
     *,
     mode: Mode | None,
     seal: bool | None,
-    buffer: int | None,
+    longest: int,
     pass_on: bool,
-    stdin: int | None,
+    stdin_taken: bool,
 ) -> CallStream:
-    """`--in`: a channel that we write. Raises as `Connection.create_channel`."""
-    buffer = BUFFER if buffer is None else buffer
+    """`--in`: a channel that we write, in frames of at most `longest` bytes."""
+    writer_ref, reader_ref = ends
     written = Mode.BYTES if mode in (None, Mode.TEXT) else mode
-    writer_ref, reader_ref = await caller.create_channel(buffer, traceparent=request.traceparent)
-    size = source.size if source is not None and written is Mode.BYTES else None
-    sealed = written is Mode.BYTES if seal is None else seal
-    sealer = Sealer(new_stream_id(), mode=written, size=size) if sealed else None
+    size = sources[0].size if sources else None
+    sealer = None
+    if written is Mode.BYTES if seal is None else seal:
+        sealer = Sealer(new_stream_id(), mode=written, size=size if written is Mode.BYTES else None)
     writer = ChannelWriter(request.settings.endpoint, writer_ref, sealer)
     status = UploadStatus({"": writer}, reader=FUNCTION)
 
-    @asynccontextmanager
-    async def giving() -> AsyncIterator[tuple[ByteSource, Callable[[], Awaitable[None]] | None]]:
-        if source is not None:
-            yield source, producer_ended
-            return
-        command = spec.command or ""
-        name = command_word(command)
-        async with output_of(shell_command(command), name=name, stdin=stdin, pass_on=pass_on) as given:
-            yield given
-
     async def move(stream: CallStream) -> Verdict | None:
-        async with giving() as (given, ended_well):
+        async with giving(
+            sources,
+            producers_ended,
+            spec.argv,
+            name=spec.command_name,
+            stdin=DEVNULL if stdin_taken else None,
+            pass_on=pass_on,
+        ) as (given, check_end):
             await upload(
-                [given],
+                given,
                 writer,
                 mode=written,
-                frame_bytes=frame_bytes(buffer),
+                frame_bytes=longest,
                 status=status,
-                check_end=ended_well,
+                check_end=check_end,
                 words=stream.abort_words,
             )
         return None
 
-    return CallStream(spec.label, reader_ref, writer, status, move)
+    return CallStream(spec.label, reader_ref, writer, status, move, size)
 
 
 def _output(
@@ -469,11 +456,8 @@ def _output(
     allow_empty: bool,
     stop_early: bool,
     pass_on: bool,
-) -> tuple[CallStream, Callable[[], int | None]]:
-    """`--out` and `--read`: a channel that we read, and what is known of its size.
-
-    `expected`: how many bytes the result says.
-    """
+) -> CallStream:
+    """`--out` and `--read`: a channel that we read. `expected`: how many bytes the result says."""
     verifier = Verifier(
         require_seal=require_seal,
         allow_empty=allow_empty or expected == 0,
@@ -482,44 +466,24 @@ def _output(
     reader = ChannelReader(request.settings.endpoint, ours, verifier)
     status = DownloadStatus(reader, writer=FUNCTION)
 
-    @asynccontextmanager
-    async def taking() -> AsyncIterator[tuple[ByteSink, Callable[[], Awaitable[None]] | None]]:
-        if sink is not None:
-            yield sink, None
-            return
-        command = spec.command or ""
-        async with feeding(shell_command(command), name=command_word(command), pass_on=pass_on) as taken:
-            yield taken
-
     async def move(stream: CallStream) -> Verdict | None:
-        async def before_finish(verdict: Verdict) -> None:
-            arrived = reader.statistics().bytes
-            if expected is not None and expected != arrived:
-                raise ContentDiffers(f"the result says {expected} bytes, {arrived} arrived")
-            await stream.permit(verdict)
-
-        async with taking() as (taken, ended_well):
+        async with taking(sink, spec.argv, name=spec.command_name, pass_on=pass_on) as (target, consumer):
             return await download(
                 reader,
-                taken,
+                target,
                 mode=mode,
                 status=status,
                 message=message,
-                consumer=ended_well,
+                consumer=consumer,
                 stop_early=stop_early,
                 early=say_early,
-                before_finish=before_finish,
+                before_finish=stream.permit,
             )
 
-    def total() -> int | None:
-        return expected if reader.opened is None else reader.opened.size
-
-    return CallStream(spec.label, theirs, reader, status, move), total
+    return CallStream(spec.label, theirs, reader, status, move, expected)
 
 
-def _meter(
-    stream: CallStream, streams: Sequence[CallStream], total: Callable[[], int | None], *, labelled: bool
-) -> Meter:
+def _meter(stream: CallStream, streams: Sequence[CallStream], *, labelled: bool) -> Meter:
     """What is counted of one of the `streams`, which may become more."""
 
     def waiting(seconds: float) -> str | None:
@@ -530,7 +494,7 @@ def _meter(
 
     return Meter(
         label=stream.label if labelled else "",
-        total=total,
+        total=lambda: stream.total,
         count=lambda: stream.status.moved,
         messages=lambda: stream.status.messages,
         waiting=waiting,
