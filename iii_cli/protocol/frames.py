@@ -25,7 +25,6 @@ __all__ = (
     "close_payload",
     "encode_frame",
     "encode_frames",
-    "fastest",
     "frame_header",
     "mask",
     "parse_close",
@@ -53,11 +52,6 @@ def mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
         return b""
     pad = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(data, "little") ^ int.from_bytes(pad, "little")).to_bytes(size, "little")
-
-
-def fastest() -> Callable[[bytes | bytearray | memoryview, bytes], bytes]:
-    """What `mask` would call now: for loops over many small payloads, where a call more is felt."""
-    return _fast or mask
 
 
 def prepare() -> None:
@@ -129,7 +123,7 @@ def encode_frames(opcode: int, payloads: Sequence[Buffer], keys: bytes | None = 
         for payload in payloads:
             parts += (frame_header(opcode, len(payload)), payload)
         return b"".join(parts)
-    xor = fastest()
+    xor = _fast or mask
     for at, payload in enumerate(payloads):
         key = keys[4 * at : 4 * at + 4]
         parts += (frame_header(opcode, len(payload), key), xor(payload, key))
@@ -192,7 +186,7 @@ def _may_be_small(view: memoryview, at: int) -> bool:
 
 def _take(data: bytes, masked: bool, events: list[Event]) -> int:
     """Do it with all of `data`, and say how many bytes were taken."""
-    unmask, append = fastest(), events.append
+    unmask, append = _fast or mask, events.append
     flag, head = (0x80, 6) if masked else (0, 2)
     at, end = 0, len(data)
     while at + 4 <= end:
@@ -252,13 +246,9 @@ class FrameDecoder:
         "_error",
         "_final",
         "_frame_max",
+        "_head",
         "_held",
         "_hold",
-        "_key",
-        "_large",
-        "_large_at",
-        "_large_head",
-        "_large_size",
         "_left",
         "_masked",
         "_message",
@@ -291,17 +281,13 @@ class FrameDecoder:
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
+        self._head = 0  # bytes of the header of the frame at _start
         self._need = 0  # bytes from _start that the frame at _start has in all, once its header is known
         self._left = 0  # payload bytes still to come of a frame that is handed out in pieces
         self._final = True  # does that frame end its message
         self._opcode = 0  # of the fragmented message under way; 0: none
         self._message = bytearray()  # the fragments of it so far
         self._empty = 0  # how many of its fragments were empty
-        self._large: bytearray | None = None  # a frame too large for the buffer
-        self._large_at = 0
-        self._large_size = 0
-        self._large_head: tuple[bool, int] = (True, 0)
-        self._key = b""
         self._error: PeerMisbehaved | None = None
 
     def __repr__(self) -> str:
@@ -310,20 +296,18 @@ class FrameDecoder:
     @property
     def midway(self) -> bool:
         """Has a frame or a fragmented message begun that has not ended?"""
-        return bool(self._end > self._start or self._left or self._large is not None or self._opcode)
+        return bool(self._end > self._start or self._left or self._opcode)
 
     def space(self) -> memoryview:
         """Where to receive next. Views handed out by `events` are no longer valid after this."""
-        if self._large is not None:
-            if self._large_at == len(self._large):
-                self._grow_large(self._large)
-            return memoryview(self._large)[self._large_at :]
         if self._start == self._end:
             if self._end == len(self._buffer) < self._buffer_max:
-                self._grow(4 * len(self._buffer) or BUFFER_FIRST)  # the last receive filled it: a fast stream
+                # The last receive filled it: a fast stream.
+                self._grow(min(4 * len(self._buffer) or BUFFER_FIRST, self._buffer_max))
             self._start = self._end = 0
-        wanted = min(self._need or self._left, self._buffer_max)
-        if self._start + wanted > len(self._buffer) or len(self._buffer) - self._end < ROOM_MIN:
+        wanted = self._need or min(self._left, self._buffer_max)
+        room = len(self._buffer) - self._end
+        if room < ROOM_MIN or self._start + wanted > len(self._buffer) <= self._buffer_max:
             self._make_room(wanted)
         end = self._end
         missing = self._start + wanted - end
@@ -334,19 +318,22 @@ class FrameDecoder:
     def rest(self) -> None:
         """Nothing came, and it may be long until something does: keep no buffer for it, if it is empty.
 
-        Larger buffers than the first are kept: they are of streams, and cost more to make than a wait does.
+        Larger buffers than the first are kept, up to `buffer_max`: they are of streams, and cost more to make
+        than a wait does.
         """
-        if self._start == self._end and len(self._buffer) == BUFFER_FIRST and not self._pieces:
+        size = len(self._buffer)
+        if (
+            self._start == self._end
+            and not self._pieces
+            and (size == BUFFER_FIRST or size > self._buffer_max)
+        ):
             self._buffer = bytearray()
             self._view = memoryview(self._buffer)
             self._start = self._end = 0
 
     def received(self, count: int) -> None:
         """`count` bytes were received into the last `space()`."""
-        if self._large is not None:
-            self._large_at += count
-        else:
-            self._end += count
+        self._end += count
 
     def feed(self, data: Buffer) -> None:
         """Take bytes that were received elsewhere, such as those behind a handshake, before any other."""
@@ -363,12 +350,12 @@ class FrameDecoder:
         if self._error is not None:
             raise self._error
         events: list[Event] = []
-        if self._start == self._end and self._large is None:
+        if self._start == self._end:
             return events
         try:
             more = True
             while more:
-                if not self._left and not self._opcode and self._large is None:
+                if not self._left and not self._opcode:
                     view, masked = self._view, self._masked
                     self._start = take_small_frames(
                         view, self._start, self._end, masked=masked, events=events
@@ -382,15 +369,15 @@ class FrameDecoder:
         return events
 
     def _count_held(self) -> None:
-        held = len(self._message) + (0 if self._large is None else len(self._large))
+        held = len(self._message)
+        if self._need > self._buffer_max:
+            held += len(self._buffer) - self._head
         if self._hold is not None and held != self._held:
             self._held = held
             self._hold(held)
 
     def _step(self, events: list[Event]) -> bool:
         """Take one frame, or one piece of one, off the buffer. False: more bytes are needed."""
-        if self._large is not None:
-            return self._finish_large(events)
         start, end = self._start, self._end
         if self._left:
             return self._take_piece(events)
@@ -428,8 +415,8 @@ class FrameDecoder:
         if self._masked:
             head += 4
         if available < head + size:
-            self._await_rest(final, opcode, head, size)
-            return self._large is not None
+            self._need, self._head = head + size, head
+            return False
         body = start + head
         payload: Buffer
         if self._masked:
@@ -466,36 +453,6 @@ class FrameDecoder:
         events.append((_BINARY, self._view[start : start + count], self._final and not self._left))
         return True
 
-    def _await_rest(self, final: bool, opcode: int, head: int, size: int) -> None:
-        """The frame at the front is not all here: remember how much room it wants."""
-        if head + size <= self._buffer_max:
-            self._need = head + size
-            return
-        if self._end - self._start < head:
-            return
-        body = self._start + head
-        self._key = bytes(self._buffer[body - 4 : body]) if self._masked else b""
-        self._large = bytearray(min(size, max(LARGE_FIRST, self._end - body)))
-        self._large_size = size
-        self._large_at = self._end - body
-        self._large[: self._large_at] = self._view[body : self._end]
-        self._large_head = (final, opcode)
-        self._start = self._end = self._need = 0
-
-    def _grow_large(self, large: bytearray) -> None:
-        """As its bytes come: a header that promises 16 MiB costs its sender more than 14 bytes."""
-        self._large = bytearray(min(2 * len(large), self._large_size))
-        self._large[: len(large)] = large
-
-    def _finish_large(self, events: list[Event]) -> bool:
-        large = self._large
-        if large is None or self._large_at < self._large_size:
-            return False
-        self._large = None
-        final, opcode = self._large_head
-        self._deliver(final, opcode, mask(large, self._key) if self._key else bytes(large), events)
-        return True
-
     def _deliver(self, final: bool, opcode: int, payload: Buffer, events: list[Event]) -> None:
         if opcode >= 8:
             if opcode == _CLOSE:
@@ -516,17 +473,22 @@ class FrameDecoder:
 
     def _make_room(self, wanted: int) -> None:
         """Grow for a frame that is known to be large, then for one that keeps filling what there is."""
-        held = self._end - self._start
-        room = len(self._buffer)
-        if room < self._buffer_max and (wanted > room or held > room // 2):
-            self._grow(max(wanted, 2 * room))
+        held, room = self._end - self._start, len(self._buffer)
+        if wanted > self._buffer_max:
+            # As its bytes come: a header that promises 16 MiB costs its sender more than 14 bytes.
+            size = min(wanted, max(2 * held, LARGE_FIRST))
+        elif wanted > room or held > room // 2:
+            size = min(max(wanted, 2 * room), self._buffer_max)
+        else:
+            size = 0
+        if size > room:
+            self._grow(size)
         elif self._start:
             self._view[:held] = self._view[self._start : self._end]
             self._start, self._end = 0, held
 
-    def _grow(self, wanted: int) -> None:
+    def _grow(self, size: int) -> None:
         held = self._end - self._start
-        size = max(min(wanted, self._buffer_max), held + ROOM_MIN)
         buffer = bytearray(size)
         buffer[:held] = self._view[self._start : self._end]
         self._buffer, self._view = buffer, memoryview(buffer)
