@@ -100,9 +100,9 @@ def _run(arguments: list[str]) -> int:
         return ExitStatus.DONE
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if "--progress=json" in ours or ("--progress", "json") in pairwise(ours):
-        from iii_cli.io.console import talk
+        from iii_cli.io.console import console
 
-        talk.configure(as_json=True)  # before anything can be wrong with the rest of the line
+        console.configure(as_json=True)  # before anything can be wrong with the rest of the line
     hand_over(arguments)
     import typer
 
@@ -157,9 +157,9 @@ def _report(failure: Failure) -> int:
     """Say what failed. The exit status; below 0: to end by that signal."""
     if isinstance(failure, Interrupted):
         return -failure.signum if ends_by_itself(failure.signum) else failure.exit_status
-    from iii_cli.io.console import talk
+    from iii_cli.io.console import console
 
-    talk.problem(failure)
+    console.problem(failure)
     return failure.exit_status
 
 
@@ -174,7 +174,7 @@ def _internal(error: Exception) -> int:
     """
     if came():
         return _interrupted()
-    from iii_cli.io.console import talk
+    from iii_cli.io.console import console
 
     if os.environ.get("III_TRACEBACK"):
         import traceback
@@ -185,7 +185,7 @@ def _internal(error: Exception) -> int:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
-    talk.tell(f"this is a bug in iii: {type(error).__name__}{place}; III_TRACEBACK=1 shows where")
+    console.tell(f"this is a bug in iii: {type(error).__name__}{place}; III_TRACEBACK=1 shows where")
     return ExitStatus.FAILED
 
 
@@ -213,8 +213,8 @@ def _leave(status: int) -> NoReturn:
         files.discard_unfinished()
     if trails := sys.modules.get("iii_cli.net.trail"):
         trails.close_all()
-    if talked := sys.modules.get("iii_cli.io.console"):
-        talked.talk.done(code)
+    if told := sys.modules.get("iii_cli.io.console"):
+        told.console.done(code)
     with suppress(BrokenPipeError, LocalProblem):  # which the status says already
         _flush()
     if status < 0:

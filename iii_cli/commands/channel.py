@@ -266,7 +266,7 @@ def _write(
     from iii_cli.client.transfer import Branch, FanOut, UploadStatus, opened_within, span_words, upload
     from iii_cli.commands.streams import giving, shown_as, watch_producers
     from iii_cli.errors import gravest
-    from iii_cli.io.console import clean, talk
+    from iii_cli.io.console import clean, console
     from iii_cli.io.descriptors import is_standard
     from iii_cli.io.process import prepare_command
     from iii_cli.io.progress import Meter, Progress
@@ -362,7 +362,7 @@ def _write(
         finally:
             for branch in branches:
                 if fan is not None and branch.failure is not None:
-                    talk.tell(
+                    console.tell(
                         f"{branch.name}: {branch.failure.message}"
                     )  # an error, which -q does not silence
         if fan is not None and fan.failures:

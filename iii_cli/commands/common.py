@@ -23,7 +23,7 @@ from iii_cli.errors import (
     UsageProblem,
     sole_cause,
 )
-from iii_cli.io.console import clean, talk, width_of
+from iii_cli.io.console import clean, console, width_of
 from iii_cli.io.signals import heard, held, note, pass_token_on, receiving, stop_at_once, withhold
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def settings_of(
 
 def tell(text: str) -> None:
     """One line for a person, on stderr, unless `-q` was given."""
-    talk.notice(text)
+    console.notice(text)
 
 
 # The event loop.

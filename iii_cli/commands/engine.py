@@ -16,7 +16,7 @@ import typer
 from iii_cli.commands.common import NeedsCommand, flags_of, passthrough_of, run, tell
 from iii_cli.config.store import read_token_file
 from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
-from iii_cli.io.console import clean, escape_json, talk
+from iii_cli.io.console import clean, console, escape_json
 from iii_cli.io.descriptors import allow_open_files
 from iii_cli.io.process import prepare_command, spawn
 from iii_cli.io.signals import heard, held, receiving
@@ -308,7 +308,7 @@ def _as_text(event: str, /, **details: Any) -> None:
     if event == "listening":  # that has been said in a sentence
         return
     words = " ".join(f"{key}={_word(value)}" for key, value in details.items() if value is not None)
-    talk.stderr.write(f"{_now().astimezone():%H:%M:%S} {clean(f'{event}  {words}').rstrip()}\n")
+    console.stderr.write(f"{_now().astimezone():%H:%M:%S} {clean(f'{event}  {words}').rstrip()}\n")
 
 
 def _word(value: Any) -> str:
@@ -318,7 +318,7 @@ def _word(value: Any) -> str:
 
 def _as_json(event: str, /, **details: Any) -> None:
     document = {"time": _now().isoformat(timespec="milliseconds"), "event": event, **details}
-    talk.stderr.write(escape_json(json.dumps(document, ensure_ascii=False, default=str)) + "\n")
+    console.stderr.write(escape_json(json.dumps(document, ensure_ascii=False, default=str)) + "\n")
 
 
 def _nowhere(event: str, /, **details: Any) -> None:

@@ -28,7 +28,7 @@ from iii_cli.errors import (
     UnknownTarget,
     UsageProblem,
 )
-from iii_cli.io.console import clean, ellipsis, emit, print_json, print_table, talk, width_of
+from iii_cli.io.console import clean, console, ellipsis, emit, print_json, print_table, width_of
 from iii_cli.protocol.payload import skeleton
 from iii_cli.protocol.seal import is_count
 from iii_cli.quantities import format_duration, seconds
@@ -161,7 +161,7 @@ def functions_wait(
             if limit is not None and waited + LOOK_SECONDS > limit:
                 break
             time.sleep(LOOK_SECONDS)
-    talk.draw()
+    console.draw()
     if missing and engine_down:
         raise TimedOut(f"not there within {timeout}: {', '.join(missing)} ({engine_down.message})")
     if missing:  # maybe they will never come
@@ -350,7 +350,7 @@ def _draw_waiting(what: str, waited: float) -> None:
     from iii_cli.io.progress import MARGIN, ProgressMode, progress_mode
 
     if progress_mode("auto") is ProgressMode.BAR:
-        talk.draw(ellipsis(f"waiting {waited:.0f} s for {clean(what)}", talk.stderr.columns - MARGIN))
+        console.draw(ellipsis(f"waiting {waited:.0f} s for {clean(what)}", console.stderr.columns - MARGIN))
 
 
 def draw_tree(roots: list[dict[str, Any]]) -> list[str]:

@@ -199,12 +199,12 @@ def root(
     import os
 
     from iii_cli.config.settings import GlobalFlags, color_choice
-    from iii_cli.io.console import talk
+    from iii_cli.io.console import console
     from iii_cli.net.trail import listen
 
     color_choice(color, os.environ)
-    talk.configure(quiet=quiet)
-    listen(talk.notice if verbose else None)
+    console.configure(quiet=quiet)
+    listen(console.notice if verbose else None)
     ctx.obj = GlobalFlags(
         url=url,
         context=context,

@@ -24,7 +24,7 @@ from iii_cli.config.store import (
     token_of,
 )
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.io.console import print_json, print_table, talk
+from iii_cli.io.console import console, print_json, print_table
 from iii_cli.protocol.refs import Direction, EngineAddress, Secret, TlsFiles
 from iii_cli.quantities import format_duration
 
@@ -276,7 +276,7 @@ def context_rm(
 def _report(problems: list[LocalProblem]) -> None:
     """Say every problem; the last word, and the exit status, is main's. Raises the first."""
     for other in problems[1:]:
-        talk.problem(other)
+        console.problem(other)
     if problems:
         raise problems[0]
 

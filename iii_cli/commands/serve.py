@@ -11,7 +11,7 @@ import typer
 
 from iii_cli.commands.common import NeedsCommand, PassToken, hand_over_token, passthrough_of, run, settings_of
 from iii_cli.errors import LocalProblem, UsageProblem, cannot_read
-from iii_cli.io.console import talk
+from iii_cli.io.console import console
 from iii_cli.quantities import seconds
 
 __all__ = ("serve_app",)
@@ -80,7 +80,7 @@ def serve_command(
     from iii_cli.commands.serving import ServedCommand, serve_function
     from iii_cli.commands.streams import check_stop_early
 
-    talk.configure(as_json=_choice(progress, "--progress", ("auto", "json")) == "json")
+    console.configure(as_json=_choice(progress, "--progress", ("auto", "json")) == "json")
     _check_name(name)
     check_stop_early(stop_early, require_seal)
     source = _choice(stdin, "--stdin", ("ref", "json", "none"))
@@ -128,10 +128,10 @@ def _show(command: str, line: str) -> None:
     from iii_cli.commands.streams import tell_line
     from iii_cli.io.console import clean
 
-    if talk.as_json:
+    if console.as_json:
         tell_line(command, line)
-    elif not talk.quiet:
-        talk.stderr.write(f"{clean(line) if talk.stderr.is_terminal else line}\n")
+    elif not console.quiet:
+        console.stderr.write(f"{clean(line) if console.stderr.is_terminal else line}\n")
 
 
 def _choice(word: str, option: str, allowed: tuple[Any, ...]) -> Any:

@@ -13,7 +13,7 @@ import anyio  # noqa: TID253 - loaded only when `serve` runs
 from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.worker import BUSY, Worker, open_worker
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
-from iii_cli.io.console import talk
+from iii_cli.io.console import console
 from iii_cli.io.process import (
     DEVNULL,
     PIPE,
@@ -96,8 +96,8 @@ class _Service:
             settings.endpoint,
             Identity(unique_name(), settings.namespace),
             max_calls=handler.max_parallel + handler.max_waiting + 16,  # more, to be refused politely
-            on_lost=lambda failure: talk.notice(f"{failure.message}; trying again"),
-            on_back=lambda: talk.notice(f"serving {name} again"),
+            on_lost=lambda failure: console.notice(f"{failure.message}; trying again"),
+            on_back=lambda: console.notice(f"serving {name} again"),
         )
         self._stopping = anyio.Event()
         self._connecting = anyio.CancelScope()
@@ -126,12 +126,14 @@ class _Service:
             self._signum = signum
             note(signum)
             if ends_by_itself(signum):
-                talk.notice(f"{signum.name} received; ending")
+                console.notice(f"{signum.name} received; ending")
                 self._serving.cancel()
                 continue
             count = self._worker.statistics().answering
             waits = f"waiting for {count} call{'' if count == 1 else 's'}" if count else "ending"
-            talk.notice(f"{signum.name} received; {waits}{' (once more to stop at once)' if count else ''}")
+            console.notice(
+                f"{signum.name} received; {waits}{' (once more to stop at once)' if count else ''}"
+            )
             self._connecting.cancel()
             self._stopping.set()
 
@@ -159,14 +161,14 @@ class _Service:
             try:
                 await self._worker.wait_registered()
                 waiting = False
-                talk.notice(f"serving {self._name}")
+                console.notice(f"serving {self._name}")
                 await self._worker.serve()
             except NameTaken as taken:
                 if not self._standby:
                     raise await self._with_owner(taken) from None
                 if not waiting:
                     waiting = True
-                    talk.notice(f"{await self._with_owner(taken)}; standing by")
+                    console.notice(f"{await self._with_owner(taken)}; standing by")
                 await anyio.sleep(STANDBY_SECONDS * random.uniform(0.7, 1.3))
             except EngineUnreachable:
                 continue  # lost while registering; the worker wins the connection back
@@ -199,10 +201,10 @@ class _Service:
         try:
             facts = await self._filter(payload)
         except FunctionFailed as failure:
-            talk.notice(f"{self._name}: {failure.message}")
+            console.notice(f"{self._name}: {failure.message}")
             raise
         took = format_duration(facts["duration_ms"] / 1000)
-        talk.notice(
+        console.notice(
             f"{self._name}: {format_bytes(facts['stdin_bytes'])} in, "
             f"{format_bytes(facts['stdout_bytes'])} out, {took}"
         )
@@ -217,7 +219,7 @@ class _Service:
             self._drained = True
         if not self._drained:
             count = self._worker.statistics().answering
-            talk.notice(f"stopping {count} call{'' if count == 1 else 's'} that did not end in time")
+            console.notice(f"stopping {count} call{'' if count == 1 else 's'} that did not end in time")
 
 
 # Its COMMAND.

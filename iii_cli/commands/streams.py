@@ -13,7 +13,7 @@ import anyio  # noqa: TID253 - loaded only where a stream is moved
 from iii_cli.client.transfer import Limits
 from iii_cli.errors import UsageProblem, cannot_write, sole_cause
 from iii_cli.io import process
-from iii_cli.io.console import talk
+from iii_cli.io.console import console
 from iii_cli.io.process import PIPE, CommandStderr, ConsumerSink
 from iii_cli.io.producers import ProducerPolicy, Producers
 from iii_cli.io.progress import ProgressMode, progress_mode
@@ -52,7 +52,7 @@ async def _spawn(
     """As `process.spawn`, and raises as it does. Under `--progress json` its stderr becomes events, all of
     them before the end.
     """
-    if not talk.as_json:
+    if not console.as_json:
         async with process.spawn(argv, name=name, stdin=stdin, stdout=stdout) as child:
             yield child
         return
@@ -75,7 +75,7 @@ async def _spawn(
 
 def tell_line(command: str, line: str) -> None:
     """A line that COMMAND wrote to its stderr, for programs."""
-    talk.event("stderr", {"command": command, "message": line})
+    console.event("stderr", {"command": command, "message": line})
 
 
 @asynccontextmanager
@@ -136,8 +136,8 @@ def watch_producers(option: str, sources: Sequence[Source]) -> Callable[[], Awai
     producers = Producers(sources, ProducerPolicy(option))
 
     def note(program: str, code: int) -> None:
-        talk.facts.update(producer={"program": program, "exit": code})
-        talk.notice(
+        console.facts.update(producer={"program": program, "exit": code})
+        console.notice(
             f"note: {program} exited {code}; the stream was sealed as complete "
             "(--producer strict, or `-- COMMAND`, would abort it)"
         )
@@ -199,7 +199,7 @@ class MessageOutput:
             except OSError as error:
                 raise cannot_write(self._where, error) from None
         elif self._where == "stderr" and not self._quiet:
-            talk.tell(message_notice(message))
+            console.tell(message_notice(message))
 
     def _empty(self, file: IO[bytes]) -> None:
         """Once. A FIFO or a device has nothing to lose."""
@@ -225,13 +225,13 @@ def shown_as(progress: str, *, shares_terminal: bool = False) -> ProgressMode:
     """
     mode = progress_mode(progress, data_on_terminal=shares_terminal)
     if mode is ProgressMode.JSON:
-        talk.configure(as_json=True)
+        console.configure(as_json=True)
     return mode
 
 
 def say_early(count: int | None) -> None:
     """What became of a stream of which a COMMAND wanted no more (`early` of `download`)."""
     if count is None:
-        talk.notice("COMMAND finished early; reading the rest to verify it (--stop-early skips this)")
+        console.notice("COMMAND finished early; reading the rest to verify it (--stop-early skips this)")
     else:
-        talk.notice(f"stopped early: {format_bytes(count)} read, the rest was neither read nor verified")
+        console.notice(f"stopped early: {format_bytes(count)} read, the rest was neither read nor verified")

@@ -549,7 +549,7 @@ def _say_trace(settings: Settings, traceparent: str) -> None:
     from iii_cli.client.call import call
     from iii_cli.commands.common import rows_of
     from iii_cli.commands.listing import draw_tree
-    from iii_cli.io.console import talk
+    from iii_cli.io.console import console
 
     trace_id = traceparent.split("-")[1]
     lines: list[str] = []
@@ -559,11 +559,11 @@ def _say_trace(settings: Settings, traceparent: str) -> None:
         lines = draw_tree(roots) if roots else []
     except Failure:
         answer = None  # an engine that keeps no spans, or that is gone
-    if talk.as_json:
-        talk.event("trace", {"trace_id": trace_id, "tree": answer})
+    if console.as_json:
+        console.event("trace", {"trace_id": trace_id, "tree": answer})
         return
-    talk.tell(f"trace {trace_id}")
-    talk.stderr.write("".join(f"{line}\n" for line in lines))
+    console.tell(f"trace {trace_id}")
+    console.stderr.write("".join(f"{line}\n" for line in lines))
 
 
 def _show_function_help(ctx: typer.Context, function: str) -> int:

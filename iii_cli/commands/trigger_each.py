@@ -10,7 +10,7 @@ from iii_cli.client.batch import EachOrder, EachTotals, call_each
 from iii_cli.commands.common import meant_function, run, tell
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import Failure, NotConfirmed, UsageProblem
-from iii_cli.io.console import ellipsis, escape_json, talk
+from iii_cli.io.console import console, ellipsis, escape_json
 from iii_cli.io.progress import FIRST_SECONDS, MARGIN, TICK_SECONDS, ProgressMode, progress_mode
 from iii_cli.io.sinks import StdoutSink
 from iii_cli.io.sources import Source
@@ -120,7 +120,7 @@ class _Shown:
         self._totals = totals
         self._began = time.monotonic()
         if mode is ProgressMode.JSON:
-            talk.configure(as_json=True)
+            console.configure(as_json=True)
 
     async def run(self) -> None:
         """Show it again and again."""
@@ -135,20 +135,20 @@ class _Shown:
 
     def conclude(self, *, stopped: bool = False, quietly: bool = False) -> None:
         """One line at the end: whoever stops a batch wants to know how far it came."""
-        talk.draw()
+        console.draw()
         facts = {"calls": self._totals.done, "failed": self._totals.failed}
-        talk.facts.update(seconds=round(time.monotonic() - self._began, 3), **facts)
+        console.facts.update(seconds=round(time.monotonic() - self._began, 3), **facts)
         if self._mode in (ProgressMode.BAR, ProgressMode.PLAIN) and not quietly:
-            talk.notice(f"stopped after {self._line()}" if stopped else self._line())
+            console.notice(f"stopped after {self._line()}" if stopped else self._line())
 
     def _show(self) -> None:
         if self._mode is ProgressMode.BAR:
-            talk.draw(ellipsis(self._line(), talk.stderr.columns - MARGIN))
+            console.draw(ellipsis(self._line(), console.stderr.columns - MARGIN))
         elif self._mode is ProgressMode.JSON:
             facts = {"calls": self._totals.done, "failed": self._totals.failed}
-            talk.event("progress", facts | {"seconds": round(time.monotonic() - self._began, 3)})
+            console.event("progress", facts | {"seconds": round(time.monotonic() - self._began, 3)})
         else:
-            talk.notice(self._line())
+            console.notice(self._line())
 
     def _line(self) -> str:
         totals, seconds = self._totals, time.monotonic() - self._began

@@ -30,7 +30,7 @@ from iii_cli.commands.streams import (
     watch_producers,
 )
 from iii_cli.errors import ContentDiffers, Failure, FunctionFailed, TimedOut, UsageProblem
-from iii_cli.io.console import talk
+from iii_cli.io.console import console
 from iii_cli.io.descriptors import is_standard
 from iii_cli.io.outfile import open_output, share_a_file
 from iii_cli.io.process import DEVNULL, prepare_command, shell_command
@@ -520,13 +520,13 @@ async def _show_result(value: Any, form: str, file: Sink | None, *, on_stderr: b
     elif value is None:
         return
     elif not on_stderr:
-        talk.draw()  # both may be the same terminal
+        console.draw()  # both may be the same terminal
         await StdoutSink().write(text(value, for_terminal=sys.stdout.isatty()))
-    elif talk.as_json:
-        talk.event("result", {"result": masked(value)})
+    elif console.as_json:
+        console.event("result", {"result": masked(value)})
     else:
-        talk.draw()
-        line = talk.new_line().encode() + text(masked(value), for_terminal=sys.stderr.isatty())
+        console.draw()
+        line = console.new_line().encode() + text(masked(value), for_terminal=sys.stderr.isatty())
         await DescriptorSink(2, name="standard error", owned=False).write(line)
 
 

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = (
     "GAP",
+    "Console",
     "Finding",
     "Stderr",
-    "Talk",
     "clean",
+    "console",
     "ellipsis",
     "emit",
     "escape_json",
@@ -31,7 +32,6 @@ __all__ = (
     "print_table",
     "stdout_columns",
     "stdout_is_terminal",
-    "talk",
     "width_of",
 )
 
@@ -291,7 +291,7 @@ PREFIX = "iii: "
 
 
 @final
-class Talk:
+class Console:
     """Tells people and programs on stderr what happens. Nothing here raises.
 
     `facts` are the fields of the last event: bytes, digest, verified, seconds.
@@ -376,7 +376,7 @@ class Talk:
         self.stderr.write_above(f"{self.new_line()}{mask_refs(text)}\n")
 
 
-talk = Talk()
+console = Console()
 """The one of this process."""
 
 # stdout

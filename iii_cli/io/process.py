@@ -22,7 +22,7 @@ from iii_cli.errors import (
     UsageProblem,
     reason_of,
 )
-from iii_cli.io.console import talk
+from iii_cli.io.console import console
 from iii_cli.io.guard import KILL_SECONDS, SpawnRequest, ask_guard, guard_forever
 from iii_cli.io.signals import inherited
 from iii_cli.io.sinks import DescriptorSink, Sink
@@ -209,7 +209,7 @@ class Child:
             self._say(f"stop {self._grace}")
             await self._listen_until(lambda: self._left is not None)
         if self._left != 0 and self.stdin is not None and self.stdin.bytes_written:
-            talk.tell(f"warning: {self.name} {NOT_STOPPED}")
+            console.tell(f"warning: {self.name} {NOT_STOPPED}")
         self.close()
         return self.exit_code
 

@@ -18,7 +18,7 @@ import anyio
 from msgspec import Struct
 
 from iii_cli.errors import UsageProblem
-from iii_cli.io.console import clean, ellipsis, talk, width_of
+from iii_cli.io.console import clean, console, ellipsis, width_of
 from iii_cli.io.signals import heard
 from iii_cli.quantities import format_bytes
 
@@ -348,9 +348,9 @@ def progress_mode(option: str, *, data_on_terminal: bool = False) -> ProgressMod
         raise UsageProblem("--progress is auto, always, never or json")
     if option == "json":
         return ProgressMode.JSON
-    if option == "never" or talk.quiet:
+    if option == "never" or console.quiet:
         return ProgressMode.OFF
-    if talk.stderr.is_terminal and os.environ.get("TERM", "dumb") != "dumb" and not data_on_terminal:
+    if console.stderr.is_terminal and os.environ.get("TERM", "dumb") != "dumb" and not data_on_terminal:
         return ProgressMode.BAR
     return ProgressMode.PLAIN if option == "always" else ProgressMode.OFF
 
@@ -370,7 +370,7 @@ class Progress:
         self._handlers: dict[signal.Signals, Any] = {}
         self._start()
         if mode is ProgressMode.JSON:
-            talk.configure(as_json=True)
+            console.configure(as_json=True)
 
     def add(self, meter: Meter) -> None:
         """One stream more, from now on."""
@@ -382,7 +382,7 @@ class Progress:
     ) -> None:
         """What the end of the stream has to say: fields of the last event, and `words` for the summary."""
         self._words = words
-        talk.facts.update(digest=digest, verified=verified)
+        console.facts.update(digest=digest, verified=verified)
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -428,31 +428,31 @@ class Progress:
 
     def _print(self, streams: list[Snapshot]) -> None:
         if self.mode is ProgressMode.JSON:
-            talk.event("progress", event_fields(streams))
+            console.event("progress", event_fields(streams))
         else:
             for each in streams:
-                talk.tell(plain_line(each))
+                console.tell(plain_line(each))
 
     def _draw(self, streams: list[Snapshot]) -> None:
-        columns, plain = talk.stderr.columns - MARGIN, not _has_lines(os.environ)
+        columns, plain = console.stderr.columns - MARGIN, not _has_lines(os.environ)
         labels = max((len(each.label) for each in streams), default=0)
-        talk.draw(
+        console.draw(
             *(bar_line(each, columns, color=self._color, plain=plain, label_width=labels) for each in streams)
         )
 
     def _end(self, kind: type[BaseException] | None) -> None:
         streams, seconds = self._look(), time.monotonic() - self._began
-        talk.draw()
+        console.draw()
         moved, messages = sum(each.moved for each in streams), _total_messages(streams)
         counted = {} if messages is None else {"messages": messages}
-        talk.facts.update(bytes=moved, seconds=round(seconds, 3), **counted)
+        console.facts.update(bytes=moved, seconds=round(seconds, 3), **counted)
         if self.mode in {ProgressMode.OFF, ProgressMode.JSON}:
             return
-        columns = talk.room if talk.stderr.is_terminal else None
+        columns = console.room if console.stderr.is_terminal else None
         if kind is None:
-            talk.tell(summary_line(streams, self._words, stopped=False, columns=columns))
+            console.tell(summary_line(streams, self._words, stopped=False, columns=columns))
         elif moved and seconds >= FIRST_SECONDS and not issubclass(kind, BrokenPipeError):
-            talk.tell(summary_line(streams, (), stopped=True, columns=columns))
+            console.tell(summary_line(streams, (), stopped=True, columns=columns))
 
 
 def _has_lines(env: Mapping[str, str]) -> bool:

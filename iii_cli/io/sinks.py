@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from iii_cli.errors import LocalProblem, cannot_write
-from iii_cli.io.console import clean, talk
+from iii_cli.io.console import clean, console
 from iii_cli.io.descriptors import Descriptor, Kind
 from iii_cli.io.sources import TimeSlice
 
@@ -155,7 +155,7 @@ class StdoutSink(DescriptorSink):
     async def write(self, chunk: Buffer) -> None:
         await super().write(chunk)
         if self.is_terminal:
-            talk.data_was_shown(bytes(chunk[-1:]))
+            console.data_was_shown(bytes(chunk[-1:]))
 
 
 @final

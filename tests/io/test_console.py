@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from iii_cli.errors import EngineUnreachable, FunctionFailed
-from iii_cli.io import console
-from iii_cli.io.console import Finding, Stderr, Talk, emit, print_checklist, print_json
+from iii_cli.io import console as module
+from iii_cli.io.console import Console, Finding, Stderr, emit, print_checklist, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ HOSTILE = "a\x1b[2J\nb\u202ec"
 
 
 @pytest.fixture
-def heard() -> Iterator[tuple[Talk, Callable[[], str]]]:
+def heard() -> Iterator[tuple[Console, Callable[[], str]]]:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
 
@@ -32,12 +32,12 @@ def heard() -> Iterator[tuple[Talk, Callable[[], str]]]:
         except BlockingIOError:
             return ""
 
-    yield Talk(Stderr(writing)), said
+    yield Console(Stderr(writing)), said
     os.close(reading)
     os.close(writing)
 
 
-Heard = tuple[Talk, "Callable[[], str]"]
+Heard = tuple[Console, "Callable[[], str]"]
 
 
 def events(said: str) -> list[dict[str, Any]]:
@@ -45,25 +45,25 @@ def events(said: str) -> list[dict[str, Any]]:
 
 
 def test_lines_for_people(heard: Heard) -> None:
-    talk, said = heard
-    talk.notice(HOSTILE)
-    talk.problem(EngineUnreachable(f"no engine {HOSTILE}", hint="start one"))
-    talk.done(3)
+    console, said = heard
+    console.notice(HOSTILE)
+    console.problem(EngineUnreachable(f"no engine {HOSTILE}", hint="start one"))
+    console.done(3)
     assert said() == "iii: a bc\niii: no engine a bc; start one\n"
 
 
 def test_quiet_silences_notices_only(heard: Heard) -> None:
-    talk, said = heard
-    talk.configure(quiet=True)
-    talk.notice("not this")
-    talk.tell("this")
-    talk.problem(EngineUnreachable("and this"))
+    console, said = heard
+    console.configure(quiet=True)
+    console.notice("not this")
+    console.tell("this")
+    console.problem(EngineUnreachable("and this"))
     assert said() == "iii: this\niii: and this\n"
 
 
 def test_a_failed_function_is_shown_as_the_engines_cli_does(heard: Heard) -> None:
-    talk, said = heard
-    talk.problem(FunctionFailed("not_found", f"Function {HOSTILE}", None))
+    console, said = heard
+    console.problem(FunctionFailed("not_found", f"Function {HOSTILE}", None))
     text = said()
     assert text.startswith('Error: {\n  "code": "not_found",\n  "message": "Function a\\u001b')
     assert text.endswith('  "stacktrace": null\n}\n')
@@ -72,12 +72,12 @@ def test_a_failed_function_is_shown_as_the_engines_cli_does(heard: Heard) -> Non
 
 
 def test_events_for_programs(heard: Heard) -> None:
-    talk, said = heard
-    talk.configure(as_json=True)
-    talk.notice(HOSTILE)
-    talk.problem(EngineUnreachable("no engine", hint="start one"))
-    talk.facts.update(bytes=12, seconds=0.5)
-    talk.done(3)
+    console, said = heard
+    console.configure(as_json=True)
+    console.notice(HOSTILE)
+    console.problem(EngineUnreachable("no engine", hint="start one"))
+    console.facts.update(bytes=12, seconds=0.5)
+    console.done(3)
     text = said()
     assert events(text) == [
         {"event": "notice", "message": "a bc"},
@@ -88,12 +88,12 @@ def test_events_for_programs(heard: Heard) -> None:
 
 
 def test_a_drawing_makes_way_for_lines(heard: Heard) -> None:
-    talk, said = heard
-    talk.draw("40%")
-    talk.notice("a line")
-    talk.draw("50%")
-    talk.done(0)
-    talk.done(0)
+    console, said = heard
+    console.draw("40%")
+    console.notice("a line")
+    console.draw("50%")
+    console.done(0)
+    console.done(0)
     assert said() == "\r\x1b[K40%" + "\r\x1b[Kiii: a line\n40%" + "\r\x1b[K50%" + "\r\x1b[K"
 
 
@@ -254,8 +254,8 @@ def test_a_program_gets_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_person_gets_columns_and_advice_beneath(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "stdout_is_terminal", lambda: True)
-    monkeypatch.setattr(console, "stdout_columns", lambda: 45)
+    monkeypatch.setattr(module, "stdout_is_terminal", lambda: True)
+    monkeypatch.setattr(module, "stdout_columns", lambda: 45)
     print_checklist(FOUND)
     assert capsys.readouterr().out.splitlines() == [
         "ok       engine      embedded",
