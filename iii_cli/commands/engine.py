@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iii_cli.commands.common import NeedsCommand, flags_of, passthrough_of, run, tell
+from iii_cli.commands.common import NeedsCommand, flags_of, loop_options, passthrough_of, run, tell
 from iii_cli.config.store import read_token_file
 from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
 from iii_cli.io.console import clean, console, escape_json
@@ -182,7 +182,7 @@ def exec_command(
     serve = partial(serve_engine, "localhost", 0, settings=settings, notice=notice, shutdown_timeout=0)
     try:
         with held() as let_go:
-            return anyio.run(_exec, command, serve, let_go)
+            return anyio.run(_exec, command, serve, let_go, backend_options=loop_options())
     except BaseExceptionGroup as group:
         raise sole_cause(group) from None
 

@@ -1,4 +1,4 @@
-"""The engine's own functions: fields, defaults, orders, error texts (protocol.md section 3)."""
+"""The engine's own functions: fields, defaults, orders, error texts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from tests.engine.bench import START, Bench, Peer
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
-
-
-# 3.2, 3.3
 
 
 def _ids(peer: Peer, **query: Any) -> list[str]:
@@ -102,9 +99,6 @@ def test_built_ins_describe_their_input(bench: Bench) -> None:
     detail = bench.worker().call("engine::functions::info", {"function_id": "engine::channels::create"})
     assert detail["worker_name"] == "engine"
     assert detail["request_schema"]["properties"] == {"buffer_size": {"type": "integer", "minimum": 0}}
-
-
-# 3.4, 3.5
 
 
 def test_the_list_of_workers(bench: Bench) -> None:
@@ -205,9 +199,6 @@ def test_input_is_read_strictly(bench: Bench, function_id: str, data: Any) -> No
 @pytest.mark.parametrize("data", [{}, [], [None], [5], {"buffer_size": 5, "unknown": 1}])
 def test_an_array_in_field_order_is_as_good_as_an_object(bench: Bench, data: Any) -> None:
     bench.worker().call("engine::channels::create", data)
-
-
-# 3.8
 
 
 def test_logs_are_written_and_found(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""The channel table and the queue between two ends (protocol.md 3.1, 4.1, 4.5)."""
+"""The channel table and the queue between two ends."""
 
 from __future__ import annotations
 

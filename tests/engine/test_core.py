@@ -37,29 +37,6 @@ def test_a_worker_is_greeted_at_once_and_hears_nothing_else(bench: Bench) -> Non
     assert peer.hear() == []
 
 
-def test_registrations_wait_for_the_announce(bench: Bench) -> None:
-    worker, caller = bench.connect(), bench.worker("c")
-    worker.say("registerfunction", id="f").say("registerfunction", id="g").say("unregisterfunction", id="g")
-    assert not _is_callable(caller, "f")
-    worker.announce("w", namespace="mine")
-    assert _is_callable(caller, "f", namespace="mine")
-    assert not _is_callable(caller, "g", namespace="mine")
-    assert not _is_callable(caller, "f")
-
-
-def test_without_an_announce_they_land_in_default_after_the_grace(bench: Bench) -> None:
-    worker, caller = bench.connect(), bench.worker("c")
-    worker.say("registerfunction", id="f")
-    bench.wait(4.999)
-    assert not _is_callable(caller, "f")
-    bench.wait(0.001)
-    assert _is_callable(caller, "f")
-    worker.announce("late", namespace="mine")
-    worker.say("registerfunction", id="g")
-    assert _is_callable(caller, "g")
-    assert caller.call("engine::workers::info", {"name": "late"})["worker"]["namespace"] == "default"
-
-
 def test_each_worker_has_a_grace_of_its_own(bench: Bench) -> None:
     first = bench.connect().say("registerfunction", id="f")
     bench.wait(3)
@@ -69,13 +46,6 @@ def test_each_worker_has_a_grace_of_its_own(bench: Bench) -> None:
     bench.wait(3)
     assert _is_callable(caller, "g")
     assert first.end is second.end is None
-
-
-def test_the_same_id_in_two_namespaces_is_two_functions(bench: Bench) -> None:
-    one, two = bench.worker("w", "f", namespace="one"), bench.worker("w", "f", namespace="two")
-    caller = bench.worker("c")
-    caller.invoke("f", namespace="two")
-    assert (len(one.hear()), len(two.hear())) == (0, 1)
 
 
 def test_an_owner_registers_again_to_change_its_function(bench: Bench) -> None:
@@ -102,14 +72,6 @@ def test_the_engines_own_functions_cannot_be_taken(bench: Bench) -> None:
     assert (rejection["code"], rejection["owner_worker_id"]) == ("FUNCTION_NAMESPACE_CONFLICT", "")
     worker.say("unregisterfunction", id="engine::channels::create")
     assert worker.call("engine::channels::create")["reader"]["direction"] == "read"
-
-
-def test_engine_ids_are_refused_outside_the_default_namespace(bench: Bench) -> None:
-    worker = bench.worker("w", "engine::mine", namespace="n")
-    rejection = worker.hear_one()
-    assert rejection["namespace"] == "n"
-    assert rejection["owner_worker_id"] == ""
-    assert bench.worker("v", "engine::mine").hear() == []
 
 
 def test_a_void_announce_works_as_the_sdks_send_it(bench: Bench) -> None:
@@ -212,13 +174,6 @@ def test_what_was_parked_counts_once() -> None:
     assert len(worker.call("engine::functions::list")["functions"]) == 9
 
 
-def test_a_channel_outlives_the_worker_that_made_it(bench: Bench) -> None:
-    worker = bench.worker("w")
-    ref = worker.call("engine::channels::create")["reader"]
-    worker.leave()
-    assert bench.core.channels.exists(ref["channel_id"], ref["access_key"])
-
-
 # Calls
 
 
@@ -249,37 +204,6 @@ def test_only_objects_learn_who_called(bench: Bench, data: Any) -> None:
     worker, caller = bench.worker("w", "f"), bench.worker("c")
     caller.invoke("f", data)
     assert worker.hear_one()["data"] == data
-
-
-def test_an_error_wins_over_a_result_and_null_is_no_result(bench: Bench) -> None:
-    worker, caller = bench.worker("w", "f"), bench.worker("c")
-    error = {"code": "c", "message": "m", "stacktrace": "s"}
-    caller.invoke("f")
-    worker.answer(worker.hear_one(), result=1, error=error)
-    answer = caller.hear_one()
-    assert answer["error"] == error
-    assert "result" not in answer
-    caller.invoke("f")
-    worker.answer(worker.hear_one(), result=None, error=None)
-    assert caller.hear_one().keys() == {"type", "invocation_id", "function_id"}
-
-
-def test_an_unknown_function_names_the_namespaces_that_have_it(bench: Bench) -> None:
-    bench.worker("a", "f", namespace="one")
-    bench.worker("b", "f", namespace="two")
-    caller = bench.worker("c")
-    assert caller.refused("g") == ("function_not_found", "Function g not found in namespace default.")
-    assert caller.refused("f") == (
-        "function_not_found",
-        "Function f not found in namespace default. It is registered in namespace(s): one, two.",
-    )
-    assert caller.refused("engine::functions::list", namespace="one")[1].endswith("namespace(s): default.")
-    assert caller.refused("f", namespace=" ")[0] == "INVALID_NAMESPACE"
-
-
-def test_built_ins_answer_in_the_default_namespace(bench: Bench) -> None:
-    caller = bench.worker("c", namespace="other")
-    assert caller.call("engine::functions::list", namespace="default") == {"functions": []}
 
 
 def test_a_worker_calls_itself(bench: Bench) -> None:

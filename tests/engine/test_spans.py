@@ -1,4 +1,4 @@
-"""Spans of calls, in bounded memory, and the trees they make (protocol.md 3.8)."""
+"""Spans of calls, in bounded memory, and the trees they make."""
 
 from __future__ import annotations
 

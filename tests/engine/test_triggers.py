@@ -1,4 +1,4 @@
-"""Triggers: types, providers, bindings, and the engine's own (protocol.md 2.7, 3.7, 3.9)."""
+"""Triggers: types, providers, bindings, and the engine's own."""
 
 from __future__ import annotations
 

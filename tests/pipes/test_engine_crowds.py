@@ -1,6 +1,6 @@
 """Many of everything at once: nothing is lost, and everything is given back.
 
-pytest -m ci -s tests/engine/test_load.py
+pytest -m ci -s tests/pipes/test_engine_crowds.py
 """
 
 from __future__ import annotations
