@@ -719,7 +719,7 @@ class ChannelWriter(ByteSendStream):
         if ws is None or sealer is None or self._state is not WriterState.OPEN:
             return
         now = anyio.current_time()
-        if sealer.next_beat(self._last_frame) <= now:
+        if self._last_frame + BEAT_AFTER <= now:
             self._last_frame = now
             if not ws.unsent_bytes:  # else frames are on their way
                 self._post_now(ws, sealer.beat_frame())
@@ -897,5 +897,5 @@ class ChannelWriter(ByteSendStream):
     async def _beat(self) -> None:
         sealer = self._sealer
         while sealer is not None and self._state is WriterState.OPEN:
-            await anyio.sleep_until(sealer.next_beat(self._last_frame))
+            await anyio.sleep_until(self._last_frame + BEAT_AFTER)
             self.beat()

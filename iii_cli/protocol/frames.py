@@ -293,11 +293,6 @@ class FrameDecoder:
     def __repr__(self) -> str:
         return f"<FrameDecoder holding {self._end - self._start} bytes{', broken' if self._error else ''}>"
 
-    @property
-    def midway(self) -> bool:
-        """Has a frame or a fragmented message begun that has not ended?"""
-        return bool(self._end > self._start or self._left or self._opcode)
-
     def space(self) -> memoryview:
         """Where to receive next. Views handed out by `events` are no longer valid after this."""
         if self._start == self._end:

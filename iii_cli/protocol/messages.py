@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from msgspec import Meta, MsgspecError, Raw, Struct, ValidationError
+from msgspec import MsgspecError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
 from msgspec.structs import replace
 
@@ -22,15 +22,11 @@ __all__ = (
     "NULL",
     "UNREADABLE",
     "Action",
-    "BearerAuth",
     "Enqueue",
     "ErrorBody",
     "ErrorMessage",
-    "HmacAuth",
-    "HttpInvocation",
     "InvocationResult",
     "InvokeFunction",
-    "KeyAuth",
     "MalformedJson",
     "MalformedMessage",
     "Message",
@@ -213,48 +209,19 @@ class Enqueue(Struct, frozen=True, tag_field="type", tag="enqueue"):
 Action: TypeAlias = Void | Enqueue
 
 
-class BearerAuth(Struct, frozen=True, tag_field="type", tag="bearer"):
-    """2.1: the name of the secret that is the bearer token."""
-
-    token_key: str
-
-
-class HmacAuth(Struct, frozen=True, tag_field="type", tag="hmac"):
-    """2.1: the name of the secret that signs the body."""
-
-    secret_key: str
-
-
-class KeyAuth(Struct, frozen=True, tag_field="type", tag="api_key"):
-    """2.1: the header, and the name of the secret in it."""
-
-    header: str
-    value_key: str
-
-
-class HttpInvocation(Struct, frozen=True, omit_defaults=True):
-    """2.1: where and how the engine calls a function over HTTP."""
-
-    url: str
-    method: str | None = None
-    timeout_ms: Annotated[int, Meta(ge=0)] | None = None
-    headers: dict[str, str] | None = None
-    auth: BearerAuth | HmacAuth | KeyAuth | None = None
-
-
 class _Message(Struct, frozen=True, tag_field="type", tag=str.lower, omit_defaults=True):
     """Base of the messages: `type` is the name of the class in lower case."""
 
 
 class RegisterFunction(_Message, frozen=True):
-    """2.1, worker to engine. `invocation` makes it a function that the engine calls over HTTP."""
+    """2.1, worker to engine. `invocation`: how to call it over HTTP, which ours does not."""
 
     id: str
     description: str | None = None
     request_format: Any = None
     response_format: Any = None
     metadata: Any = None
-    invocation: HttpInvocation | None = None
+    invocation: dict[str, Any] | None = None
 
 
 class UnregisterFunction(_Message, frozen=True):

@@ -423,11 +423,6 @@ class Sealer:
         """
         return self._last(Abort(code, printable(reason)))
 
-    @staticmethod
-    def next_beat(last_frame: float) -> float:
-        """When a beat is due, on the clock on which the last frame was sent (seconds)."""
-        return last_frame + BEAT_AFTER
-
     def _last(self, body: SealBody) -> bytes:
         if self._ended:
             raise RuntimeError("the seal has ended already")
