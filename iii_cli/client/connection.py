@@ -280,9 +280,12 @@ class Connection:
 
         The engine applies the messages of a connection in order. Raises as `send`.
         """
+        if self.is_full:
+            await self.flush()
         answered = anyio.Event()
-        self._pings.append(answered)
-        await self.send(Ping())
+        self.post(Ping())
+        self._pings.append(answered)  # nothing between them can be cancelled: answers come in order
+        await self.flush()
         await answered.wait()
         if self.lost is not None:
             raise copy(self.lost)
