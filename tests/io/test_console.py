@@ -13,7 +13,7 @@ import pytest
 
 from iii_cli.errors import EngineUnreachable, FunctionFailed
 from iii_cli.io import console as module
-from iii_cli.io.console import Console, Finding, Stderr, emit, print_checklist, print_json
+from iii_cli.io.console import Console, Finding, Stderr, print_checklist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,15 +50,6 @@ def test_lines_for_people(heard: Heard) -> None:
     console.problem(EngineUnreachable(f"no engine {HOSTILE}", hint="start one"))
     console.done(3)
     assert said() == "iii: a bc\niii: no engine a bc; start one\n"
-
-
-def test_quiet_silences_notices_only(heard: Heard) -> None:
-    console, said = heard
-    console.configure(quiet=True)
-    console.notice("not this")
-    console.tell("this")
-    console.problem(EngineUnreachable("and this"))
-    assert said() == "iii: this\niii: and this\n"
 
 
 def test_a_failed_function_is_shown_as_the_engines_cli_does(heard: Heard) -> None:
@@ -188,26 +179,12 @@ def test_columns_that_do_not_fit_are_left_out_from_the_end() -> None:
     )  # fmt: skip
 
 
-def test_one_long_cell_does_not_push_the_others_out() -> None:
-    assert on_a_terminal(WIDE % 300, columns=40) == (
-        "ID                    RUNTIME  VERSION\n"
-        "a                     python   0.23.0\n"
-        f"{'b' * 300}  x        x\n"
-    )  # fmt: skip
-
-
 def test_json_keeps_its_value_everywhere() -> None:
     value = {"a": "漢 \ud83d", "b": EVIL}
     for text in (piped(JSON).decode(), on_a_terminal(JSON)):
         assert json.loads(text) == value
         assert text.index('"a"') < text.index('"b"')
     assert not {"\u202e", "\x9b", "\x1b"} & set(on_a_terminal(JSON))
-
-
-def test_programs_get_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    emit(EVIL)
-    print_json({"a": "漢"})
-    assert capsys.readouterr().out == EVIL + '{\n  "a": "漢"\n}\n'
 
 
 RAISING = """
@@ -263,8 +240,3 @@ def test_a_person_gets_columns_and_advice_beneath(
         "                     many",
         "                     -> ulimit -n 1024",
     ]
-
-
-def test_a_stranger_moves_no_cursor_and_adds_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    print_checklist([Finding("engine", "ok", "a\x1b[2Jb\nc\td\u202e")])
-    assert capsys.readouterr().out == "ok\tengine\tab c d\t\n"

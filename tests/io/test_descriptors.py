@@ -144,17 +144,6 @@ async def test_closed_under_a_waiter_the_descriptor_stays_until_it_has_gone(pair
 # sources
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"\0\n" * 5000])
-async def test_a_file_is_read_whole_and_knows_its_size(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "in").write_bytes(content)
-    source = Source.open_file(str(tmp_path / "in"))
-    assert source.size == (len(content) or None)
-    assert await read_all(source, room=1000) == content
-    assert source.bytes_read == len(content)
-    assert source.short_by == 0
-    source.close()
-
-
 async def test_size_honours_the_offset_that_the_shell_left(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"header\nbody")
     fd = os.open(tmp_path / "in", os.O_RDONLY)
@@ -238,34 +227,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, pipe: tuple[int, int]) 
         Source(pipe[1], name="the source", owned=False)
 
 
-async def test_an_io_error_is_a_local_problem() -> None:
-    source = Source.open_file("/proc/self/mem")  # address 0 is never mapped: EIO
-    with pytest.raises(LocalProblem, match=r"cannot read /proc/self/mem: Input/output error"):
-        await read_all(source)
-    source.close()
-
-
 # sinks
-
-
-async def test_a_reader_that_left_is_a_broken_pipe(pipe: tuple[int, int]) -> None:
-    sink = DescriptorSink(pipe[1], name="the pipe", owned=False)
-    await sink.write(b"x")
-    os.close(pipe[0])
-    with pytest.raises(BrokenPipeError):
-        await sink.write(b"y")
-    sink.discard()
-
-
-async def test_a_file_is_durable_and_keeps_its_offset(tmp_path: Path) -> None:
-    fd = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT, 0o600)
-    os.write(fd, b"before ")
-    sink = DescriptorSink(fd, name="the file", owned=True)
-    assert sink.durable
-    await sink.write(b"bytes")
-    await sink.finish()
-    assert (tmp_path / "out").read_bytes() == b"before bytes"
-    assert sink.bytes_written == 5
 
 
 async def test_a_full_disk_is_a_local_problem() -> None:

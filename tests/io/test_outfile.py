@@ -82,18 +82,6 @@ async def test_the_file_appears_at_the_end_only(tmp_path: Path) -> None:
     assert path.exists(), "what is finished stays"
 
 
-async def test_a_replaced_file_passes_on_its_permissions(tmp_path: Path) -> None:
-    path = tmp_path / "out"
-    path.write_bytes(b"old")
-    path.chmod(0o4664)
-    out = open_output(str(path))
-    await out.write(b"new")
-    assert path.read_bytes() == b"old"
-    await out.finish()
-    assert path.read_bytes() == b"new"
-    assert mode_of(path) == 0o664, "as before, but data from elsewhere gets no set-user-id bit"
-
-
 @needs_root
 async def test_a_group_that_cannot_be_kept_gets_no_rights() -> None:
     with as_nobody() as folder:
@@ -149,19 +137,6 @@ async def test_symlinks_are_followed(tmp_path: Path) -> None:
         assert path.read_bytes() == b"new"
 
 
-async def test_no_clobber(tmp_path: Path) -> None:
-    path = tmp_path / "out"
-    out = open_output(str(path), no_clobber=True)
-    await out.write(b"new")
-    await out.finish()
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(LocalProblem, match="--no-clobber"):
-        open_output(str(path), no_clobber=True)
-    with pytest.raises(LocalProblem, match="--no-clobber"):
-        open_output("/dev/null", no_clobber=True)
-
-
 async def test_no_clobber_holds_for_a_file_that_comes_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "out"
     out = open_output(str(path), no_clobber=True)
@@ -199,13 +174,6 @@ async def test_an_fsync_that_fails_counts(tmp_path: Path, monkeypatch: pytest.Mo
     assert opened() == before
 
 
-async def test_a_name_as_long_as_names_get(tmp_path: Path) -> None:
-    path = tmp_path / ("ä" * 127)
-    out = open_output(str(path))
-    await out.finish()
-    assert path.exists()
-
-
 def test_what_cannot_work_is_said_before_anything_is_opened(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "file").write_bytes(b"")
@@ -241,18 +209,6 @@ def test_what_is_read_only_is_said_before_anything_is_opened() -> None:
                 open_output(str(mine))
             with pytest.raises(LocalProblem, match="kept: it is read-only for you"):
                 open_output(str(kept))
-
-
-async def test_devices_are_written_in_place() -> None:
-    null = open_output("/dev/null")
-    await null.write(b"x" * 100)
-    await null.finish()
-    assert not null.durable
-    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
-    full = open_output("/dev/full")
-    with pytest.raises(LocalProblem, match="No space left on device"):
-        await full.write(b"x")
-    full.discard()
 
 
 async def test_a_fifo_waits_for_its_reader_and_can_be_cancelled(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from iii_cli.errors import CommandFailed, CommandNotFound, CommandNotRunnable, LocalProblem, UsageProblem
+from iii_cli.errors import CommandNotFound, CommandNotRunnable, UsageProblem
 from iii_cli.io import process
 from iii_cli.io.process import (
     DEVNULL,
@@ -47,19 +47,6 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def test_a_producer_and_its_exit_code() -> None:
-    async with sh("printf data; exit 3", stdout=PIPE) as child:
-        assert await read_all(child) == b"data"
-        assert await child.wait() == 3
-        assert await child.wait() == 3
-    failure = child.failure()
-    assert isinstance(failure, CommandFailed)
-    assert (str(failure), failure.exit_status) == ("sh exited 3", 11)
-    passed_on = child.failure(pass_on=True)
-    assert passed_on is not None
-    assert passed_on.exit_status == 3
-
-
 async def test_death_by_a_signal() -> None:
     async with sh("kill -USR1 $$") as child:
         assert await child.wait() == 128 + signal.SIGUSR1
@@ -70,27 +57,6 @@ async def test_it_has_a_group_of_its_own_and_no_terminal() -> None:
     async with sh("exec sleep 60") as child:
         assert os.getpgid(child.pid) == child.pid != os.getpgrp()
         assert os.getsid(child.pid) not in (child.pid, os.getsid(0))
-
-
-async def test_waiting_can_be_cancelled_and_resumed() -> None:
-    async with sh("read x; exit 7", stdin=PIPE) as child:
-        with anyio.move_on_after(0.02) as scope:
-            await child.wait()
-        assert scope.cancelled_caught
-        assert child.stdin is not None
-        await child.stdin.finish()
-        child.let_go()
-        assert await child.wait() == 7
-
-
-async def test_terminate_reaches_the_whole_group() -> None:
-    async with sh("sleep 60 & echo $!; wait", stdout=PIPE) as child:
-        assert child.stdout is not None
-        view = memoryview(bytearray(32))
-        grandchild = int(bytes(view[: await child.stdout.read_into(view)]))
-        assert await child.terminate() == 128 + signal.SIGTERM
-    assert not alive(grandchild)
-    assert not alive(child.pid)
 
 
 async def test_terminate_kills_what_does_not_listen() -> None:
@@ -106,15 +72,6 @@ async def test_terminate_wakes_what_is_stopped() -> None:
             while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
                 await anyio.lowlevel.checkpoint()
         assert await child.terminate() == 128 + signal.SIGTERM
-
-
-async def test_cancelling_the_body_still_cleans_up() -> None:
-    with anyio.move_on_after(0.02) as scope:
-        async with sh("exec sleep 60") as child:
-            await child.wait()
-    assert scope.cancelled_caught
-    assert child.exit_code == 128 + signal.SIGTERM
-    assert not alive(child.pid)
 
 
 async def test_a_forgotten_child_is_stopped_and_nothing_stays_open() -> None:
@@ -151,19 +108,6 @@ async def test_a_command_whose_guard_was_killed_is_no_success_and_the_next_one_h
         assert await child.wait() == 3
 
 
-async def test_the_end_of_the_data_waits_for_grandchildren() -> None:
-    async with sh("{ sleep 0.05; echo late; } & exit 0", stdout=PIPE) as child:
-        assert await child.wait() == 0
-        assert await read_all(child) == b"late\n"
-
-
-def test_kill_children_is_for_an_exit_that_cannot_wait() -> None:
-    child = sh("exec sleep 60")
-    process.kill_children()
-    assert anyio.run(child.wait) == 128 + signal.SIGKILL
-    child.close()
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -179,11 +123,6 @@ def test_what_cannot_be_started(tmp_path: Path, content: str, message: str) -> N
     with pytest.raises(CommandNotRunnable, match=message):
         spawn([str(tool)], stdin=PIPE, stdout=PIPE)
     assert opened() == before
-
-
-def test_a_folder_to_run_in_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(LocalProblem, match=r"cannot run true in .*missing: No such file"):
-        spawn(["true"], cwd=str(tmp_path / "missing"))
 
 
 IGNORING = """
@@ -267,13 +206,6 @@ async def test_the_tail_is_bounded_and_begins_with_a_line() -> None:
     assert len(tail) <= 4096
     assert tail.startswith("line ")
     assert tail.endswith("line 999\n")
-
-
-async def test_an_endless_line_is_shown_in_parts() -> None:
-    shown, tail = await said(b"x" * 10_000)
-    assert "".join(shown) == "x" * 10_000
-    assert len(shown) > 1
-    assert tail == "x" * 4096
 
 
 async def test_a_grandchild_that_keeps_it_open_is_not_waited_for() -> None:

@@ -7,18 +7,15 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from iii_cli.errors import UsageProblem
 from iii_cli.io.console import width_of
 from iii_cli.io.progress import (
     Meter,
     Snapshot,
     event_fields,
     plain_line,
-    progress_mode,
     summary_line,
 )
 from iii_cli.io.progress import bar_line as drawn
-from iii_cli.quantities import format_bytes
 
 HALF = Snapshot(moved=512 << 20, total=1 << 30, seconds=5.0, rate=float(128 << 20))
 NO_TOTAL = Snapshot(moved=512 << 20, total=None, seconds=5.0, rate=float(128 << 20))
@@ -150,27 +147,6 @@ def test_messages_are_counted_where_they_are_the_data() -> None:
     assert bar_line(lines, 60).startswith(" 512 MiB (1 message)   128 MiB/s")
     assert event_fields([lines, HALF])["messages"] == 1
     assert "messages" not in event_fields([HALF])
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (64 << 20, "64.0 MiB"), (1023 << 20, "1.00 GiB")],
-)
-def test_volumes(count: float, text: str) -> None:
-    assert format_bytes(count) == text
-
-
-def test_another_mode_is_a_usage_problem() -> None:
-    with pytest.raises(UsageProblem, match="auto, always, never or json"):
-        progress_mode("alwas")
-
-
-def test_the_clock_begins_with_the_stream() -> None:
-    meter = Meter(total=100)
-    meter.start(50.0)
-    meter.moved(10)
-    now = meter.look(52.0)
-    assert (now.moved, now.total, now.seconds, now.rate) == (10, 100, 2.0, 5.0)
 
 
 def test_a_stream_that_is_over_waits_for_nothing() -> None:

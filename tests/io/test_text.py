@@ -38,10 +38,6 @@ def test_clean(dirty: str, cleaned: str) -> None:
     assert clean(dirty) == cleaned
 
 
-def test_newlines_can_be_kept_but_no_carriage_return() -> None:
-    assert clean("one\r\ntwo\n\tthree\rover\x1b[A", keep_newlines=True) == "one\ntwo\n\tthreeover"
-
-
 @pytest.mark.parametrize("keep", [False, True])
 def test_no_character_that_a_terminal_obeys_passes(keep: bool) -> None:
     left = set(clean(SPECIAL, keep_newlines=keep))
