@@ -29,7 +29,6 @@ __all__ = (
     "mask",
     "parse_close",
     "prepare",
-    "take_small_frames",
     "text_runs",
 )
 
@@ -164,7 +163,7 @@ _KIND_OF = {
 }  # by the first byte, of unfragmented data frames
 
 
-def take_small_frames(view: memoryview, start: int, end: int, *, masked: bool, events: list[Event]) -> int:
+def _take_small_frames(view: memoryview, start: int, end: int, *, masked: bool, events: list[Event]) -> int:
     """Append what the whole, small, unfragmented data frames between `start` and `end` hold, in order.
 
     Says where the first frame begins that is something else: large, control, a fragment, incomplete, or
@@ -352,7 +351,7 @@ class FrameDecoder:
             while more:
                 if not self._left and not self._opcode:
                     view, masked = self._view, self._masked
-                    self._start = take_small_frames(
+                    self._start = _take_small_frames(
                         view, self._start, self._end, masked=masked, events=events
                     )
                 more = self._step(events)

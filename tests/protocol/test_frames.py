@@ -15,6 +15,7 @@ from iii_cli.protocol.frames import (
     BUFFER_FIRST,
     BUFFER_MAX,
     SMALL,
+    WINDOW,
     FrameDecoder,
     Opcode,
     close_payload,
@@ -244,3 +245,25 @@ def test_who_waits_keeps_no_buffer_but_everything_that_has_come(cut: int) -> Non
     decoder.rest()
     assert len(decoder._buffer) == 0
     assert receive(decoder, frame, [400]) == [(Opcode.TEXT, b"x" * 300, True)]
+
+
+# Small frames are taken many at a time.
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_more_small_frames_than_a_window_come_in_order(masked: bool) -> None:
+    small = [(Opcode.TEXT, b"a" * size) for size in (0, 1, 124, 125, 126, 127, 255, 256, SMALL)]
+    frames = [*small, (Opcode.BINARY, b"\xff\x00"), (Opcode.TEXT, "ä".encode()), (Opcode.PING, b"p")]
+    frames *= 1 + 2 * WINDOW // sum(len(payload) for _, payload in frames)
+    data = b"".join(wire(opcode, payload, masked=masked) for opcode, payload in frames)
+    decoder = FrameDecoder(masked=masked)
+    assert joined(receive(decoder, data, itertools.repeat(100_000))) == frames
+
+
+def test_a_small_frame_between_fragments_is_a_fault() -> None:
+    decoder = FrameDecoder(masked=False)
+    decoder.feed(wire(Opcode.TEXT, b"good", masked=False) + frame_header(Opcode.TEXT, 1, fin=False) + b"a")
+    decoder.feed(wire(Opcode.TEXT, b"small one", masked=False))
+    assert decoder.events() == [(Opcode.TEXT, b"good", True)]
+    with pytest.raises(PeerMisbehaved, match="out of order"):
+        decoder.events()
