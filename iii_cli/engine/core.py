@@ -150,14 +150,14 @@ class Core:
             return []
         try:
             message = decode(frame)
-            self._take(worker, message, len(frame), now)
+            self._handle(worker, message, len(frame), now)
         except MalformedMessage as error:
             if frame.strip():
                 self.notice("frame dropped", worker=worker.id, reason=str(error))
             return []
         return self._deliveries()
 
-    def _take(self, worker: Worker, message: Message, size: int, now: int) -> None:
+    def _handle(self, worker: Worker, message: Message, size: int, now: int) -> None:
         match message:
             case InvokeFunction():
                 self._invoke(worker, message, now)
@@ -181,10 +181,14 @@ class Core:
 
     def next_deadline(self) -> int:
         """When `tick` has something to do."""
-        settings = self.settings
-        grace = [worker.connected_at + settings.grace for worker in self.registry.unsettled.values()][:1]
-        due = (self.channels.next_sweep, self.triggers.next_due, self._polled_at + settings.poll_every)
-        return min([*grace, *(deadline for deadline in due if deadline is not None)])
+        first = next(iter(self.registry.unsettled.values()), None)
+        due = (
+            self._polled_at + self.settings.poll_every,
+            None if first is None else first.connected_at + self.settings.grace,
+            self.channels.next_sweep,
+            self.triggers.next_due,
+        )
+        return min(deadline for deadline in due if deadline is not None)
 
     def tick(self, now: int) -> list[Delivery]:
         """Do what is due."""
@@ -202,8 +206,8 @@ class Core:
         return self._deliveries()
 
     def _look_at_functions(self) -> None:
-        """Every 5 s. A change that nobody watched is told to nobody later, and what comes and goes
-        between two looks is none.
+        """Fire functions-available after a change. A change that nobody watched is told to nobody later, and
+        what comes and goes between two looks is none.
         """
         if not self.registry.changed:
             return
@@ -340,24 +344,20 @@ class Core:
                 pass  # registerservice: for a dashboard that we do not have
 
     def _register_function(self, worker: Worker, message: RegisterFunction, size: int) -> None:
-        owner_id: str | None = None
-        if worker.namespace != DEFAULT_NAMESPACE and message.id.startswith("engine::"):
-            owner_id = ""
-        else:
-            function = Function(
-                message.id,
-                worker.namespace,
-                worker,
-                message.description,
-                message.request_format,
-                message.response_format,
-                message.metadata,
-                size=size,
-            )
-            taken = self.registry.register(function)
-            if taken is not None:
-                owner_id = taken.owner.id if taken.owner else ""
-        if owner_id is not None:
+        function = Function(
+            message.id,
+            worker.namespace,
+            worker,
+            message.description,
+            message.request_format,
+            message.response_format,
+            message.metadata,
+            size=size,
+        )
+        reserved = worker.namespace != DEFAULT_NAMESPACE and message.id.startswith("engine::")
+        taken = None if reserved else self.registry.register(function)
+        if reserved or taken is not None:
+            owner_id = taken.owner.id if taken is not None and taken.owner is not None else ""
             code = "FUNCTION_NAMESPACE_CONFLICT"
             self._send(worker, RegistrationRejected(code, worker.namespace, owner_id, function_id=message.id))
 
@@ -435,17 +435,9 @@ class Core:
 
     def _call(self, caller: Worker, message: InvokeFunction, function: Function, now: int) -> None:
         data = with_key(message.data, "_caller_worker_id", caller.id)
-        invocation = Invocation(
-            (function.run is None and message.invocation_id) or self.new_id(),
-            None if message.action is not None else message.invocation_id,
-            message.function_id,
-            caller,
-            function.owner,
-            message.traceparent,
-            message.baggage,
-            parse_traceparent(message.traceparent),
-        )
-        self._begin(invocation, function, now)
+        call_id = (function.run is None and message.invocation_id) or self.new_id()
+        reply_id = None if message.action is not None else message.invocation_id
+        invocation = self._begin(call_id, reply_id, caller, message, function, now)
         if function.run is None:
             self._forward(function, invocation, data, message.metadata)
             return
@@ -473,33 +465,42 @@ class Core:
         }
         if message.namespace is not None:
             data["namespace"] = message.namespace
+        invocation = self._begin(self.new_id(), message.invocation_id, caller, message, queue, now)
+        invocation.receipt = receipt
+        self._forward(queue, invocation, data, NULL)
+
+    def _begin(
+        self,
+        call_id: str,
+        reply_id: str | None,
+        caller: Worker,
+        message: InvokeFunction,
+        function: Function,
+        now: int,
+    ) -> Invocation:
+        """A call that is kept until it is answered, in the place of another one of its id."""
         invocation = Invocation(
-            self.new_id(),
-            message.invocation_id,
+            call_id,
+            reply_id,
             message.function_id,
             caller,
-            queue.owner,
+            function.owner,
             message.traceparent,
             message.baggage,
             parse_traceparent(message.traceparent),
-            receipt=receipt,
         )
-        self._begin(invocation, queue, now)
-        self._forward(queue, invocation, data, NULL)
-
-    def _begin(self, invocation: Invocation, function: Function, now: int) -> None:
-        """Keep the invocation, in the place of another one of its id."""
-        replaced = self._pending.get(invocation.id)
+        replaced = self._pending.get(call_id)
         if replaced is not None:
             self._answer(replaced, now, error=REPLACED)
         if invocation.trace is not None:
             invocation.span = self._begin_span(invocation, function, now)
-        self._pending[invocation.id] = invocation
-        invocation.caller.calling.add(invocation)
+        self._pending[call_id] = invocation
+        caller.calling.add(invocation)
         if invocation.executor is not None:
             invocation.executor.executing.add(invocation)
             if invocation.trace is not None:
                 invocation.executor.executing_in[invocation.trace] = invocation
+        return invocation
 
     def _begin_span(self, invocation: Invocation, function: Function, now: int) -> Span:
         """The span of a call, beneath the one that it happens in.
