@@ -315,44 +315,76 @@ def call_with_streams(
                 add(found[-1])
             return found
 
-        async def call() -> Any:
-            whole = request.timeout
-            deadline = math.inf if whole is None else anyio.current_time() + whole
-            connection: Connection | None = None
-            try:
-                with _opened_before(deadline, whole):
-                    connection = await Connection.open(request.settings.endpoint)
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(connection.attend)
-                    with _opened_before(deadline, whole):
-                        payload = await open_streams(connection)
-                    async with shown:
-                        value = await StreamedCall(
-                            function_id=request.function_id,
-                            endpoint=request.settings.endpoint,
-                            streams=list(streams),
-                            invoke=partial(_invoke, connection, request, payload),
-                            answered=answered,
-                            notice=tell,
-                            linger=linger_seconds,
-                            stall=stall,
-                            stall_asked=stall_timeout is not None,
-                            deadline=deadline,
-                            whole=whole,
-                        ).run()
-                    tasks.cancel_scope.cancel()
-            finally:
-                for stream in streams:
-                    await stream.close()
-                for sink in [result_file, *sinks.values()]:
-                    if sink is not None:
-                        sink.discard()
-                if connection is not None:
-                    connection.close()
-            return value
+        async def release() -> None:
+            for stream in streams:
+                await stream.close()
+            for sink in [result_file, *sinks.values()]:
+                if sink is not None:
+                    sink.discard()
 
         with spending(request):
-            return run(call)
+            return run(
+                partial(
+                    _call_beside,
+                    request,
+                    streams,
+                    open_streams,
+                    answered,
+                    release,
+                    shown,
+                    linger=linger_seconds,
+                    stall=stall,
+                    stall_asked=stall_timeout is not None,
+                )
+            )
+
+
+async def _call_beside(
+    request: Request,
+    streams: list[CallStream],
+    open_streams: Callable[[Connection], Awaitable[Any]],
+    answered: Callable[[Any], Awaitable[Sequence[CallStream]]],
+    release: Callable[[], Awaitable[None]],
+    shown: Progress,
+    *,
+    linger: float | None,
+    stall: float | None,
+    stall_asked: bool,
+) -> Any:
+    """Connect, open the streams, and make the call beside them; the result.
+
+    `open_streams` fills `streams`, and gives the payload with their refs.
+    """
+    whole = request.timeout
+    deadline = math.inf if whole is None else anyio.current_time() + whole
+    connection: Connection | None = None
+    try:
+        with _opened_before(deadline, whole):
+            connection = await Connection.open(request.settings.endpoint)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connection.attend)
+            with _opened_before(deadline, whole):
+                payload = await open_streams(connection)
+            async with shown:
+                value = await StreamedCall(
+                    function_id=request.function_id,
+                    endpoint=request.settings.endpoint,
+                    streams=list(streams),
+                    invoke=partial(_invoke, connection, request, payload),
+                    answered=answered,
+                    notice=tell,
+                    linger=linger,
+                    stall=stall,
+                    stall_asked=stall_asked,
+                    deadline=deadline,
+                    whole=whole,
+                ).run()
+            tasks.cancel_scope.cancel()
+    finally:
+        await release()
+        if connection is not None:
+            connection.close()
+    return value
 
 
 @contextmanager
