@@ -14,10 +14,8 @@ from iii_cli.client.worker import Pace, Worker, open_worker
 from iii_cli.errors import (
     EngineUnreachable,
     FunctionFailed,
-    FunctionNotFound,
     NameTaken,
     NotAuthorised,
-    TimedOut,
 )
 from iii_cli.protocol.frames import Opcode
 from iii_cli.protocol.messages import Void
@@ -128,37 +126,6 @@ async def test_calls_carry_what_they_are_given() -> None:
     assert calls[0]["namespace"] == "x"
     assert calls[1]["data"] == {}, "the engine drops a call without data"
     assert calls[1]["namespace"] == "orders", "a worker calls into its own namespace"
-
-
-async def test_an_error_is_raised_with_its_code() -> None:
-    async with engine_and_worker() as (_, link, worker):
-
-        async def answer() -> None:
-            for code in ("boom", "function_not_found"):
-                call = await link.message("invokefunction")
-                await link.result(call, code=code, message="no luck", stacktrace="line 1")
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(answer)
-            with pytest.raises(FunctionFailed, match="boom: no luck") as caught:
-                await worker.trigger("f")
-            assert caught.value.stacktrace == "line 1"
-            assert caught.value.exit_status == 1
-            with pytest.raises(FunctionNotFound) as unknown:
-                await worker.trigger("f")
-            assert unknown.value.exit_status == 5
-
-
-async def test_a_call_without_an_answer_times_out_and_forgets() -> None:
-    async with engine_and_worker() as (_, link, worker):
-        with pytest.raises(TimedOut, match=r"no answer from f within 0\.05 s"):
-            await worker.trigger("f", timeout=0.05)
-        assert worker.statistics().waiting == 0
-        late = await link.message("invokefunction")
-        await link.result(late, "late")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(link.pong)
-            await worker.wait_registered()
 
 
 async def test_a_void_call_does_not_wait() -> None:
