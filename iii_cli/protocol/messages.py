@@ -4,12 +4,12 @@ What passes through the engine (payload, result, metadata) stays the bytes that 
 reads it, `to_raw` makes it.
 """
 
-from __future__ import annotations
+# Without the annotations of the future, which are strings: msgspec would have to evaluate each at start-up.
 
 import json
 import math
 import re
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from msgspec import MsgspecError, Raw, Struct, ValidationError
 from msgspec.json import Decoder, Encoder
@@ -246,7 +246,7 @@ class InvokeFunction(_Message, frozen=True):
     baggage: str | None = None
 
     @classmethod
-    def of(cls, function_id: str, data: Any, *, metadata: Any = None, **others: Any) -> InvokeFunction:
+    def of(cls, function_id: str, data: Any, *, metadata: Any = None, **others: Any) -> Self:
         """The call with these values. Raises ValueError and TypeError as `to_raw`."""
         about = NULL if metadata is None else to_raw(metadata)
         return cls(function_id, to_raw(data), metadata=about, **others)
@@ -385,20 +385,23 @@ class _Answer(Struct, tag_field="type", tag="invocationresult"):
 _MESSAGE: Decoder[Message] = Decoder(Message)
 _ANSWER = Decoder(_Answer)
 
-_HEX_GROUPS = "-".join(f"[0-9a-f]{{{n}}}" for n in (8, 4, 4, 4, 12))
-_UUID = re.compile(_HEX_GROUPS)
-_OTHER_UUID = re.compile(
-    rf"([0-9a-f]{{32}})|(?:(?-i:urn:uuid:)?{_HEX_GROUPS})|\{{{_HEX_GROUPS}\}}", re.IGNORECASE
-)
+_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 def parse_uuid(text: str) -> str | None:
     """The hyphenated lower-case form of a UUID in any form the engine reads; None if it is none."""
     if _UUID.fullmatch(text):
         return text
-    if not _OTHER_UUID.fullmatch(text):
+    body = text.removeprefix("urn:uuid:")
+    if text[:1] == "{" and text[-1:] == "}":
+        body = text[1:-1]
+    groups = body.lower().split("-")
+    sizes, digits = [len(group) for group in groups], "".join(groups)
+    if sizes != [8, 4, 4, 4, 12] and (sizes != [32] or body != text):
         return None
-    digits = text.lower().removeprefix("urn:uuid:").strip("{}").replace("-", "")
+    if not _HEX_DIGITS.issuperset(digits):
+        return None
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
