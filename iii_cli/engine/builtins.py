@@ -7,7 +7,7 @@ what it answers. To add one, write both and decorate the function with its id an
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -80,6 +80,7 @@ def builtin_functions(core: Core) -> Iterator[Function]:
         yield Function(builtin.id, description=builtin.description, request_schema=schema, run=run)
 
 
+@cache
 def _schema_of(shape: type[Struct]) -> dict[str, Any]:
     """Its JSON Schema. That an optional field may also be null goes without saying."""
     schema = msgspec.json.schema_components([shape])[1][shape.__name__]
@@ -336,7 +337,8 @@ class _Register(Announcement, frozen=True, kw_only=True):
 def _register_worker(core: Core, call: Call, given: _Register) -> Any:
     if given.namespace is not None and not given.namespace.strip():
         raise Refusal("INVALID_NAMESPACE", "namespace must not be blank")
-    about = structs.replace(given, name=_clean(given.name) or None, description=_clean(given.description))
+    name, description = _clean(given.name) or None, _clean(given.description)
+    about = structs.replace(given, name=name, description=description, telemetry=None)  # read, but not kept
     return {"success": core.announce(call.caller, about, call.now)}
 
 
