@@ -70,8 +70,8 @@ def _load() -> Callable[[bytes | bytearray | memoryview, bytes], bytes]:
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
-FRAME_BYTES_MAX = 1 << 20  # what a Python SDK reader takes in one message (protocol.md 4.7)
-ENGINE_FRAME_MAX = 16 << 20  # protocol.md 0: the engine drops the connection above this
+FRAME_BYTES_MAX = 1 << 20  # what a Python SDK reader takes in one message (docs: protocol, "Sizes")
+ENGINE_FRAME_MAX = 16 << 20  # the engine drops the connection above this (docs: protocol, "Listener")
 ENGINE_MESSAGE_MAX = 64 << 20  # likewise, for all fragments of a message together
 
 

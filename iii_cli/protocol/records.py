@@ -1,4 +1,4 @@
-"""The modes: what a line of a file is on the wire, both ways (design.md section 3 "Modes").
+"""The modes: what a line of a file is on the wire, both ways (docs: seal, "Modes").
 
     --lines   writing: a line is a text message, without its newline. Reading: a message and a newline.
     --text    reading only: text messages joined as they are.

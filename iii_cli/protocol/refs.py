@@ -138,7 +138,7 @@ class ChannelRef(Struct, frozen=True):
 
 
 def is_ref(value: Any) -> bool:
-    """Would an SDK take `value` for a ref? All three keys, all strings (protocol.md 5.1)."""
+    """Would an SDK take `value` for a ref? All three keys, all strings (docs: protocol, "Refs")."""
     return isinstance(value, dict) and all(
         isinstance(value.get(key), str) for key in ("channel_id", "access_key", "direction")
     )

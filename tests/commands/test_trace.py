@@ -19,7 +19,7 @@ START = 1_795_364_884_309_982_717
 
 
 def span(name: str, at_ms: float, for_ms: float | None, *children: Any, **fields: Any) -> dict[str, Any]:
-    """A span record of protocol.md 3.8."""
+    """A span record (docs: protocol, "Built-in functions")."""
     start = START + int(at_ms * 1e6)
     end = {"pending": True} if for_ms is None else {"end_time_unix_nano": start + int(for_ms * 1e6)}
     record = {"name": name, "start_time_unix_nano": start, "status": "ok", "children": list(children)}

@@ -1,4 +1,4 @@
-"""The rows of protocol.md that conversations must cover, and which conversation covers which."""
+"""The facts of the wire that conversations must cover, and which conversation covers which."""
 
 from __future__ import annotations
 

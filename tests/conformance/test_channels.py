@@ -1,4 +1,4 @@
-"""Channels on sockets (protocol.md 4.1-4.6)."""
+"""Channels on sockets (docs: protocol, "Channels")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`iii trigger` against the engine's own: arguments, outputs, exit codes (protocol.md 8.2).
+"""`iii trigger` beside the engine's own (docs: protocol, "The engine's own command line").
 
 Each row: what is typed behind `trigger`, what the engine hears, what a person sees, and how it ends. A row
 whose status differs from the engine CLI's says so; non-zero stays non-zero.

@@ -1,4 +1,4 @@
-"""Conversations about `traceparent` and `baggage` (protocol.md 2.3, 3.8, 14.2 and 14.3)."""
+"""Conversations about `traceparent` and `baggage` (docs: protocol, "Calls")."""
 
 from __future__ import annotations
 

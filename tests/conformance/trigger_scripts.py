@@ -1,4 +1,4 @@
-"""Conversations about triggers and who provides them (protocol.md 2.7, 3.7, 14.6 to 14.10, 14.12)."""
+"""Conversations about triggers and who provides them (docs: protocol, "Triggers")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversations on the worker socket (protocol.md sections 1 and 2)."""
+"""Conversations on the worker socket (docs: protocol, "Messages")."""
 
 from __future__ import annotations
 

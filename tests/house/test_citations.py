@@ -35,3 +35,14 @@ def test_every_citation_is_a_heading() -> None:
 @pytest.mark.parametrize("doc", DOCS, ids=lambda doc: doc.name)
 def test_every_link_has_an_end(doc: Path) -> None:
     assert [link for link in LINK.findall(doc.read_text()) if not (doc.parent / link).exists()] == []
+
+
+def test_nothing_cites_what_is_not_here() -> None:
+    old = re.compile(r"(?<!docs/)\b(?:protocol|design|house|words)\.md\b")
+    assert [
+        f"{path.name}:{number}"
+        for path in FILES
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if old.search(line)
+    ] == []

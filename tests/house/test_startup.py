@@ -1,4 +1,4 @@
-"""The front door stays light: a budget by modules, not milliseconds (house.md 4.2)."""
+"""The front door stays light: a budget by modules, not milliseconds."""
 
 from __future__ import annotations
 

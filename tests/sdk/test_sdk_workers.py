@@ -1,4 +1,4 @@
-"""Unmodified SDK workers live on the embedded engine (design.md section 6)."""
+"""Unmodified SDK workers live on the embedded engine (docs: design, "The embedded engine is faithful")."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _refuse(refusal: str, connection: socket.socket) -> None:
             b"HTTP/1.1 %s No\r\nContent-Length: %d\r\n\r\n%s" % (refusal.encode(), len(body), body)
         )
         return
-    # protocol.md 1.2 and 6: the frame, then a Close without a code
+    # (docs: protocol, "Error codes") the frame, then a Close without a code
     frame = json.dumps({"type": "error", "error": {"code": "AUTH_ERROR", "message": "no entry"}}).encode()
     connection.sendall(acceptance(head) + bytes([0x81, len(frame)]) + frame + b"\x88\x00")
     while connection.recv(65536):
