@@ -36,5 +36,5 @@ if __name__ == "__main__":
 
     from tests.soak.observed import census
 
-    signal.signal(signal.SIGUSR2, census)
+    signal.signal(signal.SIGPROF, census)
     anyio.run(main)

@@ -1,4 +1,4 @@
-"""`iii`, observed: SIGUSR2 makes it append what it holds to the file that III_CENSUS names.
+"""`iii`, observed: SIGPROF makes it append what it holds to the file that III_CENSUS names.
 
     python tests/soak/observed.py engine run --port 0
 
@@ -37,5 +37,5 @@ def census(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGUSR2, census)
+    signal.signal(signal.SIGPROF, census)
     runpy.run_path(str(Path(sys.executable).with_name("iii")), run_name="__main__")
