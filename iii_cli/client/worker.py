@@ -437,7 +437,7 @@ class Worker:
 
         Raises EngineUnreachable where it is lost meanwhile, and what ended the connection for good.
         """
-        while self._connection is None:
+        while self._connection is None or self._connection.lost is not None:
             if self._failure is not None:
                 raise copy(self._failure)
             await self._changed.wait()

@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
 __all__ = ("WORDS_FILE", "answer", "installed_completion")
 
@@ -148,13 +148,34 @@ def _option(tree: Mapping[str, Any], path: str, flag: str) -> tuple[str, str | N
 
 def _known(kind: str, prefix: str, function: str, words: list[str]) -> list[str]:
     """Of a kind what begins with the prefix, sorted. `words` hold `--url` and the like."""
-    if kind not in _KINDS:
-        return []
-    found = {name for name in _KINDS[kind](words, prefix, function) if name.startswith(prefix)}
-    # Without what is ours: the `=` behind a key, the `@` before a saved ref.
-    return sorted(
-        name for name in found if HARMLESS.fullmatch(name.rstrip("=").removeprefix("@" * (kind == "ref")))
-    )
+    names = (name for name in _names(kind, prefix, function, words) if name.startswith(prefix))
+    ours = "@" if kind == "ref" else ""  # as is the `=` behind a key
+    return sorted({name for name in names if HARMLESS.fullmatch(name.removeprefix(ours).rstrip("="))})
+
+
+def _names(kind: str, prefix: str, function: str, words: list[str]) -> list[str]:
+    """Everything of that kind. Raises whatever reading it, or an engine's odd answer, raises."""
+    if kind == "function":
+        internal = {"include_internal": True} if prefix.startswith("engine") else {}
+        rows = _ask(words, "engine::functions::list", {"prefix": prefix} | internal)["functions"]
+        return [str(row["function_id"]) for row in rows]
+    if kind == "worker":
+        rows = _ask(words, "engine::workers::list", {})["workers"]
+        return [str(row["name"]) for row in rows if row.get("name")]
+    if kind == "keys":
+        found = _ask(words, "engine::functions::info", {"function_id": function})
+        schema = found.get("request_schema") or found.get("request_format")
+        return [f"{name}=" for name in schema["properties"]]
+    from iii_cli.config.store import ContextStore, SavedRefs
+
+    if kind == "context":
+        return ContextStore().names()
+    store = SavedRefs()
+    if kind == "saved":
+        return [saved.name for saved in store.ls()[0]]
+    if kind == "ref":
+        return [f"@{saved.name}" for saved in store.ls()[0] if saved.state(store.now()) == "unused"]
+    return []
 
 
 def _ask(words: list[str], function: str, data: dict[str, Any]) -> Any:
@@ -174,54 +195,6 @@ def _ask(words: list[str], function: str, data: dict[str, Any]) -> Any:
     if settings.namespace is not None and function == "engine::functions::info":
         data = data | {"namespace": settings.namespace}
     return call(settings.endpoint, function, data, timeout=patience)
-
-
-def _functions(words: list[str], prefix: str, function: str) -> Iterable[str]:
-    internal = {"include_internal": True} if prefix.startswith("engine") else {}
-    rows = _ask(words, "engine::functions::list", {"prefix": prefix} | internal)["functions"]
-    return [str(row["function_id"]) for row in rows]
-
-
-def _workers(words: list[str], prefix: str, function: str) -> Iterable[str]:
-    return [
-        str(row["name"]) for row in _ask(words, "engine::workers::list", {})["workers"] if row.get("name")
-    ]
-
-
-def _keys(words: list[str], prefix: str, function: str) -> Iterable[str]:
-    found = _ask(words, "engine::functions::info", {"function_id": function})
-    schema = found.get("request_schema") or found.get("request_format")
-    return [f"{name}=" for name in schema["properties"]]
-
-
-def _contexts(words: list[str], prefix: str, function: str) -> Iterable[str]:
-    from iii_cli.config.store import ContextStore
-
-    return ContextStore().names()
-
-
-def _saved(words: list[str], prefix: str, function: str) -> Iterable[str]:
-    from iii_cli.config.store import SavedRefs
-
-    return [saved.name for saved in SavedRefs().ls()[0]]
-
-
-def _refs(words: list[str], prefix: str, function: str) -> Iterable[str]:
-    from iii_cli.config.store import SavedRefs
-
-    store = SavedRefs()
-    now = store.now()
-    return [f"@{saved.name}" for saved in store.ls()[0] if saved.state(now) == "unused"]
-
-
-_KINDS: dict[str, Callable[[list[str], str, str], Iterable[str]]] = {
-    "function": _functions,
-    "worker": _workers,
-    "keys": _keys,
-    "context": _contexts,
-    "saved": _saved,
-    "ref": _refs,
-}
 
 
 # The user's shell.
