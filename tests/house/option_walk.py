@@ -69,10 +69,7 @@ def look(*_):
 found = set()
 Source.read_into = look
 sys.argv[:] = ["iii"]
-try:
-    from iii_cli.cli import status_of
-except ImportError:
-    from iii_cli.app import _status as status_of
+from iii_cli.cli import status_of
 os._exit(status_of(words) or 1)
 """
 

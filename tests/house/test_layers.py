@@ -12,7 +12,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"client", "engine", "io", "config"}),
     frozenset({"commands", "api"}),
     frozenset({"cli"}),
-    frozenset({"__main__", "app"}),
+    frozenset({"__main__"}),
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
 # The protocol is values in, values out: nothing that waits, tells the time, draws lots or touches the system.
