@@ -506,6 +506,8 @@ class CommandStderr:
 
 # As the first process of a container
 
+REAP_SECONDS = 1.0
+
 
 def is_first_process() -> bool:
     """Is there nobody else who would reap orphans?"""
@@ -513,11 +515,13 @@ def is_first_process() -> bool:
 
 
 async def reap_orphans() -> None:
-    """Reap each dead child that nobody here started, until cancelled."""
-    with anyio.open_signal_receiver(signal.SIGCHLD) as signals:
-        while True:
-            _reap()
-            await anext(signals)
+    """Reap each dead child that nobody here started, at most a second late, until cancelled.
+
+    Not told by SIGCHLD: uvloop keeps that signal for itself.
+    """
+    while True:
+        _reap()
+        await anyio.sleep(REAP_SECONDS)
 
 
 def _reap() -> None:
