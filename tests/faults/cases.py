@@ -274,5 +274,5 @@ CASES = _all()
 _quick = sum(1 for family in QUICK_ONES for _ in family(random.Random(SEED)))
 CI_CASES = frozenset(
     random.Random(SEED).sample(range(_quick), _quick // 3)
-    + random.Random(SEED).sample(range(_quick, len(CASES)), (len(CASES) - _quick) // 5)
+    + random.Random(SEED).sample(range(_quick, len(CASES)), (len(CASES) - _quick) // 10)
 )

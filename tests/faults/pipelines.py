@@ -144,4 +144,4 @@ def _all() -> tuple[Pipeline, ...]:
 
 
 PIPELINES = _all()
-CI_PIPELINES = frozenset(random.Random(SEED).sample(range(len(PIPELINES)), len(PIPELINES) // 5))
+CI_PIPELINES = frozenset(random.Random(SEED).sample(range(len(PIPELINES)), len(PIPELINES) // 10))

@@ -90,7 +90,7 @@ def test_a_gibibyte_of_random_bytes(iii: Program, tmp_path: Path) -> None:
     assert one == two
 
 
-@pytest.mark.ci
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 def test_a_line_a_second_for_75_seconds(iii: Program) -> None:
     """The engine answers no ping on a read socket; whoever sends them loses this stream after 40 s."""
