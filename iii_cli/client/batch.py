@@ -18,16 +18,14 @@ from msgspec import Struct
 from iii_cli.client.call import new_uuid
 from iii_cli.client.connection import Connection
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, LocalProblem, UsageProblem, WorkerLost
+from iii_cli.protocol.json_text import MalformedJson, compact, to_raw
 from iii_cli.protocol.messages import (
     NULL,
     UNREADABLE,
     ErrorBody,
     InvocationResult,
     InvokeFunction,
-    MalformedJson,
-    compact,
     encode,
-    to_raw,
     unreadable,
 )
 from iii_cli.protocol.records import LineSplitter
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
     from iii_cli.client.transfer import ByteSource
     from iii_cli.protocol.frames import Buffer
-    from iii_cli.protocol.messages import Raw
+    from iii_cli.protocol.json_text import Raw
     from iii_cli.protocol.refs import Endpoint
 
 __all__ = ("WINDOW", "EachOrder", "EachTotals", "LineSink", "call_each")

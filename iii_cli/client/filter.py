@@ -15,7 +15,7 @@ from iii_cli.client.transfer import abort_words, download, upload
 from iii_cli.client.worker import BUSY
 from iii_cli.errors import CommandFailed, Failure, FunctionFailed, TimedOut, sole_cause
 from iii_cli.limits import limit
-from iii_cli.protocol.messages import MalformedJson, parse, render
+from iii_cli.protocol.json_text import MalformedJson, parse, render
 from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef
 from iii_cli.protocol.seal import Counter, Sealer, printable
 from iii_cli.protocol.verifier import Verifier

@@ -14,13 +14,14 @@ from msgspec import Struct
 
 from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
 from iii_cli.errors import Failure, FunctionFailed, NameTaken
-from iii_cli.protocol.messages import ErrorBody, InvokeFunction, RegisterFunction, parse, to_raw
+from iii_cli.protocol.json_text import parse, to_raw
+from iii_cli.protocol.messages import ErrorBody, InvokeFunction, RegisterFunction
 from iii_cli.protocol.refs import ChannelRef, MalformedRef, is_ref
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from iii_cli.protocol.messages import Raw
+    from iii_cli.protocol.json_text import Raw
 
     Handler: TypeAlias = Callable[..., Awaitable[Any]]
     Open: TypeAlias = Callable[[ChannelRef], ChannelReader | ChannelWriter]

@@ -24,6 +24,7 @@ from iii_cli.client.channels import ChannelReader, ChannelWriter
 from iii_cli.client.connection import DEAD_SECONDS, PING_SECONDS, Connection
 from iii_cli.client.function import Function, current_call, error_body, unwrapped, with_refs
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, NameTaken, TimedOut
+from iii_cli.protocol.json_text import render
 from iii_cli.protocol.messages import (
     NULL,
     ErrorBody,
@@ -33,7 +34,6 @@ from iii_cli.protocol.messages import (
     RegistrationRejected,
     UnregisterFunction,
     Void,
-    render,
 )
 from iii_cli.protocol.refs import ChannelRef, Direction
 from iii_cli.protocol.seal import BEAT_AFTER, Sealer

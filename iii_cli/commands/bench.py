@@ -13,7 +13,7 @@ from iii_cli.errors import Failure, FunctionNotFound, Interrupted, LocalProblem,
 from iii_cli.io.console import print_json, print_table
 from iii_cli.io.descriptors import allow_open_files
 from iii_cli.protocol.frames import FRAME_BYTES_MAX
-from iii_cli.protocol.messages import MalformedJson, parse
+from iii_cli.protocol.json_text import MalformedJson, parse
 from iii_cli.quantities import byte_count, format_bytes, format_duration, seconds
 
 if TYPE_CHECKING:

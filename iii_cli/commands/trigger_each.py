@@ -14,7 +14,7 @@ from iii_cli.io.console import console, ellipsis, escape_json
 from iii_cli.io.progress import FIRST_SECONDS, MARGIN, TICK_SECONDS, ProgressMode, progress_mode
 from iii_cli.io.sinks import StdoutSink
 from iii_cli.io.sources import Source
-from iii_cli.protocol.messages import MalformedJson, Raw, compact, parse, to_raw
+from iii_cli.protocol.json_text import MalformedJson, Raw, compact, parse, to_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from iii_cli.config.store import nearest, read_secret_file, read_secret_stdin
 from iii_cli.errors import LocalProblem, RefSpent, UnknownTarget, UsageProblem
-from iii_cli.protocol.messages import MalformedJson, parse_once
+from iii_cli.protocol.json_text import MalformedJson, parse_once
 from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, TlsFiles
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from iii_cli.errors import Failure, LocalProblem, UnknownTarget, UsageProblem, cannot_read, cannot_write
-from iii_cli.protocol.messages import parse, render
+from iii_cli.protocol.json_text import parse, render
 from iii_cli.protocol.refs import ChannelRef, Direction, EngineAddress, MalformedAddress, Secret, TlsFiles
 
 if sys.platform != "win32":

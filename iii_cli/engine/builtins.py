@@ -30,7 +30,7 @@ from iii_cli.engine.model import (
 )
 from iii_cli.engine.registry import function_row
 from iii_cli.engine.spans import SERVICE, context_of, read_baggage
-from iii_cli.protocol.messages import render
+from iii_cli.protocol.json_text import render
 from iii_cli.protocol.refs import Direction
 
 if TYPE_CHECKING:

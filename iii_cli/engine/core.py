@@ -39,6 +39,7 @@ from iii_cli.engine.spans import (
     traceparent_of,
 )
 from iii_cli.engine.triggers import FUNCTIONS_AVAILABLE, WORKERS_AVAILABLE, TriggerTable
+from iii_cli.protocol.json_text import MalformedJson, parse, render, with_key
 from iii_cli.protocol.messages import (
     NULL,
     Enqueue,
@@ -46,7 +47,6 @@ from iii_cli.protocol.messages import (
     ErrorMessage,
     InvocationResult,
     InvokeFunction,
-    MalformedJson,
     MalformedMessage,
     Ping,
     Pong,
@@ -62,9 +62,6 @@ from iii_cli.protocol.messages import (
     WorkerRegistered,
     decode,
     encode,
-    parse,
-    render,
-    with_key,
 )
 from iii_cli.protocol.refs import Secret
 
@@ -151,7 +148,7 @@ class Core:
         try:
             message = decode(frame)
             self._handle(worker, message, len(frame), now)
-        except MalformedMessage as error:
+        except (MalformedMessage, MalformedJson) as error:
             if frame.strip():
                 self.notice("frame dropped", worker=worker.id, reason=str(error))
             return []

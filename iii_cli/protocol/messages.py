@@ -1,24 +1,20 @@
-"""The engine's messages, and the JSON in them (docs: protocol, "Messages").
-
-What passes through the engine (payload, result, metadata) stays the bytes that it came as: `Raw`. `parse`
-reads it, `to_raw` makes it.
-"""
+"""The engine's messages (docs: protocol, "Messages")."""
 
 # Without the annotations of the future, which are strings: msgspec would have to evaluate each at start-up.
 
 import json
-import math
 import re
 from typing import Any, Self, TypeAlias
 
-from msgspec import MsgspecError, Raw, Struct, ValidationError
+from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 from msgspec.structs import replace
 
 from iii_cli.errors import Failure, FunctionFailed, PeerMisbehaved
+from iii_cli.protocol import json_text
+from iii_cli.protocol.json_text import MalformedJson, Raw, check_depth, parse, to_raw, why_unreadable
 
 __all__ = (
-    "NESTING_MAX",
     "NULL",
     "UNREADABLE",
     "Action",
@@ -27,12 +23,10 @@ __all__ = (
     "ErrorMessage",
     "InvocationResult",
     "InvokeFunction",
-    "MalformedJson",
     "MalformedMessage",
     "Message",
     "Ping",
     "Pong",
-    "Raw",
     "Reattach",
     "RegisterFunction",
     "RegisterService",
@@ -45,141 +39,14 @@ __all__ = (
     "UnregisterTriggerType",
     "Void",
     "WorkerRegistered",
-    "compact",
     "decode",
     "encode",
     "failure_of",
-    "parse",
-    "parse_once",
     "parse_uuid",
     "read_message",
-    "render",
     "result_of",
-    "to_raw",
     "unreadable",
-    "with_key",
 )
-
-# JSON
-
-NESTING_MAX = 127  # the engine's decoder gives up beyond this, and the call stack of ours is not endless
-_LONG_INTEGER = re.compile(rb"[0-9]{309}")  # perhaps beyond a double
-_UNREADABLE = (MsgspecError, UnicodeError, RecursionError)  # all that msgspec's decoders raise
-
-
-class MalformedJson(ValueError):
-    """The text is not JSON, or not JSON that every peer can read. The message does not repeat the text."""
-
-
-def parse(text: str | bytes | Raw) -> Any:
-    """The value of one JSON text. Integers are exact. Of a key that comes twice the last one counts.
-
-    Raises MalformedJson, also for NaN and infinities, numbers beyond a double, lone surrogates, nesting
-    beyond NESTING_MAX, and bytes that are not UTF-8.
-    """
-    try:
-        data = text.encode() if isinstance(text, str) else bytes(text)
-        value = _ANY.decode(data)
-        _check_depth(data, value)
-        if not isinstance(text, Raw) and _LONG_INTEGER.search(data):
-            json.loads(data, parse_int=_within_a_double)  # the engine would drop the message without a word
-    except _UNREADABLE as error:
-        raise MalformedJson(f"not JSON: {_brief(error)}") from None
-    return value
-
-
-def parse_once(text: str | bytes) -> Any:
-    """The value of one JSON text in which no key comes twice: two readers of it may see two different things.
-
-    For seals, receipts and refs, whose fields are looked at one by one. Raises MalformedJson.
-    """
-    try:
-        return json.loads(
-            text.decode() if isinstance(text, bytes) else text, object_pairs_hook=_without_twins
-        )
-    except (ValueError, RecursionError):
-        raise MalformedJson("not JSON, or a key comes twice") from None
-
-
-def render(value: Any) -> str:
-    """Compact JSON with UTF-8 text as it is.
-
-    Raises ValueError for NaN and infinities, and TypeError for what is not a JSON value: msgspec would write
-    null for the ones and text for many of the others.
-    """
-    return _ENCODER.encode(value)
-
-
-def compact(text: bytes | Raw) -> bytes:
-    """One JSON text as it is written by us: on one line, without spaces, each key once. Raises as `parse`."""
-    return _encode(parse(text))
-
-
-def to_raw(value: Any) -> Raw:
-    """The JSON of a value, to be passed on. Raises as `render`, and ValueError for lone surrogates."""
-    return Raw(render(value).encode())
-
-
-def with_key(raw: Raw, key: str, value: str) -> Raw:
-    """The object with `key` set, however often and however escaped it was there. No object: as it is.
-
-    Raises MalformedMessage for one that is nested without end.
-    """
-    try:
-        fields = _ONE_LEVEL.decode(raw)
-    except ValidationError:
-        return raw
-    except RecursionError:
-        raise MalformedMessage("nested too deep") from None
-    fields[key] = value
-    return Raw(_encode(fields))
-
-
-def _check_depth(data: bytes, value: Any) -> None:
-    """Raises RecursionError."""
-    if data.count(b"[") + data.count(b"{") <= NESTING_MAX:
-        return
-    level = [value] if isinstance(value, dict | list) else []
-    for _ in range(NESTING_MAX):
-        level = [
-            item
-            for holder in level
-            for item in (holder.values() if isinstance(holder, dict) else holder)
-            if isinstance(item, dict | list)
-        ]
-        if not level:
-            return
-    raise RecursionError
-
-
-def _within_a_double(digits: str) -> None:
-    if math.isinf(float(digits)):
-        raise MsgspecError("Number out of range")
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key comes twice")
-    return value
-
-
-def _brief(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return f"nested more than {NESTING_MAX} deep"
-    if isinstance(error, UnicodeEncodeError):
-        return "a lone surrogate"
-    if isinstance(error, UnicodeDecodeError):
-        return "invalid UTF-8"
-    return str(error).removeprefix("JSON is malformed: ")[:80]
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_encode = Encoder().encode
-_ANY: Decoder[Any] = Decoder()
-_ONE_LEVEL: Decoder[dict[str, Any]] = Decoder(dict[str, Raw])
-
-# Messages
 
 NULL = Raw(b"null")  # this very object is left out of what is written
 
@@ -214,7 +81,7 @@ class _Message(Struct, frozen=True, tag_field="type", tag=str.lower, omit_defaul
 
 
 class RegisterFunction(_Message, frozen=True):
-    """2.1, worker to engine. `invocation`: how to call it over HTTP, which ours does not."""
+    """Worker to engine. `invocation`: how to call it over HTTP, which ours does not."""
 
     id: str
     description: str | None = None
@@ -225,13 +92,13 @@ class RegisterFunction(_Message, frozen=True):
 
 
 class UnregisterFunction(_Message, frozen=True):
-    """2.2, worker to engine."""
+    """Worker to engine."""
 
     id: str
 
 
 class InvokeFunction(_Message, frozen=True):
-    """2.3, both ways. Without `invocation_id`, a UUID, nobody hears the result.
+    """Both ways. Without `invocation_id`, a UUID, nobody hears the result.
 
     `action` and `namespace` go to the engine only. `data` may be null, but must be there.
     """
@@ -253,7 +120,7 @@ class InvokeFunction(_Message, frozen=True):
 
 
 class InvocationResult(_Message, frozen=True):
-    """2.4, both ways. An absent `error` means success, whatever `result` is."""
+    """Both ways. An absent `error` means success, whatever `result` is."""
 
     invocation_id: str  # a UUID
     function_id: str
@@ -264,7 +131,7 @@ class InvocationResult(_Message, frozen=True):
 
 
 class RegistrationRejected(_Message, frozen=True):
-    """2.6, engine to worker. Exactly one of `worker_name` and `function_id` is set."""
+    """Engine to worker. Exactly one of `worker_name` and `function_id` is set."""
 
     code: str
     namespace: str
@@ -274,7 +141,7 @@ class RegistrationRejected(_Message, frozen=True):
 
 
 class RegisterTriggerType(_Message, frozen=True):
-    """2.7, worker to engine."""
+    """Worker to engine."""
 
     id: str
     description: str
@@ -284,14 +151,14 @@ class RegisterTriggerType(_Message, frozen=True):
 
 
 class UnregisterTriggerType(_Message, frozen=True):
-    """2.7, worker to engine. The real engine does not know it, though its SDKs send it."""
+    """Worker to engine. The real engine does not know it, though its SDKs send it."""
 
     id: str
     namespace: str | None = None
 
 
 class RegisterTrigger(_Message, frozen=True):
-    """2.7, worker to engine, and engine to the provider of the trigger type."""
+    """Worker to engine, and engine to the provider of the trigger type."""
 
     id: str
     trigger_type: str
@@ -303,14 +170,14 @@ class RegisterTrigger(_Message, frozen=True):
 
 
 class UnregisterTrigger(_Message, frozen=True):
-    """2.7, worker to engine, and engine to the provider of the trigger type."""
+    """Worker to engine, and engine to the provider of the trigger type."""
 
     id: str
     trigger_type: str | None = None
 
 
 class TriggerRegistrationResult(_Message, frozen=True):
-    """2.7, provider to engine, and engine to the registrant when it failed."""
+    """Provider to engine, and engine to the registrant when it failed."""
 
     id: str
     trigger_type: str
@@ -319,7 +186,7 @@ class TriggerRegistrationResult(_Message, frozen=True):
 
 
 class RegisterService(_Message, frozen=True):
-    """2.8, worker to engine: bookkeeping for a dashboard."""
+    """Worker to engine: bookkeeping for a dashboard."""
 
     id: str
     name: str | None = None
@@ -328,7 +195,7 @@ class RegisterService(_Message, frozen=True):
 
 
 class WorkerRegistered(_Message, frozen=True):
-    """2.9, engine to worker, first of all. `features` is what newer engines negotiate (section 11)."""
+    """Engine to worker, first of all. `features` is what newer engines negotiate."""
 
     worker_id: str
     reattach_token: str | None = None
@@ -336,22 +203,22 @@ class WorkerRegistered(_Message, frozen=True):
 
 
 class Reattach(_Message, frozen=True):
-    """2.9, worker to engine, first of all on a reconnect."""
+    """Worker to engine, first of all on a reconnect."""
 
     previous_worker_id: str
     reattach_token: str | None = None
 
 
 class Ping(_Message, frozen=True):
-    """2.9, both ways."""
+    """Both ways."""
 
 
 class Pong(_Message, frozen=True):
-    """2.9, both ways."""
+    """Both ways."""
 
 
 class ErrorMessage(_Message, frozen=True, tag="error"):
-    """1.2, engine to worker, before it closes: the session was refused."""
+    """Engine to worker, before it closes: the session was refused."""
 
     error: ErrorBody
 
@@ -382,6 +249,7 @@ class _Answer(Struct, tag_field="type", tag="invocationresult"):
     invocation_id: str
 
 
+_encode = Encoder().encode
 _MESSAGE: Decoder[Message] = Decoder(Message)
 _ANSWER = Decoder(_Answer)
 
@@ -417,9 +285,9 @@ def decode(payload: str | bytes) -> Message:
             payload.decode()  # what passes through is not looked at
         message = _MESSAGE.decode(payload)
         if not isinstance(message, InvokeFunction | InvocationResult):
-            _check_depth(payload, _ANY.decode(payload))  # what we keep is no deeper than what we can write
-    except _UNREADABLE as error:
-        raise MalformedMessage(f"not JSON: {_brief(error)}") from None
+            check_depth(payload)  # what we keep is no deeper than what we can write
+    except json_text.UNREADABLE as error:
+        raise MalformedMessage(f"not JSON: {why_unreadable(error)}") from None
     if isinstance(message, InvokeFunction | InvocationResult):
         given = message.invocation_id
         if given is not None and not _UUID.fullmatch(given):
@@ -456,7 +324,7 @@ def read_message(payload: bytes) -> Message | None:
     except MalformedMessage as fault:
         try:
             invocation_id = parse_uuid(_ANSWER.decode(payload).invocation_id)
-        except _UNREADABLE:
+        except json_text.UNREADABLE:
             invocation_id = None
         if invocation_id is None and not _is_object(payload):
             raise PeerMisbehaved(f"a message that is no JSON object: {fault}") from None

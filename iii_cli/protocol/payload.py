@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from iii_cli.errors import FunctionFailed, UsageProblem
-from iii_cli.protocol.messages import MalformedJson, parse
+from iii_cli.protocol.json_text import MalformedJson, parse
 from iii_cli.protocol.refs import is_ref
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from iii_cli.errors import ContentDiffers, NotConfirmed
 from iii_cli.limits import limit
-from iii_cli.protocol.messages import MalformedJson, parse_once
+from iii_cli.protocol.json_text import MalformedJson, parse_once
 from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, Secret
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from iii_cli.errors import ContentDiffers, Failure, NothingArrived, StreamAborted, StreamTruncated
-from iii_cli.protocol.messages import MalformedJson, parse
+from iii_cli.protocol.json_text import MalformedJson, parse
 from iii_cli.protocol.seal import (
     Abort,
     Beat,

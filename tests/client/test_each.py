@@ -10,7 +10,7 @@ import pytest
 
 from iii_cli.client.batch import WINDOW, EachOrder, EachTotals, call_each
 from iii_cli.errors import EngineUnreachable, LocalProblem, UsageProblem, sole_cause
-from iii_cli.protocol.messages import MalformedJson, Raw, compact
+from iii_cli.protocol.json_text import MalformedJson, Raw, compact
 from iii_cli.protocol.records import LONGEST_MESSAGE
 from iii_cli.protocol.refs import Endpoint, EngineAddress
 from tests.support.scripted_engine import (

@@ -17,16 +17,8 @@ from iii_cli.engine.door import Guard, HeadParser, MalformedOrigin, Refused, adm
 from iii_cli.errors import Failure, PeerMisbehaved
 from iii_cli.protocol.frames import FrameDecoder, parse_close
 from iii_cli.protocol.handshake import parse_response
-from iii_cli.protocol.messages import (
-    InvocationResult,
-    InvokeFunction,
-    MalformedJson,
-    parse,
-    read_message,
-    result_of,
-    to_raw,
-    with_key,
-)
+from iii_cli.protocol.json_text import MalformedJson, parse, to_raw, with_key
+from iii_cli.protocol.messages import InvocationResult, InvokeFunction, read_message, result_of
 from iii_cli.protocol.messages import decode as decode_message
 from iii_cli.protocol.messages import encode as encode_message
 from iii_cli.protocol.payload import MalformedPath, build_payload, parse_path

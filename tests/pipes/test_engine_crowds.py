@@ -52,9 +52,9 @@ class Engine:
             "--log",
             "off",
         ]
-        # How much is in flight at the worst moment is a matter of scheduling, and glibc keeps what held it for the
-        # next. Buffers of 32 KiB and more in mappings of their own go back when they are freed, so that what is
-        # counted here is what the engine kept.
+        # How much is in flight at the worst moment is a matter of scheduling, and glibc keeps what held it.
+        # Buffers of 32 KiB and more in mappings of their own go back when they are freed: what is counted
+        # here is what the engine kept.
         environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(32 << 10)}
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment

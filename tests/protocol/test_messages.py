@@ -8,19 +8,17 @@ from typing import Any, get_args
 import pytest
 
 from iii_cli.errors import FunctionNotFound, PeerMisbehaved
+from iii_cli.protocol.json_text import NESTING_MAX, MalformedJson, Raw, parse, parse_once, to_raw, with_key
 from iii_cli.protocol.messages import (
-    NESTING_MAX,
     Enqueue,
     ErrorBody,
     ErrorMessage,
     InvocationResult,
     InvokeFunction,
-    MalformedJson,
     MalformedMessage,
     Message,
     Ping,
     Pong,
-    Raw,
     Reattach,
     RegisterFunction,
     RegisterService,
@@ -35,13 +33,9 @@ from iii_cli.protocol.messages import (
     WorkerRegistered,
     decode,
     encode,
-    parse,
-    parse_once,
     parse_uuid,
     read_message,
     result_of,
-    to_raw,
-    with_key,
 )
 
 ID = "7d0e2c1a-0b1c-4d2e-8f3a-445566778899"
