@@ -1,9 +1,10 @@
 """Measure `iii` beside what people would use in its place, and write RESULTS.md.
 
-    python -m tests.benchmarks [PART...] [--url URL] [--peers FOLDER] [--rounds N]
+    python -m tests.benchmarks [PART...] [--url URL] [--peers FOLDER] [--before PYTHON] [--rounds N]
 
 Everything goes through one engine, the embedded one unless --url names another. Peers that are not installed
-are skipped by name; `peers.py` says how to install them. A part that is named alone is measured again, the
+are skipped by name; `peers.py` says how to install them. `--before` measures another version of ours as one
+more of them, by the `python` that it is installed for. A part that is named alone is measured again, the
 others stay as they were.
 """
 
@@ -50,7 +51,7 @@ HERE = Path(__file__).parent
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the parts, and after each of them write what is known by then."""
     options = _options(arguments)
-    peers, missing = peers_in(options.peers)
+    peers, missing = peers_in(options.peers, options.before)
     if missing:
         sys.stderr.write(f"not installed, so not measured: {', '.join(missing)}\n")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -79,6 +80,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--url", help="an engine that runs already")
     parser.add_argument("--peers", type=Path, default=Path.home() / ".cache" / "iii-bench", metavar="FOLDER")
+    parser.add_argument("--before", type=Path, metavar="PYTHON", help="of another version of ours")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tiny", action="store_true", help="only to see that the measurements work")
     parser.add_argument("--out", type=Path, default=HERE, metavar="FOLDER", help="where the results go")

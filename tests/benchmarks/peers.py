@@ -40,20 +40,24 @@ class Peer(NamedTuple):
     environ: dict[str, str]
 
 
-def peers_in(folder: Path) -> tuple[list[Peer], list[str]]:
-    """Those that are installed, ours first; and the names of those that are not."""
-    found = [_ours(), _rust(folder), _python(), _node(folder), _websocat(folder)]
+def peers_in(folder: Path, before: Path | None = None) -> tuple[list[Peer], list[str]]:
+    """Those that are installed, ours first; and the names of those that are not.
+
+    `before`: the `python` of another version of ours, to be measured beside this one.
+    """
+    older = [] if before is None else [_ours("iii before", before)]
+    found = [_ours(), *older, _rust(folder), _python(), _node(folder), _websocat(folder)]
     return [peer for peer in found if isinstance(peer, Peer)], [
         name for name in found if isinstance(name, str)
     ]
 
 
-def _ours() -> Peer:
+def _ours(name: str = "iii", python: Path = Path(sys.executable)) -> Peer:
     def command(direction: str, url: str, ref: Ref, lines: bool) -> list[str]:
-        words = [sys.executable, "-m", "iii_cli", "-q", "--url", url, "channel", direction, token_of(ref)]
+        words = [str(python), "-m", "iii_cli", "-q", "--url", url, "channel", direction, token_of(ref)]
         return [*words, "--lines"] if lines else words
 
-    return Peer("iii", version("iii-cli"), command, {})
+    return Peer(name, version("iii-cli"), command, {})
 
 
 def _sdk_command(*program: str) -> Callable[[str, str, Ref, bool], list[str]]:
