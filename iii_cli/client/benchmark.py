@@ -9,8 +9,9 @@ import math
 import os
 import time
 from array import array
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from msgspec import Struct, field
@@ -24,12 +25,13 @@ from iii_cli.protocol.frames import Opcode
 from iii_cli.protocol.seal import Mode, Sealer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from iii_cli.client.connection import Connection
+    from iii_cli.protocol.frames import Event
     from iii_cli.protocol.refs import Endpoint
 
-__all__ = ("WAYS", "ChannelBench", "RttBench", "TriggerBench", "percentile", "spread_of")
+__all__ = ("WAYS", "ChannelBench", "RttBench", "TriggerBench", "spread_of")
 
 CREATE_SECONDS = 5.0  # an engine that is there answers in milliseconds
 PATIENCE = 10.0  # seconds that what is on its way may take when the time is over; one round trip, too
@@ -97,15 +99,16 @@ class ChannelBench(Struct, kw_only=True, eq=False):
             share = self.size // self.clients + (number < self.size % self.clients)
         mode = Mode.LINES if self.lines else Mode.BYTES
         buffer_size = max(1, min(BUFFER_MAX, HELD_BYTES // self.message_bytes))
-        async with _open_pair(caller, self.endpoint, mode, buffer_size) as pair:
-            self.readers.append(pair.reader)
+        async with _open_pair(caller, self.endpoint, mode, buffer_size) as (writer, reader):
+            self.readers.append(reader)
             if len(self.readers) == self.clients:
                 self.everybody_there.set()
             await self.everybody_there.wait()
             began = time.monotonic()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write, pair.writer, share, began + self.seconds)
-                await _read_to_the_end(pair.reader)
+                tasks.start_soon(self._write, writer, share, began + self.seconds)
+                while await _pull(reader):
+                    pass
             self.verified += 1
             if self.verified == self.clients:
                 self.took = time.monotonic() - began
@@ -151,18 +154,14 @@ class TriggerBench(Struct, kw_only=True, eq=False):
 
         Raises what the first call fails with, EngineUnreachable, NotAuthorised.
         """
-        if self.function_id is not None:
-            await self._measure(self.function_id)
-            return
-        async with _echo_served(self.endpoint, self.namespace) as function_id:
-            await self._measure(function_id)
-
-    async def _measure(self, function_id: str) -> None:
-        async with open_connection(self.endpoint) as caller:
-
-            async def call() -> None:
-                await caller.call(function_id, self.data, namespace=self.namespace, timeout=self.timeout)
-
+        async with AsyncExitStack() as stack:
+            function_id = self.function_id
+            if function_id is None:
+                function_id = await stack.enter_async_context(_echo_served(self.endpoint, self.namespace))
+            caller = await stack.enter_async_context(open_connection(self.endpoint))
+            call = partial(
+                caller.call, function_id, self.data, namespace=self.namespace, timeout=self.timeout
+            )
             await call()
             began = time.monotonic()
             try:
@@ -172,7 +171,7 @@ class TriggerBench(Struct, kw_only=True, eq=False):
             finally:
                 self.took = time.monotonic() - began
 
-    async def _call_again(self, call: Callable[[], Awaitable[None]], end: float) -> None:
+    async def _call_again(self, call: Callable[[], Awaitable[object]], end: float) -> None:
         while self.begun < self.calls and (sent := time.monotonic()) < end:
             self.begun += 1
             try:
@@ -207,24 +206,24 @@ class RttBench(Struct, kw_only=True, eq=False):
 
             async with _echo_served(self.endpoint, self.namespace) as function_id:
                 data = {"message": message.decode()}
-                await self._measure("call", lambda: caller.call(function_id, data, namespace=self.namespace))
+                await self._measure("call", partial(caller.call, function_id, data, namespace=self.namespace))
 
             async with (
-                _open_pair(caller, self.endpoint, Mode.LINES, 16) as there,
-                _open_pair(caller, self.endpoint, Mode.LINES, 16) as back,
+                _open_pair(caller, self.endpoint, Mode.LINES, 16) as (writer, far_reader),
+                _open_pair(caller, self.endpoint, Mode.LINES, 16) as (far_writer, reader),
                 anyio.create_task_group() as tasks,
             ):
-                tasks.start_soon(_echo, there.reader, back.writer)
+                tasks.start_soon(_echo, far_reader, far_writer)
 
                 async def there_and_back() -> None:
-                    await there.writer.push_message(message)
-                    if not await back.reader.pull():
-                        await _raise_failure(back.reader)
+                    await writer.push_messages([message])
+                    if not await _pull(reader):
                         raise AssertionError("the echo ended before we did")
 
                 await self._measure("channels", there_and_back)
-                await there.writer.finish()
-                await _read_to_the_end(back.reader)
+                await writer.finish()
+                while await _pull(reader):
+                    pass
 
     async def _measure(self, way: str, there_and_back: Callable[[], Awaitable[object]]) -> None:
         times, warm_up, end = self.times[way], WARM_UP, math.inf
@@ -241,41 +240,24 @@ class RttBench(Struct, kw_only=True, eq=False):
 
 
 def spread_of(times: Iterable[float]) -> dict[str, float] | None:
-    """Count, mean, percentiles and maximum of `times`: seconds in, milliseconds out. None: no times."""
+    """Count, mean, percentiles (the nearest rank) and maximum of `times`: seconds in, milliseconds out. None:
+    no times.
+    """
     ordered = sorted(times)
     if not ordered:
         return None
-    figures = {"mean": math.fsum(ordered) / len(ordered)}
-    figures |= {f"p{percent}": percentile(ordered, percent) for percent in (50, 90, 99)}
+    count = len(ordered)
+    figures = {"mean": math.fsum(ordered) / count}
+    figures |= {f"p{percent}": ordered[-(-count * percent // 100) - 1] for percent in (50, 90, 99)}
     figures["max"] = ordered[-1]
-    return {"count": len(ordered)} | {name: round(value * 1000, 4) for name, value in figures.items()}
-
-
-def percentile(ordered: Sequence[float], percent: int) -> float:
-    """The smallest value that `percent` of a hundred of the values do not exceed (the nearest rank).
-
-    `ordered` is not empty, in ascending order; `percent` from 1 to 100.
-    """
-    rank = -(-len(ordered) * percent // 100)
-    return ordered[max(rank, 1) - 1]
-
-
-class _Pair(NamedTuple):
-    """Two open ends of one channel, sealed."""
-
-    writer: ChannelWriter
-    reader: ChannelReader
-
-    async def open(self) -> None:
-        await self.reader.open()
-        await self.writer.open()
+    return {"count": count} | {name: round(value * 1000, 4) for name, value in figures.items()}
 
 
 @asynccontextmanager
 async def _open_pair(
     caller: Connection, endpoint: Endpoint, mode: Mode, buffer_size: int
-) -> AsyncIterator[_Pair]:
-    """Create a channel and take both its ends. Nothing of it is left behind, cancelled or not.
+) -> AsyncIterator[tuple[ChannelWriter, ChannelReader]]:
+    """The open ends of a channel of its own, sealed. Nothing of it is left behind, cancelled or not.
 
     Raises as `ChannelWriter.open`, and as `Connection.create_channel`.
     """
@@ -285,38 +267,32 @@ async def _open_pair(
     if refs is None:
         raise TimedOut(f"the engine made no channel within {CREATE_SECONDS:g} s")
     writer = ChannelWriter(endpoint, refs[0], Sealer(new_stream_id(), mode=mode))
-    pair = _Pair(writer, ChannelReader(endpoint, refs[1]))
+    reader = ChannelReader(endpoint, refs[1])
     try:
-        await pair.open()
-        yield pair
+        await reader.open()
+        await writer.open()
+        yield writer, reader
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS), suppress(Failure):
-            if not pair.writer.ended:
-                await pair.open()  # an end that nobody took keeps the channel for five minutes
-        pair.reader.leave()
-        await pair.writer.abort(1, "stopped")
+            if not writer.ended:  # an end that nobody took keeps the channel for five minutes
+                await reader.open()
+                await writer.open()
+        reader.leave()
+        await writer.abort(1, "stopped")
 
 
-async def _read_to_the_end(reader: ChannelReader) -> None:
-    """Read and forget. Raises the Failure of a stream that does not end well."""
-    while await reader.pull():
-        pass
-    await _raise_failure(reader)
-
-
-async def _raise_failure(reader: ChannelReader) -> None:
-    failure = await reader.failure()
-    if failure is not None:
+async def _pull(reader: ChannelReader) -> list[Event]:
+    """What came next, nothing after a good end. Raises the Failure of any other."""
+    events = await reader.pull()
+    if not events and (failure := await reader.failure()) is not None:
         raise failure
+    return events
 
 
 async def _echo(source: ChannelReader, back: ChannelWriter) -> None:
     """The far side: send back what comes, and end when it ends."""
-    while events := await source.pull():
-        for opcode, payload, _ in events:
-            if opcode == Opcode.TEXT:
-                await back.push_message(payload)
-    await _raise_failure(source)
+    while events := await _pull(source):
+        await back.push_messages([bytes(payload) for opcode, payload, _ in events if opcode == Opcode.TEXT])
     await back.finish()
 
 

@@ -34,11 +34,7 @@ from iii_cli.protocol.frames import (
     text_runs,
 )
 from iii_cli.protocol.refs import Direction
-from iii_cli.protocol.seal import (
-    BEAT_AFTER,
-    PEER_TIMEOUT,
-    Mode,
-)
+from iii_cli.protocol.seal import BEAT_AFTER, PEER_TIMEOUT, Mode
 from iii_cli.protocol.verifier import Outcome, Verifier
 
 if TYPE_CHECKING:
@@ -167,7 +163,9 @@ class ChannelReader(ByteReceiveStream):
     """Reads one stream from a channel, verifies its seal on the way, and knows how it ended.
 
     It connects at the first use, or at `open()`, and sends nothing, ever. It holds one receive buffer of at
-    most a little over 1 MiB, and whole text messages.
+    most a little over 1 MiB, and whole text messages; with `collect`, and of records anyway, whole binary
+    messages too. `ref` is the ref of this end, a secret, and `endpoint` the engine that has the channel.
+    `verdict` is how the stream ended, None while it has not.
     """
 
     def __init__(
@@ -179,49 +177,30 @@ class ChannelReader(ByteReceiveStream):
         peer_timeout: float | None = PEER_TIMEOUT,
         on_message: Callable[[str], None] | None = None,
     ) -> None:
-        self._endpoint = endpoint
-        self._ref = ref.facing(Direction.READ)
+        self.endpoint = endpoint
+        self.ref = ref.facing(Direction.READ)
+        self.state = ReaderState.NEW
+        self.verdict: Verdict | None = None
+        self.collect = False
+        self.on_message = on_message
+        self.on_open: Callable[[Open], Awaitable[None]] | None = None  # hears of the seal before any data
         self._verifier = verifier or Verifier()
         self._peer_timeout = peer_timeout
         self._ws: WebSocket | None = None
         self._opening = anyio.Lock(fast_acquire=True)
-        self._verdict: Verdict | None = None
-        self._state = ReaderState.NEW
         self._last_step: ReaderStep | None = None  # the one that ended the stream
         self._rest = b""
-        self._whole: bytearray | None = None  # in mode `records`: of a message whose rest is still to come
+        self._message = bytearray()  # of a binary message that is collected: what has come of it
         self._heard_at = 0.0  # when the last frame of a sealed stream came
-        self.on_message = on_message
-        self.on_open: Callable[[Open], Awaitable[None]] | None = None  # hears of the seal before any data
 
     def __repr__(self) -> str:
-        state = self._verdict.outcome if self._verdict else self._state
+        state = self.verdict.outcome if self.verdict else self.state
         return f"<ChannelReader {state.name.lower()}, {self._verifier.byte_count} bytes>"
-
-    @property
-    def state(self) -> ReaderState:
-        """Where it stands."""
-        return self._state
-
-    @property
-    def ref(self) -> ChannelRef:
-        """The ref of this end, a secret."""
-        return self._ref
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The engine that has the channel."""
-        return self._endpoint
 
     @property
     def opened(self) -> Open | None:
         """The seal's open frame, once it has come: mode, digest, size, receipt."""
         return self._verifier.opened
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """How the stream ended; None while it has not."""
-        return self._verdict
 
     @property
     def writer_alive(self) -> bool:
@@ -243,11 +222,11 @@ class ChannelReader(ByteReceiveStream):
         Raises EngineUnreachable, NotAuthorised, UnknownTarget (404); ClosedResourceError after `leave`.
         """
         async with self._opening:
-            if self._ws is not None and self._state is not ReaderState.LEFT:
+            if self._ws is not None and self.state is not ReaderState.LEFT:
                 return
             self._may(ReaderStep.CONNECT)
-            target = self._endpoint.address.channel_target(self._ref)
-            self._ws = await open_websocket(self._endpoint, target, what="channel", pieces=True)
+            target = self.endpoint.address.channel_target(self.ref)
+            self._ws = await open_websocket(self.endpoint, target, what="channel", pieces=True)
             self._advance(ReaderStep.CONNECT)
 
     async def pull(self) -> list[Event]:
@@ -256,11 +235,11 @@ class ChannelReader(ByteReceiveStream):
         An empty list is the end; `verdict` then says which. The seal's own frames are not among them.
         Cancelling loses nothing. Raises as `open`.
         """
-        if self._state in (ReaderState.NEW, ReaderState.LEFT):
+        if self.state in (ReaderState.NEW, ReaderState.LEFT):
             await self.open()
         ws = self._ws
         assert ws is not None
-        while self._verdict is None:
+        while self.verdict is None:
             try:
                 events = await ws.receive()
             except Silence:
@@ -285,14 +264,14 @@ class ChannelReader(ByteReceiveStream):
 
         Raises RuntimeError before the end.
         """
-        verdict = self._verdict
+        verdict = self.verdict
         if verdict is None:
             raise RuntimeError("the stream has not ended")
         failure = verdict.failure()
         if failure is None or not self._worth_a_probe(verdict):
             return failure
-        state = await probe(self._endpoint, self._ref)
-        where = self._endpoint.address.url
+        state = await probe(self.endpoint, self.ref)
+        where = self.endpoint.address.url
         if verdict.outcome is Outcome.EMPTY:
             if state is EndState.GONE:
                 return UnknownTarget(
@@ -311,7 +290,7 @@ class ChannelReader(ByteReceiveStream):
         Raises EndOfStream after a verified end, or a foreign writer's clean one; BrokenResourceError for
         every other end, whose cause says what happened: a truncated stream is never an EndOfStream.
         """
-        if self._state is ReaderState.LEFT:
+        if self.state is ReaderState.LEFT:
             raise anyio.ClosedResourceError
         try:
             while not self._rest:
@@ -343,13 +322,13 @@ class ChannelReader(ByteReceiveStream):
 
     def _may(self, step: ReaderStep) -> ReaderState:
         """The state after a step. Raises ClosedResourceError for one that cannot be."""
-        after = READER_TABLE.get((self._state, step))
+        after = READER_TABLE.get((self.state, step))
         if after is None:
             raise anyio.ClosedResourceError
         return after
 
     def _advance(self, step: ReaderStep) -> None:
-        self._state = self._may(step)
+        self.state = self._may(step)
 
     def _judge(self, ws: WebSocket, events: list[Event]) -> list[Event]:
         """Give every event to the verifier, keep what is data, and stop at the end."""
@@ -361,17 +340,17 @@ class ChannelReader(ByteReceiveStream):
                 texts = [bytes(payload) for _, payload, _ in run]
                 kept = verifier.text_batch(texts)
                 data += run if kept is texts else [(Opcode.TEXT, text, True) for text in kept]
-                if self._whole is None and verifier.opened and verifier.opened.mode is Mode.RECORDS:
-                    self._whole = bytearray()
+                if verifier.opened is not None and verifier.opened.mode in (Mode.RECORDS, Mode.JSONL):
+                    self.collect = True
                 continue
             for event in run:
                 opcode, payload, is_last = event
                 if opcode == Opcode.BINARY:
-                    if self._whole is not None:
-                        whole = self._completed(self._whole, payload, is_last)
-                        if whole is None:
+                    if self.collect and (self._message or not is_last):
+                        if not self._collected(payload, is_last):
                             continue
-                        payload, event = whole, (opcode, whole, True)
+                        payload, self._message = self._message, bytearray()
+                        event = opcode, payload, True
                     before = verifier.finished
                     verifier.chunk(payload)
                     if not before:
@@ -384,23 +363,18 @@ class ChannelReader(ByteReceiveStream):
             self._end(ws, ReaderStep.FINISH)
         return data
 
-    def _completed(self, whole: bytearray, piece: Buffer, is_last: bool) -> Buffer | None:
-        """The whole message that ends with this piece; None while there is more to come."""
-        if is_last and not whole:
-            return piece
-        whole += piece
-        if len(whole) > ENGINE_MESSAGE_MAX:
+    def _collected(self, piece: Buffer, is_last: bool) -> bool:
+        """Is the message whole with this piece?"""
+        self._message += piece
+        if len(self._message) > ENGINE_MESSAGE_MAX:
             raise ContentDiffers(f"a binary message longer than {ENGINE_MESSAGE_MAX} bytes")
-        if not is_last:
-            return None
-        self._whole = bytearray()
-        return whole
+        return is_last
 
     def _end(self, ws: WebSocket, step: ReaderStep) -> None:
         self._advance(step)
         self._last_step = step
         silent_for = self._peer_timeout if step is ReaderStep.FALL_SILENT else None
-        self._verdict = self._verifier.end(close_frame=step is ReaderStep.CLOSE, silent_for=silent_for)
+        self.verdict = self._verifier.end(close_frame=step is ReaderStep.CLOSE, silent_for=silent_for)
         ws.socket.close()
 
     def _worth_a_probe(self, verdict: Verdict) -> bool:
@@ -427,10 +401,8 @@ class ChannelReader(ByteReceiveStream):
 FRAME_BYTES_MIN = 64 << 10  # what every SDK sends; smaller frames cost more than they tell
 FRAME_SECONDS = limit(
     "frame", 5.0
-)  # a reader waits a minute for a byte, and the engine forwards whole frames only
-UNSENT_BYTES = (
-    128 << 10
-)  # in the system's buffer, beyond what is on its way: a beat or an abort waits behind it
+)  # a reader waits a minute for a byte, and the engine forwards whole frames
+UNSENT_BYTES = 128 << 10  # in the system's buffer, not on its way: a beat or an abort waits behind it
 LOOK_SECONDS = limit("look", 10.0)  # between looks at what the system knows of the connection
 DEAD_SECONDS = limit("dead", 60.0)  # without an answer to what was sent again and again
 ABORT_SECONDS = 2.0  # how long an abort is tried against a reader that does not read (docs: seal, "End")
@@ -496,14 +468,15 @@ class ChannelWriter(ByteSendStream):
     """Writes one stream into a channel. With a `sealer` the reader can tell a whole stream from a cut one.
 
     It connects at the first use, or at `open()`. Leaving `async with` finishes the stream; leaving it by an
-    exception aborts it. Run `attend()` beside the writing where the source may be silent for long.
+    exception aborts it. Run `attend()` beside the writing where the source may be silent for long. `ref` is
+    the ref of this end, a secret.
     """
 
     def __init__(self, endpoint: Endpoint, ref: ChannelRef, sealer: Sealer | None) -> None:
+        self.ref = ref.facing(Direction.WRITE)
+        self.state = WriterState.NEW
         self._endpoint = endpoint
-        self._ref = ref.facing(Direction.WRITE)
         self._sealer = sealer
-        self._state = WriterState.NEW
         self._ws: WebSocket | None = None
         self._opening = anyio.Lock(fast_acquire=True)
         self._goodbye = b""
@@ -516,32 +489,17 @@ class ChannelWriter(ByteSendStream):
         self._bytes = self._frames = self._messages = 0
 
     def __repr__(self) -> str:
-        return f"<ChannelWriter {self._state.name.lower()}, {self._bytes} bytes>"
-
-    @property
-    def ref(self) -> ChannelRef:
-        """The ref of this end, a secret."""
-        return self._ref
-
-    @property
-    def state(self) -> WriterState:
-        """Where it stands."""
-        return self._state
+        return f"<ChannelWriter {self.state.name.lower()}, {self._bytes} bytes>"
 
     @property
     def ended(self) -> bool:
         """Was the stream finished or aborted?"""
-        return self._state is WriterState.ENDED
+        return self.state is WriterState.ENDED
 
     @property
     def closing(self) -> bool:
         """Is everything sent, and the engine's echo of our Close awaited?"""
-        return self._state is WriterState.CLOSING
-
-    @property
-    def sealed(self) -> bool:
-        """Does the stream carry a seal?"""
-        return self._sealer is not None
+        return self.state is WriterState.CLOSING
 
     @property
     def figures(self) -> Figures | None:
@@ -564,12 +522,12 @@ class ChannelWriter(ByteSendStream):
         was already taken shows only later, as RefSpent.
         """
         async with self._opening:
-            if self._ws is not None and self._state is not WriterState.ENDED:
+            if self._ws is not None and self.state is not WriterState.ENDED:
                 return
             self._may(WriterStep.CONNECT)
             if mode is not None and self._sealer is not None:
                 self._sealer.declare(mode)
-            target = self._endpoint.address.channel_target(self._ref)
+            target = self._endpoint.address.channel_target(self.ref)
             self._ws = await open_websocket(self._endpoint, target, what="channel")
             self._ws.socket.limit_unsent(UNSENT_BYTES)
             self._advance(WriterStep.CONNECT)
@@ -584,31 +542,22 @@ class ChannelWriter(ByteSendStream):
         part: a stream that goes on after that is whole only if the caller knows what it gave.
         Raises RefSpent, PeerLeft, UnknownTarget, EngineUnreachable.
         """
-        ws = await self._ready(WriterStep.SEND)
+        await self._ready(WriterStep.SEND)
         view = memoryview(data)
         while view:
             chunk, view = view[: self._frame_bytes], view[self._frame_bytes :]
-            if ws.unsent_bytes:
-                await self._flush(ws)
-            if self._sealer is not None:
-                self._sealer.chunk(chunk)
-            ws.post(Opcode.BINARY, chunk)
-            self._bytes += len(chunk)
-            self._frames += 1
             began = time.monotonic()
-            await self._flush(ws)
-            self._size_frames(ws, len(chunk), time.monotonic() - began)
+            await self.push_whole(chunk)
+            self._size_frames(len(chunk), time.monotonic() - began)
 
-    async def push_whole(self, data: bytes) -> None:
+    async def push_whole(self, data: Buffer) -> None:
         """Send `data` as one binary frame, for readers to whom frame borders mean something.
 
         Raises as `push`. Cancelled before all of it went out, the rest goes out before the next thing sent.
 
         Frames of more than 1 MiB end a Python SDK reader, those of more than 16 MiB the connection.
         """
-        ws = await self._ready(WriterStep.SEND)
-        if ws.unsent_bytes:
-            await self._flush(ws)
+        ws = await self._turn()
         if self._sealer is not None:
             self._sealer.chunk(data)
         ws.post(Opcode.BINARY, data)
@@ -616,24 +565,13 @@ class ChannelWriter(ByteSendStream):
         self._frames += 1
         await self._flush(ws)
 
-    async def push_message(self, text: Buffer) -> None:
-        """Send one text message, UTF-8. The engine takes at most 16 MiB. Raises as `push`."""
-        ws = await self._ready(WriterStep.SEND)
-        if ws.unsent_bytes:
-            await self._flush(ws)
-        if self._sealer is not None:
-            self._sealer.message(bytes(text))
-        ws.post(Opcode.TEXT, text)
-        self._messages += 1
-        await self._flush(ws)
-
     async def push_messages(self, texts: Sequence[bytes]) -> None:
-        """Send many short text messages, with as few system calls as they need. Raises as `push`."""
+        """Send text messages, UTF-8, with as few system calls as they need. The engine takes at most 16 MiB
+        in each. Raises as `push`.
+        """
         if not texts:
             return
-        ws = await self._ready(WriterStep.SEND)
-        if ws.unsent_bytes:
-            await self._flush(ws)
+        ws = await self._turn()
         if self._sealer is not None:
             self._sealer.message_batch(texts)
         if len(texts) == 1:
@@ -671,7 +609,7 @@ class ChannelWriter(ByteSendStream):
         sees as a truncated stream. `code` is our exit status. Does nothing to a stream that has ended, and
         never raises.
         """
-        ws, before = self._ws, self._state
+        ws, before = self._ws, self.state
         self._advance(WriterStep.ABORT)
         if ws is None or before is WriterState.ENDED:
             return
@@ -703,7 +641,7 @@ class ChannelWriter(ByteSendStream):
                 tasks.cancel_scope.cancel()
         finally:
             self._attended = False
-        if self._fault is not None and self._state is not WriterState.ENDED:
+        if self._fault is not None and self.state is not WriterState.ENDED:
             raise self._fault
 
     async def cause_of(self, failure: Failure) -> Failure:
@@ -716,7 +654,7 @@ class ChannelWriter(ByteSendStream):
         Never waits and never raises: a connection that is lost shows in the next `push`.
         """
         ws, sealer = self._ws, self._sealer
-        if ws is None or sealer is None or self._state is not WriterState.OPEN:
+        if ws is None or sealer is None or self.state is not WriterState.OPEN:
             return
         now = anyio.current_time()
         if self._last_frame + BEAT_AFTER <= now:
@@ -729,7 +667,7 @@ class ChannelWriter(ByteSendStream):
 
         Never waits and never raises: a connection that is lost shows in the next `push`.
         """
-        if self._ws is not None and self._state is WriterState.OPEN and not self._ws.unsent_bytes:
+        if self._ws is not None and self.state is WriterState.OPEN and not self._ws.unsent_bytes:
             self._post_now(self._ws, text)
 
     def _post_now(self, ws: WebSocket, text: bytes) -> None:
@@ -767,15 +705,15 @@ class ChannelWriter(ByteSendStream):
             raise anyio.BrokenResourceError(str(failure)) from failure
 
     async def send_message(self, text: str) -> None:
-        """`push_message` with anyio's errors. Cancelled, it may have sent the message, never a part of it."""
+        """One text message, with anyio's errors. Cancelled, it may have sent it, never a part of it."""
         try:
-            await self.push_message(text.encode())
+            await self.push_messages([text.encode()])
         except Failure as failure:
             raise anyio.BrokenResourceError(str(failure)) from failure
 
     async def aclose(self) -> None:
         """`finish` with anyio's errors, once. Cancelled before the end, it aborts the stream."""
-        if self._state is WriterState.ENDED:
+        if self.state is WriterState.ENDED:
             return
         try:
             await self.finish()
@@ -797,21 +735,28 @@ class ChannelWriter(ByteSendStream):
 
     def _may(self, step: WriterStep) -> WriterState:
         """The state after a step of ours. Raises why the stream broke, else ClosedResourceError."""
-        after = WRITER_TABLE.get((self._state, step))
+        after = WRITER_TABLE.get((self.state, step))
         if after is None:
             raise self._fault or anyio.ClosedResourceError
         return after
 
     def _advance(self, step: WriterStep) -> None:
-        self._state = self._may(step)
+        self.state = self._may(step)
 
     async def _ready(self, step: WriterStep) -> WebSocket:
         """Connect where we have not yet, and take the step."""
-        if self._state is WriterState.NEW:
+        if self.state is WriterState.NEW:
             await self.open()
         self._advance(step)
         assert self._ws is not None
         return self._ws
+
+    async def _turn(self) -> WebSocket:
+        """Ready to send, and nothing of a send that was cancelled is left."""
+        ws = await self._ready(WriterStep.SEND)
+        if ws.unsent_bytes:
+            await self._flush(ws)
+        return ws
 
     async def _flush(self, ws: WebSocket) -> None:
         try:
@@ -826,7 +771,7 @@ class ChannelWriter(ByteSendStream):
             while not self._over.is_set():
                 self._on_events(await ws.receive())
         except ConnectionLost as lost:
-            if not self._over.is_set() and self._state is not WriterState.ENDED:
+            if not self._over.is_set() and self.state is not WriterState.ENDED:
                 await self._explain_loss(ws, lost)
         except PeerMisbehaved as fault:
             self._end(WriterStep.LOSE, fault)
@@ -840,7 +785,7 @@ class ChannelWriter(ByteSendStream):
         for opcode, payload, _ in events:
             if opcode != Opcode.CLOSE:
                 continue
-            if self._state is WriterState.CLOSING and payload == self._goodbye:
+            if self.state is WriterState.CLOSING and payload == self._goodbye:
                 self._end(WriterStep.ECHO, None)
             else:
                 text = "the writer end of this channel was already taken"
@@ -860,7 +805,7 @@ class ChannelWriter(ByteSendStream):
     async def _explain_loss(self, ws: WebSocket, lost: ConnectionLost) -> Failure:
         ws.socket.close()
         where = self._endpoint.address.url
-        state = await probe(self._endpoint, self._ref)
+        state = await probe(self._endpoint, self.ref)
         fault: Failure
         if state is EndState.UNREACHABLE:
             fault = EngineUnreachable(f"the engine at {where} was lost while writing ({lost.reason})")
@@ -874,15 +819,15 @@ class ChannelWriter(ByteSendStream):
 
     def _end(self, step: WriterStep, fault: Failure | None) -> None:
         """The other side has ended it. What comes after the first such step changes nothing."""
-        after = WRITER_TABLE.get((self._state, step))
+        after = WRITER_TABLE.get((self.state, step))
         if after is None or self._over.is_set():
             return
-        self._state, self._fault = after, fault
+        self.state, self._fault = after, fault
         self._over.set()
         if fault is not None and self._ws is not None:
             self._ws.socket.close()
 
-    def _size_frames(self, ws: WebSocket, sent: int, seconds: float) -> None:
+    def _size_frames(self, sent: int, seconds: float) -> None:
         """A frame takes FRAME_SECONDS at most, at the rate of the last one: no beat can pass a half-sent one.
 
         They begin small and double, because the first ones fill the system's buffers in no time. Where they
@@ -891,11 +836,12 @@ class ChannelWriter(ByteSendStream):
         fit = int(sent * FRAME_SECONDS / seconds) if seconds > 0 else FRAME_BYTES_MAX
         size = min(max(fit, FRAME_BYTES_MIN), 2 * self._frame_bytes, FRAME_BYTES_MAX)
         if (size == FRAME_BYTES_MAX) != (self._frame_bytes == FRAME_BYTES_MAX):
-            ws.socket.limit_unsent(UNSENT_BYTES if size < FRAME_BYTES_MAX else 0)
+            assert self._ws is not None
+            self._ws.socket.limit_unsent(UNSENT_BYTES if size < FRAME_BYTES_MAX else 0)
         self._frame_bytes = size
 
     async def _beat(self) -> None:
         sealer = self._sealer
-        while sealer is not None and self._state is WriterState.OPEN:
+        while sealer is not None and self.state is WriterState.OPEN:
             await anyio.sleep_until(self._last_frame + BEAT_AFTER)
             self.beat()

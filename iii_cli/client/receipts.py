@@ -214,7 +214,7 @@ class HeldReceipt:
             frame = receipt_frame(False, figures, 0 if reason == STDOUT else None, reason)
         with anyio.CancelScope(shield=True), anyio.move_on_after(DELIVER_SECONDS):
             try:
-                await self._writer.push_message(frame)
+                await self._writer.push_messages([frame])
                 await self._writer.finish()
             except (Failure, anyio.ClosedResourceError):
                 pass

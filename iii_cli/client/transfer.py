@@ -28,7 +28,7 @@ from iii_cli.errors import (
     gravest,
     sole_cause,
 )
-from iii_cli.protocol.frames import ENGINE_MESSAGE_MAX, FRAME_BYTES_MAX, Opcode, text_runs
+from iii_cli.protocol.frames import FRAME_BYTES_MAX, Opcode, text_runs
 from iii_cli.protocol.records import (
     LONGEST_JSONL,
     LineSplitter,
@@ -356,7 +356,7 @@ async def _copy_records(source: ByteSource, writer: ChannelWriter | FanOut, now:
             number += 1
             is_text, payload = jsonl_to_record(line, number, source.name)
             if is_text:
-                await writer.push_message(payload)
+                await writer.push_messages([payload])
             else:
                 await writer.push_whole(payload)
             now.messages = (now.messages or 0) + 1
@@ -407,9 +407,6 @@ class FanOut:
 
     async def push_whole(self, data: bytes) -> None:
         await self._each(lambda writer: writer.push_whole(data))
-
-    async def push_message(self, text: Buffer) -> None:
-        await self._each(lambda writer: writer.push_message(text))
 
     async def push_messages(self, texts: Sequence[bytes]) -> None:
         await self._each(lambda writer: writer.push_messages(texts))
@@ -705,9 +702,9 @@ class _Delivery:
         self._now = status
         self._message = message
         self._mode: Mode | None = None
-        self._record = bytearray()  # a binary message of --jsonl whose rest is still to come
         self._kept = bytearray()  # the messages of a foreign stream without bytes
         self._receipt: HeldReceipt | None = None
+        reader.collect = asked is Mode.RECORDS
 
     def progress(self) -> int:
         """Grows while bytes come in or go out."""
@@ -800,17 +797,9 @@ class _Delivery:
                 self._count(len(texts))
                 await self._write(messages_to_data(self._mode, texts))
             elif self._mode in (Mode.RECORDS, Mode.JSONL):
-                for _, payload, is_last in run:
-                    await self._collect(payload, is_last)
-
-    async def _collect(self, payload: Buffer, is_last: bool) -> None:
-        self._record += payload
-        if len(self._record) > ENGINE_MESSAGE_MAX:
-            raise ContentDiffers(f"a binary message longer than {ENGINE_MESSAGE_MAX} bytes")
-        if is_last:
-            self._count(1)
-            await self._write(chunk_to_jsonl(self._record))
-            self._record.clear()
+                for _, payload, _ in run:
+                    self._count(1)
+                    await self._write(chunk_to_jsonl(payload))
 
     def _count(self, messages: int) -> None:
         self._now.messages = (self._now.messages or 0) + messages

@@ -75,7 +75,7 @@ async def test_a_writer_sends_a_seal_and_knows_its_own_echo() -> None:
     async with fake_engine(script) as engine:
         writer = ChannelWriter(engine.endpoint, REF, sealer())
         await writer.push(b"ab")
-        await writer.push_message("ä".encode())
+        await writer.push_messages(["ä".encode()])
         await writer.finish()
     opened, data, message, closed = frames
     assert json.loads(opened[1])["iii"]["open"]["mode"] == "bytes"
