@@ -13,6 +13,7 @@ import typer
 from iii_cli.commands.common import (
     PassthroughCommand,
     PassToken,
+    check_buffer,
     find_ref,
     hand_over_token,
     mark_used,
@@ -20,6 +21,7 @@ from iii_cli.commands.common import (
     passthrough_of,
     run,
     settings_of,
+    span_of,
     tell,
 )
 from iii_cli.errors import UsageProblem
@@ -106,8 +108,7 @@ def create(
         raise UsageProblem("one of --json, --export and --only is enough")
     if only not in (None, "writer", "reader"):
         raise UsageProblem("--only is writer or reader")
-    if buffer is not None and not 1 <= buffer <= 1024:
-        raise UsageProblem("--buffer is a number of messages from 1 to 1024")
+    check_buffer(buffer)
     store = SavedRefs()
     if save is not None:
         save = save.removeprefix("@")
@@ -263,20 +264,20 @@ def _write(
     progress: str,
 ) -> None:
     """Check everything local, then write one stream into every channel. Without a `digest` it has no seal."""
-    from iii_cli.client.transfer import Branch, FanOut, UploadStatus, opened_within, span_words, upload
-    from iii_cli.commands.streams import giving, shown_as, watch_producers
+    from iii_cli.client.transfer import Branch, FanOut, UploadStatus, opened_within, upload
+    from iii_cli.commands.streams import giving, meter_of, watch_producers
     from iii_cli.errors import gravest
-    from iii_cli.io.console import clean, console
+    from iii_cli.io.console import console
     from iii_cli.io.descriptors import is_standard
     from iii_cli.io.process import prepare_command
-    from iii_cli.io.progress import Meter, Progress
+    from iii_cli.io.progress import Progress, progress_mode
     from iii_cli.io.sources import Source
     from iii_cli.protocol.refs import Direction
-    from iii_cli.protocol.seal import DIGESTS, Mode, Sealer
+    from iii_cli.protocol.seal import DIGESTS, RECEIPT_TIMEOUT, Mode, Sealer
 
     # Everything local first: an end is good for one use.
-    mode_shown = shown_as(progress)
-    patience = _receipt_seconds(receipt_timeout)
+    mode_shown = progress_mode(progress)
+    patience = span_of(receipt_timeout, "--receipt-timeout", RECEIPT_TIMEOUT)
     command = passthrough_of(ctx)
     if digest not in (None, *DIGESTS):
         raise UsageProblem(f"--digest is {' or '.join(DIGESTS)}")
@@ -294,7 +295,7 @@ def _write(
     stdin_free = not from_stdin and len(refs) == 1
     ends = [find_ref(ctx, text, Direction.WRITE, stdin_free=stdin_free) for text in refs]
     if from_stdin and sources[0].is_terminal:
-        mode_shown = shown_as(progress, shares_terminal=True)
+        mode_shown = progress_mode(progress, data_on_terminal=True)
         tell("reading from the terminal; Ctrl-D ends it")
     began = time.monotonic()
 
@@ -316,14 +317,9 @@ def _write(
     writer = fan or branches[0].writer
     status = UploadStatus({branch.name: branch.writer for branch in branches}, receipts)
     confirmed = (lambda: min(each.confirmed or 0 for each in receipts)) if receipts else None
-    meter = Meter(
-        total=size,
-        count=lambda: status.moved,
-        waiting=lambda seconds: clean(status.reason(span_words(seconds))),
-        confirmed=confirmed,
-        messages=lambda: status.messages,
+    shown = Progress(
+        mode_shown, meter_of(status, total=size, confirmed=confirmed), color=ends[0][1].use_color(True)
     )
-    shown = Progress(mode_shown, meter, color=ends[0][1].use_color(True))
 
     async def open_ends() -> None:
         if fan is None:
@@ -362,9 +358,8 @@ def _write(
         finally:
             for branch in branches:
                 if fan is not None and branch.failure is not None:
-                    console.tell(
-                        f"{branch.name}: {branch.failure.message}"
-                    )  # an error, which -q does not silence
+                    # An error, which -q does not silence.
+                    console.tell(f"{branch.name}: {branch.failure.message}")
         if fan is not None and fan.failures:
             raise gravest(fan.failures).about(f"{len(fan.failures)} of {len(branches)} channels failed")
 
@@ -414,13 +409,6 @@ def _ask_for_receipt(
 
     reader = ChannelReader(settings.endpoint, reader_ref)
     return AwaitedReceipt(reader, patience, will_not_confirm=will_not_confirm), writer_ref
-
-
-def _receipt_seconds(text: str | None) -> float | None:
-    from iii_cli.protocol.seal import RECEIPT_TIMEOUT
-    from iii_cli.quantities import seconds
-
-    return RECEIPT_TIMEOUT if text is None else seconds(text, "--receipt-timeout")
 
 
 def _promised(size: str | None, mode: Mode) -> int | None:
@@ -496,17 +484,17 @@ def read(
       iii channel read @x -- tar x
     """
     from iii_cli.client.channels import ChannelReader
-    from iii_cli.client.transfer import CONNECTING, DownloadStatus, download, opened_within, span_words
+    from iii_cli.client.transfer import CONNECTING, DownloadStatus, download, opened_within
     from iii_cli.commands.streams import (
         MessageOutput,
         check_stop_early,
         limits_of,
+        meter_of,
         say_early,
-        shown_as,
         taking,
     )
     from iii_cli.io.console import stdout_is_terminal
-    from iii_cli.io.progress import Meter, Progress
+    from iii_cli.io.progress import Progress, progress_mode
     from iii_cli.protocol.records import asked_mode
     from iii_cli.protocol.refs import Direction
     from iii_cli.protocol.seal import Mode
@@ -515,7 +503,7 @@ def read(
     command = passthrough_of(ctx)
     hand_over_token(pass_token, to_command=command is not None)
     to_screen = output in (None, "-") and stdout_is_terminal()
-    mode_shown = shown_as(progress, shares_terminal=to_screen)
+    mode_shown = progress_mode(progress, data_on_terminal=to_screen)
     mode = asked_mode(lines=lines, text=text, jsonl=jsonl)
     silence = _peer_seconds(peer_timeout)
     limits = limits_of(timeout, stall_timeout)
@@ -533,12 +521,7 @@ def read(
     )
     reader = ChannelReader(settings.endpoint, given.ref, verifier, peer_timeout=silence)
     status = DownloadStatus(reader)
-    meter = Meter(
-        total=lambda: None if reader.opened is None else reader.opened.size,
-        count=lambda: status.moved,
-        waiting=lambda seconds: status.reason(span_words(seconds)),
-        messages=lambda: status.messages,
-    )
+    meter = meter_of(status, total=lambda: None if reader.opened is None else reader.opened.size)
     shown = Progress(mode_shown, meter, color=settings.use_color(True))
 
     not_open = "our output is not open yet: what should read it has not come"
@@ -590,9 +573,8 @@ def read(
 def _peer_seconds(text: str | None) -> float | None:
     """None: no limit. One within a beat would call a writer gone that only has nothing to say."""
     from iii_cli.protocol.seal import BEAT_AFTER, PEER_TIMEOUT
-    from iii_cli.quantities import seconds
 
-    span = PEER_TIMEOUT if text is None else seconds(text, "--peer-timeout")
+    span = span_of(text, "--peer-timeout", PEER_TIMEOUT)
     if span is not None and span <= BEAT_AFTER:
         raise UsageProblem(
             f"--peer-timeout is more than {BEAT_AFTER:g}s, the time between two beats of a writer"

@@ -38,6 +38,7 @@ __all__ = (
     "PassToken",
     "PassthroughCommand",
     "PlainCommand",
+    "check_buffer",
     "find_ref",
     "flags_of",
     "hand_over_token",
@@ -52,7 +53,9 @@ __all__ = (
     "rows_of",
     "run",
     "settings_of",
+    "span_of",
     "tell",
+    "within",
 )
 
 T = TypeVar("T")
@@ -61,6 +64,29 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 PassToken = Annotated[
     bool, typer.Option("--pass-token", help="Let COMMAND inherit the engine's token and full URL.")
 ]
+
+
+# Values of options.
+
+
+def within(number: int, lowest: int, highest: int, what: str) -> int:
+    """The number. Raises UsageProblem: `--port is a number from 0 to 65535`."""
+    if not lowest <= number <= highest:
+        raise UsageProblem(f"{what} from {lowest} to {highest}")
+    return number
+
+
+def check_buffer(count: int | None) -> None:
+    """`--buffer`. Raises UsageProblem."""
+    if count is not None:
+        within(count, 1, 1024, "--buffer is a number of messages")
+
+
+def span_of(text: str | None, option: str, default: float | None) -> float | None:
+    """A time limit in seconds, the `default` where none was given; None: no limit. Raises UsageProblem."""
+    from iii_cli.quantities import seconds
+
+    return default if text is None else seconds(text, option)
 
 
 # Settings and notices.

@@ -9,7 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from iii_cli.commands.common import NeedsCommand, PassToken, hand_over_token, passthrough_of, run, settings_of
+from iii_cli.commands.common import (
+    NeedsCommand,
+    PassToken,
+    hand_over_token,
+    passthrough_of,
+    run,
+    settings_of,
+    span_of,
+)
 from iii_cli.errors import LocalProblem, UsageProblem, cannot_read
 from iii_cli.io.console import console
 from iii_cli.quantities import seconds
@@ -77,15 +85,16 @@ def serve_command(
       iii serve json::keys --stdin json --stdout result -- jq keys
     """
     from iii_cli.client.filter import Filter
-    from iii_cli.commands.serving import ServedCommand, serve_function
+    from iii_cli.commands.serving import run_command, serve_function
     from iii_cli.commands.streams import check_stop_early
+    from iii_cli.io.process import prepare_command
 
-    console.configure(as_json=_choice(progress, "--progress", ("auto", "json")) == "json")
+    _choice(progress, "--progress", ("auto", "json"))
     _check_name(name)
     check_stop_early(stop_early, require_seal)
     source = _choice(stdin, "--stdin", ("ref", "json", "none"))
     target = _choice(stdout, "--stdout", ("ref", "result"))
-    limit = None if timeout is None else seconds(timeout, "--timeout")
+    limit = span_of(timeout, "--timeout", None)
     parallel = _parallel(max_parallel)
     if cwd is not None and not os.path.isdir(cwd):
         raise LocalProblem(f"--cwd: no folder {cwd}")
@@ -93,8 +102,20 @@ def serve_command(
     if not argv:
         raise UsageProblem("no COMMAND", hint=f"write it behind `--`: iii serve {name} -- COMMAND")
     hand_over_token(pass_token, to_command=True)
-    feed, patience = source != "none", seconds(grace, "--grace") or math.inf
-    command = ServedCommand(argv, feed=feed, cwd=cwd, grace=patience, show=partial(_show, argv[0]))
+    patience = seconds(grace, "--grace") or math.inf
+    word = argv[0]
+    if cwd is not None and os.sep in word:
+        word = os.path.join(cwd, word)  # as the command itself would see it
+    prepare_command([word, *argv[1:]])
+    command = partial(
+        run_command,
+        [word, *argv[1:]],
+        name=argv[0],
+        feed=source != "none",
+        cwd=cwd,
+        grace=patience,
+        show=partial(_show, argv[0]),
+    )
     request_format = _request_schema(source, target) if schema is None else _schema(schema)
     settings = settings_of(ctx)
     run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 from contextlib import asynccontextmanager, suppress
@@ -12,18 +11,10 @@ import anyio  # noqa: TID253 - loaded only when `serve` runs
 
 from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.worker import BUSY, Worker, open_worker
+from iii_cli.commands.streams import spawn_heard
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
 from iii_cli.io.console import console
-from iii_cli.io.process import (
-    DEVNULL,
-    PIPE,
-    CommandStderr,
-    ConsumerSink,
-    is_first_process,
-    prepare_command,
-    reap_orphans,
-    spawn,
-)
+from iii_cli.io.process import DEVNULL, PIPE, ConsumerSink, is_first_process, reap_orphans
 from iii_cli.io.signals import ends_by_itself, heard, note, receiving, stop_at_once
 from iii_cli.quantities import format_bytes, format_duration
 
@@ -32,10 +23,10 @@ if TYPE_CHECKING:
 
     from iii_cli.client.filter import Filter
     from iii_cli.config.settings import Settings
-    from iii_cli.io.process import Child
+    from iii_cli.io.process import Child, CommandStderr
     from iii_cli.io.sources import Source
 
-__all__ = ("ServedCommand", "serve_function")
+__all__ = ("run_command", "serve_function")
 
 STANDBY_SECONDS = 1.0  # between two attempts at a name that another worker has
 OWNER_SECONDS = 2.0  # for the owner's name, without which the error says its id alone
@@ -226,8 +217,8 @@ class _Service:
 
 
 @final
-class _RunningChild:
-    """One run of the COMMAND."""
+class _Run:
+    """One run of the COMMAND, as `client.filter.Running` says."""
 
     def __init__(self, child: Child, complaints: CommandStderr, *, feed: bool) -> None:
         assert child.stdout is not None
@@ -250,66 +241,19 @@ class _RunningChild:
         return self._complaints.tail
 
     async def ended_well(self) -> None:
-        await self._child.wait()
-        failure = self._child.failure()
-        if failure is not None:
-            raise failure
+        await self._child.ended_well()
 
 
-@final
-class ServedCommand:
-    """Starts the same COMMAND for each call. Nothing of a call reaches its arguments or its environment."""
+@asynccontextmanager
+async def run_command(
+    argv: Sequence[str], *, name: str, feed: bool, cwd: str | None, grace: float, show: Callable[[str], None]
+) -> AsyncIterator[_Run]:
+    """A run of COMMAND, for a Filter. Nothing of a call reaches its arguments or its environment.
 
-    def __init__(
-        self,
-        argv: Sequence[str],
-        *,
-        feed: bool,
-        cwd: str | None,
-        grace: float,
-        show: Callable[[str], None],
-    ) -> None:
-        """`feed`: has it a stdin? `show` takes the lines of its stderr. `grace` is in seconds.
-
-        Raises what `prepare_command` raises, before anybody calls.
-        """
-        path = argv[0] if argv else ""
-        if cwd is not None and os.sep in path:
-            path = os.path.join(cwd, path)  # as the command itself would see it
-        self._argv = [path, *argv[1:]]
-        self._name = argv[0] if argv else ""
-        self._feed = feed
-        self._cwd = cwd
-        self._grace = grace
-        self._show = show
-        prepare_command(self._argv)
-
-    @asynccontextmanager
-    async def __call__(self) -> AsyncIterator[_RunningChild]:
-        """A run. Left by an exception, the whole group is stopped, and its stdin closed only after that."""
-        complaints = CommandStderr(self._show)
-        try:
-            async with self._spawn(complaints) as child, anyio.create_task_group() as tasks:
-                tasks.start_soon(complaints.follow)
-                try:
-                    yield _RunningChild(child, complaints, feed=self._feed)
-                except BaseException:
-                    await child.terminate()  # while somebody hears what it still says
-                    raise
-                await complaints.rest()
-                tasks.cancel_scope.cancel()
-        finally:
-            complaints.close()
-
-    def _spawn(self, complaints: CommandStderr) -> Child:
-        child = spawn(
-            self._argv,
-            name=self._name,
-            stdin=PIPE if self._feed else DEVNULL,
-            stdout=PIPE,
-            stderr=complaints.fd,
-            cwd=self._cwd,
-            grace=self._grace,
-        )
-        complaints.started()
-        return child
+    `feed`: has it a stdin? `show` takes the lines of its stderr. `grace` is in seconds. Left by an exception,
+    the whole group is stopped, and its stdin closed only after that.
+    """
+    stdin = PIPE if feed else DEVNULL
+    how = {"name": name, "stdin": stdin, "stdout": PIPE, "cwd": cwd, "grace": grace}
+    async with spawn_heard(argv, show, **how) as (child, complaints):
+        yield _Run(child, complaints, feed=feed)

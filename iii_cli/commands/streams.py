@@ -6,24 +6,26 @@ import os
 import stat
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import anyio  # noqa: TID253 - loaded only where a stream is moved
 
-from iii_cli.client.transfer import Limits
+from iii_cli.client.transfer import Limits, span_words
+from iii_cli.commands.common import span_of
 from iii_cli.errors import UsageProblem, cannot_write, sole_cause
 from iii_cli.io import process
-from iii_cli.io.console import console
+from iii_cli.io.console import clean, console
 from iii_cli.io.process import PIPE, CommandStderr, ConsumerSink
 from iii_cli.io.producers import ProducerPolicy, Producers
-from iii_cli.io.progress import ProgressMode, progress_mode
+from iii_cli.io.progress import Meter
 from iii_cli.protocol.records import message_notice
-from iii_cli.quantities import format_bytes, seconds
+from iii_cli.quantities import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from types import TracebackType
 
+    from iii_cli.client.transfer import DownloadStatus, UploadStatus
     from iii_cli.io.process import Child
     from iii_cli.io.sinks import Sink
     from iii_cli.io.sources import Source
@@ -34,8 +36,9 @@ __all__ = (
     "check_stop_early",
     "giving",
     "limits_of",
+    "meter_of",
     "say_early",
-    "shown_as",
+    "spawn_heard",
     "taking",
     "tell_line",
     "watch_producers",
@@ -46,31 +49,35 @@ __all__ = (
 
 
 @asynccontextmanager
-async def _spawn(
-    argv: Sequence[str], *, name: str | None = None, stdin: int | None = None, stdout: int | None = None
-) -> AsyncIterator[Child]:
-    """As `process.spawn`, and raises as it does. Under `--progress json` its stderr becomes events, all of
-    them before the end.
-    """
-    if not console.as_json:
-        async with process.spawn(argv, name=name, stdin=stdin, stdout=stdout) as child:
-            yield child
-        return
-    called = argv[0] if name is None else name
-    complaints = CommandStderr(lambda line: tell_line(called, line))
+async def spawn_heard(
+    argv: Sequence[str], show: Callable[[str], None], **how: Any
+) -> AsyncIterator[tuple[Child, CommandStderr]]:
+    """As `process.spawn`, and raises as it does. `show` gets the lines of its stderr, all before the end."""
+    complaints = CommandStderr(show)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(complaints.follow)
-            child = process.spawn(argv, name=name, stdin=stdin, stdout=stdout, stderr=complaints.fd)
+            child = process.spawn(argv, stderr=complaints.fd, **how)
             complaints.started()
             async with child:
-                yield child
+                yield child, complaints
             await complaints.rest()
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise sole_cause(group) from None
     finally:
         complaints.close()
+
+
+@asynccontextmanager
+async def _spawn(argv: Sequence[str], **how: Any) -> AsyncIterator[Child]:
+    """As `process.spawn`. Under `--progress json` the lines of its stderr become events."""
+    if not console.as_json:
+        async with process.spawn(argv, **how) as child:
+            yield child
+        return
+    async with spawn_heard(argv, partial(tell_line, how.get("name") or argv[0]), **how) as (child, _):
+        yield child
 
 
 def tell_line(command: str, line: str) -> None:
@@ -97,7 +104,7 @@ async def giving(
         return
     async with _spawn(command, name=name, stdin=stdin, stdout=PIPE) as child:
         assert child.stdout is not None
-        yield [child.stdout], partial(_ended_well, child, pass_on)
+        yield [child.stdout], partial(child.ended_well, pass_on=pass_on)
 
 
 @asynccontextmanager
@@ -110,14 +117,7 @@ async def taking(
         yield sink, None
         return
     async with _spawn(command, name=name, stdin=PIPE) as child:
-        yield ConsumerSink(child), partial(_ended_well, child, pass_on)
-
-
-async def _ended_well(child: Child, pass_on: bool) -> None:
-    await child.wait()
-    failure = child.failure(pass_on=pass_on)
-    if failure is not None:
-        raise failure
+        yield ConsumerSink(child), partial(child.ended_well, pass_on=pass_on)
 
 
 def check_stop_early(stop_early: bool, require_seal: bool) -> None:
@@ -214,19 +214,14 @@ class MessageOutput:
 def limits_of(timeout: str | None, stall_timeout: str | None) -> Limits:
     """`--timeout` and `--stall-timeout`. Raises UsageProblem."""
     return Limits(
-        whole=None if timeout is None else seconds(timeout, "--timeout"),
-        stall=None if stall_timeout is None else seconds(stall_timeout, "--stall-timeout"),
+        whole=span_of(timeout, "--timeout", None), stall=span_of(stall_timeout, "--stall-timeout", None)
     )
 
 
-def shown_as(progress: str, *, shares_terminal: bool = False) -> ProgressMode:
-    """`--progress`. `shares_terminal`: somebody else writes to, or a person types at, the terminal that would
-    show a bar. With `json` every line on stderr is an object from now on. Raises UsageProblem.
-    """
-    mode = progress_mode(progress, data_on_terminal=shares_terminal)
-    if mode is ProgressMode.JSON:
-        console.configure(as_json=True)
-    return mode
+def meter_of(status: UploadStatus | DownloadStatus, **about: Any) -> Meter:
+    """What progress shows of an upload or a download. `about`: what its caller knows besides."""
+    about.setdefault("waiting", lambda seconds: clean(status.reason(span_words(seconds))))
+    return Meter(count=lambda: status.moved, messages=lambda: status.messages, **about)
 
 
 def say_early(count: int | None) -> None:

@@ -237,6 +237,13 @@ class Child:
             return None
         return CommandFailed(f"{self.name} {ending_text(self._code)}", code=self.exit_code, pass_on=pass_on)
 
+    async def ended_well(self, *, pass_on: bool = False) -> None:
+        """Wait for its end, and raise `failure` where that was no good one. Cancelled as `wait`."""
+        await self.wait()
+        failure = self.failure(pass_on=pass_on)
+        if failure is not None:
+            raise failure
+
     def close(self) -> None:
         """Close our ends of its pipes, and hang up. Safe to repeat.
 

@@ -7,6 +7,7 @@ import os
 import shlex
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,9 +18,9 @@ from iii_cli.client.channels import ChannelWriter
 from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.filter import Filter
 from iii_cli.client.worker import Channel, Worker, open_worker
-from iii_cli.commands.serving import ServedCommand
+from iii_cli.commands.serving import run_command
 from iii_cli.engine.server import serve_engine
-from iii_cli.errors import CommandNotFound, FunctionFailed, StreamAborted, StreamTruncated
+from iii_cli.errors import FunctionFailed, StreamAborted, StreamTruncated
 from iii_cli.protocol.refs import Endpoint, EngineAddress
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ async def serving(
         start: Any = command
         if isinstance(command, str):
             feed, argv = options.get("stdin") != "none", shlex.split(command)
-            start = ServedCommand(argv, feed=feed, cwd=cwd, grace=grace, show=bench.said.append)
+            start = partial(
+                run_command, argv, name=argv[0], feed=feed, cwd=cwd, grace=grace, show=bench.said.append
+            )
         worker.function(FUNCTION, live=False)(Filter(endpoint, start, **options))
         async with open_worker(worker), open_worker(caller):
             await worker.wait_registered()
@@ -317,19 +320,6 @@ async def test_nothing_of_a_payload_reaches_the_arguments_or_the_environment(tmp
         result = await bench.call(PATH="$(touch x)", marker="4711-marker", argv=["; touch x"])
     assert "4711-marker" not in result["stdout"]
     assert "touch x" not in result["stdout"]
-
-
-async def test_a_command_that_is_not_there_is_known_before_the_first_call() -> None:
-    with pytest.raises(CommandNotFound):
-        ServedCommand(["/no/such/command"], feed=True, cwd=None, grace=1, show=print)
-
-
-async def test_a_relative_command_is_looked_for_where_it_will_run(tmp_path: Path) -> None:
-    script = tmp_path / "here.sh"
-    script.write_text("#!/bin/sh\npwd\n")
-    script.chmod(0o755)
-    async with serving("./here.sh", cwd=str(tmp_path), stdin="none", stdout="result") as bench:
-        assert (await bench.call())["stdout"] == f"{os.path.realpath(tmp_path)}\n"
 
 
 def gate(folder: Path) -> int:

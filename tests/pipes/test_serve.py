@@ -235,6 +235,16 @@ def test_what_is_refused_before_anything_is_served(
     assert done.stderr.count(b"\n") == 1
 
 
+def test_a_relative_command_is_looked_for_where_it_runs(iii: Program, tmp_path: Path) -> None:
+    script = tmp_path / "here.sh"
+    script.write_text("#!/bin/sh\npwd\n")
+    script.chmod(0o755)
+    options = ("--stdin", "none", "--stdout", "result", "--cwd", str(tmp_path))
+    with serving(iii, "text::here", *options, "--", "./here.sh"):
+        done = iii.ok("trigger", "text::here")
+    assert json.loads(done)["stdout"] == f"{tmp_path.resolve()}\n"
+
+
 @pytest.mark.ci
 def test_no_engine_is_3(tmp_path: Path) -> None:
     done = Program(tmp_path, "ws://127.0.0.1:1").run("serve", "f", "--", "cat")
