@@ -6,27 +6,23 @@ chooses and does not use twice. Channels are opened through `channels`; everythi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iii_cli.engine.channels import ChannelTable
 from iii_cli.engine.model import (
     DEFAULT_NAMESPACE,
-    LATER,
     Announcement,
     Binding,
-    Call,
     Close,
     Drop,
     Function,
     Invocation,
-    Refusal,
     Send,
     Settings,
     TriggerType,
     Worker,
-    hold,
+    is_blank,
     keep_quiet,
-    let_go,
     worker_name,
 )
 from iii_cli.engine.registry import Registry, function_row
@@ -59,6 +55,7 @@ from iii_cli.protocol.messages import (
     UnregisterFunction,
     UnregisterTrigger,
     UnregisterTriggerType,
+    Void,
     WorkerRegistered,
     decode,
     encode,
@@ -68,10 +65,10 @@ from iii_cli.protocol.refs import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from iii_cli.engine.model import Delivery, LogRecord, Notice, Registration, Span
+    from iii_cli.engine.model import Delivery, LogRecord, Notice, Registration
     from iii_cli.protocol.messages import Message
 
-__all__ = ("Core",)
+__all__ = ("LATER", "Call", "Core", "Refusal")
 
 TELEMETRY = (b"OTLP", b"MTRC", b"LOGS")  # how binary frames begin that are no messages
 QUEUE_FUNCTION = "engine::queue::enqueue"
@@ -79,17 +76,39 @@ STOPPED = ErrorBody("invocation_stopped", "Invocation stopped")
 REPLACED = ErrorBody("invocation_error", "channel closed")
 
 
+LATER: Any = object()
+"""What a built-in function returns when the core will be told the answer in its time."""
+
+
+class Refusal(Exception):
+    """A call ends with this error."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.body = ErrorBody(code, message)
+
+
+class Call(NamedTuple):
+    """What a built-in function gets to work with."""
+
+    core: Core
+    invocation: Invocation
+    caller: Worker
+    data: Any
+    now: int
+
+
 class Core:
     """One engine, which starts at `now`. `new_id` makes UUIDs; it is the only source of randomness.
 
-    It knows the `builtins` from the start: functions of its own, made for it.
+    It knows the `builtins` from the start: functions of its own.
     """
 
     def __init__(
         self,
         new_id: Callable[[], str],
         now: int,
-        builtins: Callable[[Core], Iterable[Function]],
+        builtins: Iterable[Function],
         *,
         settings: Settings | None = None,
         notice: Notice = keep_quiet,
@@ -109,7 +128,7 @@ class Core:
         self._outbox: list[Delivery] = []
         self._polled_at = now
         self._functions_told: int | None = None  # a hash of the listing, which can be large
-        for function in builtins(self):
+        for function in builtins:
             self.registry.register(function)
         self.registry.changed = False
 
@@ -297,7 +316,7 @@ class Core:
         self.registry.unsettled.pop(worker.connection, None)
         parked, worker.parked = worker.parked, []
         for message, size in parked:
-            let_go(worker, size)
+            worker.let_go(size)
             self._apply(worker, message, size)
 
     # Registrations
@@ -308,7 +327,7 @@ class Core:
             self._apply(worker, message, size)
         else:
             worker.parked.append((message, size))
-            hold(worker, size)
+            worker.hold(size)
         self._drop_if_greedy(worker, now)
 
     def _drop_if_greedy(self, worker: Worker, now: int) -> None:
@@ -359,45 +378,39 @@ class Core:
             self._send(worker, RegistrationRejected(code, worker.namespace, owner_id, function_id=message.id))
 
     def _register_trigger(self, worker: Worker, message: RegisterTrigger, size: int) -> None:
-        homes: tuple[str, ...] = (worker.namespace, DEFAULT_NAMESPACE)
-        if message.trigger_namespace is not None:
-            homes = (message.trigger_namespace,)
         binding = Binding(
             message.id,
             message.trigger_type,
             message.function_id,
             message.config,
             message.metadata,
+            worker.homes(message.trigger_namespace),
             message.namespace or DEFAULT_NAMESPACE,
-            homes,
             worker,
             size=size,
         )
         error = None
-        if any(_is_blank(name) for name in (message.namespace, message.trigger_namespace)):
+        if is_blank(message.namespace) or is_blank(message.trigger_namespace):
             error = ErrorBody("INVALID_NAMESPACE", "namespace must not be blank")
         elif not self.triggers.bind(binding):
             error = ErrorBody("trigger_registration_failed", "the id is another worker's")
         if error is not None:
-            self._send(
-                worker,
-                TriggerRegistrationResult(message.id, message.trigger_type, message.function_id, error),
-            )
+            ids = message.id, message.trigger_type, message.function_id
+            self._send(worker, TriggerRegistrationResult(*ids, error))
 
     def _register_trigger_type(self, worker: Worker, message: RegisterTriggerType, size: int) -> None:
-        if _is_blank(message.namespace):
+        if is_blank(message.namespace):
             return  # there is no answer to it that could refuse
-        self.triggers.provide(
-            TriggerType(
-                message.id,
-                message.namespace or worker.namespace,
-                worker,
-                message.description,
-                message.trigger_request_format,
-                message.call_request_format,
-                size,
-            )
+        kind = TriggerType(
+            message.id,
+            message.namespace or worker.namespace,
+            worker,
+            message.description,
+            message.trigger_request_format,
+            message.call_request_format,
+            size,
         )
+        self.triggers.provide(kind)
 
     # Calls (docs: protocol, "Calls")
     #
@@ -407,39 +420,41 @@ class Core:
     # a built-in, so those have one that no worker can know.
 
     def _invoke(self, caller: Worker, message: InvokeFunction, now: int) -> None:
-        """A worker calls a function."""
-        namespace = DEFAULT_NAMESPACE if message.namespace is None else message.namespace
-        queued = type(message.action) is Enqueue
-        target = QUEUE_FUNCTION if queued else message.function_id
-        function = self.registry.find(DEFAULT_NAMESPACE if queued else namespace, target)
-        if _is_blank(namespace):
-            self._refuse(caller, message, "INVALID_NAMESPACE", "namespace must not be blank")
-        elif len(caller.calling) >= self.settings.max_in_flight:
-            self.notice("call refused", worker=caller.id, reason="too many calls are in flight")
-            self._refuse(caller, message, "too_many_invocations", "Too many calls are in flight")
-        elif queued and (function is None or function.owner is None):
-            text = f"Function {QUEUE_FUNCTION} not found: no queue worker is connected"
-            self._refuse(caller, message, "enqueue_error", text)
-        elif function is None:
-            text = f"Function {message.function_id} not found in namespace {namespace}."
-            if others := self.registry.namespaces_of(message.function_id):
-                text += f" It is registered in namespace(s): {', '.join(others)}."
-            self._refuse(caller, message, "function_not_found", text)
-        elif queued:
-            self._enqueue(caller, message, function, now)
+        """A worker calls a function, or wants the call queued: then a queue worker takes it, and a receipt is
+        the answer.
+        """
+        reply_id = None if type(message.action) is Void else message.invocation_id
+        invocation = Invocation(
+            "", reply_id, message.function_id, caller, message.traceparent, message.baggage
+        )
+        try:
+            function = self._callee(caller, message)
+        except Refusal as refusal:
+            self._reply(invocation, error=refusal.body)
+            return
+        data: Any
+        metadata, told_id = message.metadata, message.invocation_id
+        if isinstance(message.action, Enqueue):
+            metadata, told_id, invocation.receipt = NULL, None, self.new_id()
+            data = {
+                "queue": message.action.queue,
+                "function_id": message.function_id,
+                "data": message.data,
+                "messageReceiptId": invocation.receipt,
+                "traceparent": message.traceparent,
+                "baggage": message.baggage,
+            }
+            if message.namespace is not None:
+                data["namespace"] = message.namespace
         else:
-            self._call(caller, message, function, now)
-
-    def _call(self, caller: Worker, message: InvokeFunction, function: Function, now: int) -> None:
-        data = with_key(message.data, "_caller_worker_id", caller.id)
-        call_id = (function.run is None and message.invocation_id) or self.new_id()
-        reply_id = None if message.action is not None else message.invocation_id
-        invocation = self._begin(call_id, reply_id, caller, message, function, now)
+            data = with_key(message.data, "_caller_worker_id", caller.id)
+        invocation.id = (function.run is None and told_id) or self.new_id()
+        self._begin(invocation, function, now)
         if function.run is None:
-            self._forward(function, invocation, data, message.metadata)
+            self._forward(function, invocation, data, metadata)
             return
         try:
-            result = function.run(Call(invocation, caller, parse(data), now))
+            result = function.run(Call(self, invocation, caller, parse(data), now))
         except MalformedJson as fault:
             self._answer(invocation, now, error=ErrorBody("deserialization_error", str(fault)))
         except Refusal as refusal:
@@ -448,80 +463,59 @@ class Core:
             if result is not LATER:
                 self._answer(invocation, now, result)
 
-    def _enqueue(self, caller: Worker, message: InvokeFunction, queue: Function, now: int) -> None:
-        """`enqueue`: a queue worker takes the call, and its receipt is the answer."""
-        assert isinstance(message.action, Enqueue)
-        receipt = self.new_id()
-        data: dict[str, Any] = {
-            "queue": message.action.queue,
-            "function_id": message.function_id,
-            "data": message.data,
-            "messageReceiptId": receipt,
-            "traceparent": message.traceparent,
-            "baggage": message.baggage,
-        }
-        if message.namespace is not None:
-            data["namespace"] = message.namespace
-        invocation = self._begin(self.new_id(), message.invocation_id, caller, message, queue, now)
-        invocation.receipt = receipt
-        self._forward(queue, invocation, data, NULL)
+    def _callee(self, caller: Worker, message: InvokeFunction) -> Function:
+        """Who gets the call. Raises Refusal."""
+        namespace = DEFAULT_NAMESPACE if message.namespace is None else message.namespace
+        if is_blank(namespace):
+            raise Refusal("INVALID_NAMESPACE", "namespace must not be blank")
+        if len(caller.calling) >= self.settings.max_in_flight:
+            self.notice("call refused", worker=caller.id, reason="too many calls are in flight")
+            raise Refusal("too_many_invocations", "Too many calls are in flight")
+        if type(message.action) is Enqueue:
+            function = self.registry.find(DEFAULT_NAMESPACE, QUEUE_FUNCTION)
+            if function is None:
+                text = f"Function {QUEUE_FUNCTION} not found: no queue worker is connected"
+                raise Refusal("enqueue_error", text)
+            return function
+        function = self.registry.find(namespace, message.function_id)
+        if function is None:
+            text = f"Function {message.function_id} not found in namespace {namespace}."
+            if others := self.registry.namespaces_of(message.function_id):
+                text += f" It is registered in namespace(s): {', '.join(others)}."
+            raise Refusal("function_not_found", text)
+        return function
 
-    def _begin(
-        self,
-        call_id: str,
-        reply_id: str | None,
-        caller: Worker,
-        message: InvokeFunction,
-        function: Function,
-        now: int,
-    ) -> Invocation:
-        """A call that is kept until it is answered, in the place of another one of its id."""
-        invocation = Invocation(
-            call_id,
-            reply_id,
-            message.function_id,
-            caller,
-            function.owner,
-            message.traceparent,
-            message.baggage,
-            parse_traceparent(message.traceparent),
-        )
-        replaced = self._pending.get(call_id)
+    def _begin(self, invocation: Invocation, function: Function, now: int) -> None:
+        """Keep the call until it is answered, in the place of another one of its id."""
+        replaced = self._pending.get(invocation.id)
         if replaced is not None:
             self._answer(replaced, now, error=REPLACED)
-        if invocation.trace is not None:
-            invocation.span = self._begin_span(invocation, function, now)
-        self._pending[call_id] = invocation
+        self._pending[invocation.id] = invocation
+        caller, executor = invocation.caller, function.owner
+        invocation.executor = executor
         caller.calling.add(invocation)
-        if invocation.executor is not None:
-            invocation.executor.executing.add(invocation)
-            if invocation.trace is not None:
-                invocation.executor.executing_in[invocation.trace] = invocation
-        return invocation
-
-    def _begin_span(self, invocation: Invocation, function: Function, now: int) -> Span:
-        """The span of a call, beneath the one that it happens in.
-
-        Workers pass on the traceparent that they were given. So a call from a worker that is executing
-        another one of the same traceparent belongs into that one's span.
-        """
-        caller, owner, trace = invocation.caller, function.owner, invocation.trace
-        assert trace is not None
+        if executor is not None:
+            executor.executing.add(invocation)
+        trace = invocation.trace = parse_traceparent(invocation.traceparent)
+        if trace is None:
+            return
+        # Workers pass on the traceparent that they were given. So a call from a worker that is executing
+        # another one of the same traceparent belongs into that one's span.
         running = caller.executing_in.get(trace)
-        if running is not None and running.span is not None:
-            trace = context_of(running.span)
-        return self.spans.begin(
-            trace,
+        invocation.span = self.spans.begin(
+            trace if running is None or running.span is None else context_of(running.span),
             f"call {function.id}",
             now,
             ("iii.function.id", function.id),
             ("iii.namespace", function.namespace),
-            ("iii.worker.name", worker_name(owner, function.id)),
-            ("iii.worker.id", owner.id if owner else None),
+            ("iii.worker.name", worker_name(executor, function.id)),
+            ("iii.worker.id", executor.id if executor else None),
             ("iii.caller.name", caller.about.name),
             ("iii.caller.id", caller.id),
             ("iii.invocation.id", invocation.reply_id or invocation.id),
         )
+        if executor is not None:
+            executor.executing_in[trace] = invocation
 
     def _forward(self, function: Function, invocation: Invocation, data: Any, metadata: Any) -> None:
         assert function.owner is not None
@@ -540,9 +534,23 @@ class Core:
         self, invocation: Invocation, now: int, result: Any = None, error: ErrorBody | None = None
     ) -> None:
         """The call is over. Means nothing where it was over before."""
-        if self._pending.get(invocation.id) is not invocation:
-            return
-        self._forget(invocation, now, error)
+        if self._pending.get(invocation.id) is invocation:
+            self._forget(invocation, now, error)
+            self._reply(invocation, result, error)
+
+    def _forget(self, invocation: Invocation, now: int, error: ErrorBody | None) -> None:
+        del self._pending[invocation.id]
+        invocation.caller.calling.discard(invocation)
+        if (executor := invocation.executor) is not None:
+            executor.executing.discard(invocation)
+            if (trace := invocation.trace) and executor.executing_in.get(trace) is invocation:
+                del executor.executing_in[trace]
+        if invocation.span is not None:
+            text = None if error is None else f"{error.code}: {error.message}"
+            self.spans.end(invocation.span, now, error=text)
+
+    def _reply(self, invocation: Invocation, result: Any = None, error: ErrorBody | None = None) -> None:
+        """Tell the caller, unless it wants to hear nothing."""
         if invocation.reply_id is None:
             return
         if invocation.receipt is not None:
@@ -557,31 +565,3 @@ class Core:
             invocation.baggage,
         )
         self._send(invocation.caller, answer)
-
-    def _forget(self, invocation: Invocation, now: int, error: ErrorBody | None) -> None:
-        del self._pending[invocation.id]
-        invocation.caller.calling.discard(invocation)
-        if (executor := invocation.executor) is not None:
-            executor.executing.discard(invocation)
-            if (trace := invocation.trace) and executor.executing_in.get(trace) is invocation:
-                del executor.executing_in[trace]
-        if invocation.span is not None:
-            text = None if error is None else f"{error.code}: {error.message}"
-            self.spans.end(invocation.span, now, error=text)
-
-    def _refuse(self, caller: Worker, message: InvokeFunction, code: str, text: str) -> None:
-        """A call that does not begin. Nobody hears of a void one."""
-        if message.invocation_id is None or not (message.action is None or type(message.action) is Enqueue):
-            return
-        answer = InvocationResult(
-            message.invocation_id,
-            message.function_id,
-            error=ErrorBody(code, text),
-            traceparent=message.traceparent,
-            baggage=message.baggage,
-        )
-        self._send(caller, answer)
-
-
-def _is_blank(namespace: str | None) -> bool:
-    return namespace is not None and not namespace.strip()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 from msgspec import Struct, field
 
 from iii_cli.protocol.messages import (
-    ErrorBody,
     RegisterFunction,
     RegisterService,
     RegisterTrigger,
@@ -27,11 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = (
     "DEFAULT_NAMESPACE",
-    "LATER",
     "SECOND",
     "Announcement",
     "Binding",
-    "Call",
     "Close",
     "Delivery",
     "Drop",
@@ -39,7 +36,6 @@ __all__ = (
     "Invocation",
     "LogRecord",
     "Notice",
-    "Refusal",
     "Registration",
     "Send",
     "Settings",
@@ -47,9 +43,8 @@ __all__ = (
     "TraceContext",
     "TriggerType",
     "Worker",
-    "hold",
+    "is_blank",
     "keep_quiet",
-    "let_go",
     "worker_name",
 )
 
@@ -163,6 +158,20 @@ class Worker(Struct, eq=False):
     executing: set[Invocation] = field(default_factory=set)
     executing_in: dict[TraceContext, Invocation] = field(default_factory=dict)  # the last one of each trace
 
+    def hold(self, size: int) -> None:
+        """It registered something of that size."""
+        self.held_bytes += size
+        self.held_count += 1
+
+    def let_go(self, size: int) -> None:
+        """Something of that size is no longer registered."""
+        self.held_bytes -= size
+        self.held_count -= 1
+
+    def homes(self, named: str | None) -> tuple[str, ...]:
+        """Where the type of a trigger is looked for that it registers: there if it says where."""
+        return (self.namespace, DEFAULT_NAMESPACE) if named is None else (named,)
+
 
 class Function(Struct, eq=False):
     """Something that can be invoked. `owner` is None and `run` is set for the engine's own."""
@@ -174,7 +183,7 @@ class Function(Struct, eq=False):
     request_schema: Any = None
     response_schema: Any = None
     metadata: Any = None
-    run: Callable[[Call], Any] | None = None  # raises Refusal, may return LATER
+    run: Callable[[Any], Any] | None = None  # takes a `core.Call`, raises Refusal, may return LATER
     size: int = 0  # bytes of the message that registered it
 
 
@@ -198,9 +207,9 @@ class Binding(Struct, eq=False):
     function_id: str
     config: Any
     metadata: Any
-    namespace: str  # of the function
     homes: tuple[str, ...]  # namespaces in which the type is looked for, in order
-    owner: Worker | None
+    namespace: str = DEFAULT_NAMESPACE  # of the function
+    owner: Worker | None = None
     type: TriggerType | None = None  # None: parked until somebody provides the type
     size: int = 0
 
@@ -213,23 +222,16 @@ def worker_name(owner: Worker | None, offered_id: str) -> str:
     return name or offered_id.split("::", 1)[0]
 
 
-def hold(worker: Worker, size: int) -> None:
-    """The worker registered something of that size."""
-    worker.held_bytes += size
-    worker.held_count += 1
-
-
-def let_go(worker: Worker, size: int) -> None:
-    """Something of that size is no longer registered."""
-    worker.held_bytes -= size
-    worker.held_count -= 1
+def is_blank(namespace: str | None) -> bool:
+    """Was one named that is none?"""
+    return namespace is not None and not namespace.strip()
 
 
 # Calls
 
 
 class Invocation(Struct, eq=False):
-    """A call that was accepted and not yet answered. `id` is what the executor was told, `reply_id` what the
+    """A call. `id` is what the executor was told, `reply_id` what the
     caller waits for.
     """
 
@@ -237,33 +239,12 @@ class Invocation(Struct, eq=False):
     reply_id: str | None  # None: nobody waits
     function_id: str
     caller: Worker
-    executor: Worker | None  # None: a built-in that answers later
-    traceparent: str | None = None  # as the caller sent it, and hears it again
-    baggage: str | None = None  # likewise
+    traceparent: str | None  # as the caller sent it, and hears it again
+    baggage: str | None  # likewise
+    executor: Worker | None = None  # None: a built-in
     trace: TraceContext | None = None  # what the executor is told
     span: Span | None = None
     receipt: str | None = None  # of a queued call, whose answer is this and not the result
-
-
-class Call(NamedTuple):
-    """What a built-in function gets to work with."""
-
-    invocation: Invocation
-    caller: Worker
-    data: Any
-    now: int
-
-
-class Refusal(Exception):
-    """A call of a built-in function ends with this error."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.body = ErrorBody(code, message)
-
-
-LATER: Any = object()
-"""What a built-in function returns when the core will be told the answer in its time."""
 
 
 # What is remembered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from iii_cli.engine.model import Function, Worker, hold, let_go, worker_name
+from iii_cli.engine.model import Function, Worker, worker_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Registry:
         """The name is the worker's for as long as it lives, even if it takes another. It must be free."""
         if name not in worker.reserved:
             worker.reserved.add(name)
-            hold(worker, len(name))
+            worker.hold(len(name))
             self.names[worker.namespace, name] = worker
 
     def find(self, namespace: str, function_id: str) -> Function | None:
@@ -71,8 +71,8 @@ class Registry:
         self._functions.setdefault(function.id, {})[function.namespace] = function
         if function.owner is not None:
             if taken is not None:
-                let_go(function.owner, taken.size)
-            hold(function.owner, function.size)
+                function.owner.let_go(taken.size)
+            function.owner.hold(function.size)
             function.owner.functions[function.id] = function
         self.changed = True
         return None
@@ -82,7 +82,7 @@ class Registry:
         function = worker.functions.pop(function_id, None)
         if function is None:
             return
-        let_go(worker, function.size)
+        worker.let_go(function.size)
         homes = self._functions[function.id]
         del homes[function.namespace]
         if not homes:

@@ -123,7 +123,7 @@ class EngineServer:
         self._guard = guard or Guard()
         self._tls = tls
         self.core = Core(
-            lambda: str(uuid4()), self.now(), builtin_functions, settings=settings, notice=notice
+            lambda: str(uuid4()), self.now(), builtin_functions(), settings=settings, notice=notice
         )
         self._unfinished_bytes = 0  # of messages of all connections
         self._connections = 0

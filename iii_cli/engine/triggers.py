@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from iii_cli.engine.model import DEFAULT_NAMESPACE, Binding, TriggerType, Worker, hold, let_go
+from iii_cli.engine.model import DEFAULT_NAMESPACE, Binding, TriggerType, Worker
 from iii_cli.protocol.messages import RegisterTrigger, UnregisterTrigger
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ class TriggerTable:
         if known is not None:
             if known.provider is None:
                 return False
-            let_go(known.provider, known.size)
+            known.provider.let_go(known.size)
         if kind.provider is not None:
-            hold(kind.provider, kind.size)
+            kind.provider.hold(kind.size)
         self._types[kind.namespace, kind.id] = kind
         for binding in self._bindings.values():
             if binding.type_id == kind.id and (binding.type is None or binding.type is known):
@@ -83,7 +83,7 @@ class TriggerTable:
         """A type is no longer provided; what is bound to it is parked."""
         del self._types[kind.namespace, kind.id]
         if kind.provider is not None:
-            let_go(kind.provider, kind.size)
+            kind.provider.let_go(kind.size)
         for binding in self._bindings.values():
             if binding.type is kind:
                 self._connect(binding)
@@ -104,7 +104,7 @@ class TriggerTable:
             self.unbind(known)
         self._bindings[binding.id] = binding
         if binding.owner is not None:
-            hold(binding.owner, binding.size)
+            binding.owner.hold(binding.size)
         self._connect(binding)
         return True
 
@@ -112,7 +112,7 @@ class TriggerTable:
         """Remove a binding and tell its provider."""
         del self._bindings[binding.id]
         if binding.owner is not None:
-            let_go(binding.owner, binding.size)
+            binding.owner.let_go(binding.size)
         if binding.type is not None and binding.type.provider is not None:
             self._send(binding.type.provider, UnregisterTrigger(binding.id, binding.type_id))
 

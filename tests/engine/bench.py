@@ -106,7 +106,7 @@ class Bench:
         self.core = Core(
             lambda: uuid(next(ids)),
             START,
-            builtin_functions,
+            builtin_functions(),
             settings=Settings(**settings),
             notice=lambda event, /, **details: self.notices.append((event, details)),
         )

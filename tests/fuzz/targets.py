@@ -103,7 +103,7 @@ def _json(data: bytes, folder: Path) -> None:
 def _engine(data: bytes, folder: Path) -> None:
     """The engine itself, with a registered worker: a line is a message. Nothing may be raised at all."""
     numbers = iter(range(1 << 30))
-    core = Core(lambda: f"00000000-0000-4000-8000-{next(numbers):012x}", 0, builtin_functions)
+    core = Core(lambda: f"00000000-0000-4000-8000-{next(numbers):012x}", 0, builtin_functions())
     core.connected(1, "127.0.0.1", 0)
     core.connected(2, "127.0.0.1", 0)
     for at, line in enumerate(data.split(b"\n")):
@@ -156,7 +156,7 @@ def _request(data: bytes, folder: Path) -> None:
     request = HeadParser().feed(data)
     if request is not None:
         guard = Guard(Secret("0123456789abcdef"), frozenset(["http://a"]), frozenset(["b"]))
-        admit(request, Core(str, 0, builtin_functions).channels, guard)
+        admit(request, Core(str, 0, builtin_functions()).channels, guard)
 
 
 def _response(data: bytes, folder: Path) -> None:
