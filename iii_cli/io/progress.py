@@ -1,8 +1,7 @@
 """Progress on stderr: how a stream gets on, drawn for people, as events for programs.
 
-The drawing is ours and not `rich.progress`: that one hides the cursor, which a killed process does not bring
-back; erases as many rows as it drew, which are more once the terminal is narrower; and knows nothing of jobs,
-so it draws over the shell, over a password prompt, and over the other program of a pipeline.
+rich.progress composes a line that has a bar; where it stands on the terminal is the console's matter (docs:
+design, "Libraries").
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import signal
 import time
 from collections import deque
 from enum import Enum
+from io import BytesIO, TextIOWrapper
 from typing import TYPE_CHECKING, Any, final
 
 import anyio
@@ -224,33 +224,49 @@ def bar_line(now: Snapshot, columns: int, *, color: bool, plain: bool = False, l
         label = ellipsis(clean(now.label), width).ljust(width + 2)
     if len(label) >= columns:
         return ellipsis(label, columns)
-    columns -= len(label)
+    room = columns - len(label)
     if now.waiting is not None:  # what is known comes before how much has moved, where a line is short
         reason = clean(now.waiting)
         lines = (f"{_volume(now)}  {reason}", f"{format_bytes(now.moved)}  {reason}")
-        return label + next((line for line in lines if width_of(line) <= columns), ellipsis(reason, columns))
+        return label + next((line for line in lines if width_of(line) <= room), ellipsis(reason, room))
     volume = f"{format_bytes(now.moved if now.confirmed is None else now.confirmed):>8}"
     figures = _figures(now, steady=True)
     brief, whole = [volume, *figures], [volume + _in_messages(now) + _of_total(now), *figures]
     if now.fraction is None:
-        return label + _joined(whole, columns)
+        return label + _joined(whole, room)
     for parts, bar in ((whole, BAR_WANTED), (brief, BAR_NARROWEST)):
-        if len("  ".join(parts[:WANTED])) + 2 + bar <= columns:
-            line = _joined(parts, columns - 2 - bar)
-            width = min(BAR_WIDEST, columns - 2 - len(line))
-            return f"{label}{_bar(now.fraction, width, color=color, plain=plain)}  {line}"
-    return label + _joined(brief, columns)
+        if len("  ".join(parts[:WANTED])) + 2 + bar <= room:
+            line = _joined(parts, room - 2 - bar)
+            return label + _with_bar(now.fraction, line, room, color=color, plain=plain)
+    return label + _joined(brief, room)
 
 
-def _bar(fraction: float, width: int, *, color: bool, plain: bool) -> str:
-    if plain:
-        return ("#" * int(fraction * width)).ljust(width, "-")
-    halves = int(fraction * width * 2)
-    done = "━" * (halves // 2) + "╸" * (halves % 2)
-    if not color:
-        return done.ljust(width, "─")
-    rest = ("" if halves % 2 or not halves else "╺").ljust(width - len(done), "━")
-    return f"\x1b[3{2 if fraction >= 1 else 5}m{done}\x1b[90m{rest[: width - len(done)]}\x1b[0m"
+def _with_bar(fraction: float, text: str, columns: int, *, color: bool, plain: bool) -> str:
+    """The text behind a bar, which takes the room that is left. Imports rich at the first bar, 50 ms."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    bar = BarColumn(
+        bar_width=None,
+        style="bright_black",
+        complete_style="magenta",
+        finished_style="green",
+        table_column=Column(max_width=BAR_WIDEST),
+    )
+    words = TextColumn(" {task.description}", markup=False, table_column=Column(no_wrap=True))
+    paper = Console(
+        file=TextIOWrapper(BytesIO(), "ascii" if plain else "utf-8"),
+        width=columns,
+        force_terminal=True,
+        color_system="standard" if color else None,
+        no_color=not color,
+    )
+    line = Progress(bar, words, console=paper, auto_refresh=False)
+    line.add_task(text, total=1000, completed=int(1000 * fraction))
+    with paper.capture() as drawn:
+        paper.print(line, end="")
+    return drawn.get().rstrip("\n")
 
 
 def summary_line(

@@ -23,8 +23,8 @@ WAITING = Snapshot(moved=0, total=1 << 30, seconds=12.0, rate=0.0, waiting="no r
 LABELLED = replace(HALF, label="--out stdout")
 
 
-def hashes(fraction: float, width: int) -> str:
-    return ("#" * int(fraction * width)).ljust(width, "-")
+def dashes(fraction: float, width: int) -> str:
+    return ("-" * int(fraction * width)).ljust(width)
 
 
 def bar_line(now: Snapshot, columns: int, label_width: int = 0) -> str:
@@ -41,14 +41,14 @@ def test_a_line_with_all_its_figures() -> None:
 
 def test_a_bar_takes_the_room_that_is_left() -> None:
     end = " 512 MiB of 1.00 GiB   128 MiB/s   50%"
-    assert bar_line(HALF, 120) == f"{hashes(0.5, 40)}  {end}  ETA 0:04  0:05  average 102 MiB/s"
-    assert bar_line(HALF, 79) == f"{hashes(0.5, 23)}  {end}  ETA 0:04  0:05"
+    assert bar_line(HALF, 120) == f"{dashes(0.5, 40)}  {end}  ETA 0:04  0:05  average 102 MiB/s"
+    assert bar_line(HALF, 79) == f"{dashes(0.5, 23)}  {end}  ETA 0:04  0:05"
     brief = " 512 MiB   128 MiB/s   50%  ETA 0:04"
-    assert bar_line(HALF, 50) == f"{hashes(0.5, 12)}  {brief}"
+    assert bar_line(HALF, 50) == f"{dashes(0.5, 12)}  {brief}"
     assert bar_line(HALF, 40) == brief
     assert bar_line(HALF, 30) == " 512 MiB   128 MiB/s   50%"
     assert bar_line(NO_TOTAL, 200) == " 512 MiB   128 MiB/s  0:05  average 102 MiB/s"
-    assert bar_line(replace(HALF, over=True), 50) == f"{hashes(0.5, 22)}   512 MiB of 1.00 GiB  done"
+    assert bar_line(replace(HALF, over=True), 50) == f"{dashes(0.5, 22)}   512 MiB of 1.00 GiB  done"
 
 
 def test_figures_keep_their_columns() -> None:
@@ -129,16 +129,12 @@ def test_a_summary_on_a_narrow_terminal_says_how_it_ended(columns: int, said: st
     assert summary_line([HALF], words, stopped=False, columns=columns) == said
 
 
-def test_the_bar() -> None:
-    assert drawn(HALF, 60, color=True).startswith(f"\x1b[35m{'━' * 8}\x1b[90m╺{'━' * 7}\x1b[0m  ")
-    more = drawn(replace(HALF, moved=550 << 20), 60, color=True)
-    assert more.startswith(f"\x1b[35m{'━' * 8}╸\x1b[90m{'━' * 7}\x1b[0m  ")
-    done = replace(HALF, moved=1 << 30)
-    assert drawn(done, 50, color=False).startswith("━" * 12 + "  ")
-    for moved in range(0, 1025, 5):
-        now = replace(HALF, moved=moved << 20)
-        shown = re.sub(r"\x1b\[\d+m", "", drawn(now, 60, color=True))
-        assert width_of(shown) == width_of(bar_line(now, 60)), shown
+def test_the_bar_has_colours_where_it_may() -> None:
+    line = drawn(HALF, 60, color=True)
+    assert re.match(r"(\x1b\[35m[━╸]+\x1b\[0m)+(\x1b\[90m[━╺]+\x1b\[0m)+   512 MiB ", line)
+    assert drawn(replace(HALF, moved=1 << 30), 60, color=True).startswith("\x1b[32m━")
+    assert drawn(HALF, 60, color=False).startswith("━" * 8 + " " * 8)
+    assert width_of(re.sub(r"\x1b\[\d+m", "", line)) == width_of(bar_line(HALF, 60))
 
 
 def test_messages_are_counted_where_they_are_the_data() -> None:
