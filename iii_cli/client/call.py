@@ -1,4 +1,4 @@
-"""One call on a blocking connection."""
+"""One call on a blocking connection, and what a connection on the event loop shares with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 from msgspec.structs import replace
 
 from iii_cli.errors import EngineUnreachable, FunctionFailed, NotAuthorised, PeerMisbehaved, TimedOut
-from iii_cli.net.blocking import open_blocking
+from iii_cli.net.blocking import BlockingWebSocket
 from iii_cli.net.dialing import ConnectionLost
 from iii_cli.protocol.frames import ENGINE_FRAME_MAX, Opcode
 from iii_cli.protocol.messages import (
@@ -19,6 +19,7 @@ from iii_cli.protocol.messages import (
     InvokeFunction,
     Ping,
     Pong,
+    Void,
     encode,
     read_message,
     result_of,
@@ -26,11 +27,11 @@ from iii_cli.protocol.messages import (
 from iii_cli.protocol.refs import ChannelRef, MalformedRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
-    from iii_cli.net.blocking import TlsSession
-    from iii_cli.protocol.messages import Action, Message
+    from iii_cli.protocol.frames import Event
+    from iii_cli.protocol.messages import Message
     from iii_cli.protocol.refs import Endpoint
 
 __all__ = (
@@ -40,11 +41,10 @@ __all__ = (
     "call",
     "create_channel",
     "encoded",
+    "messages_in",
     "new_stream_id",
     "new_uuid",
     "read_created",
-    "refused",
-    "send_void",
 )
 
 
@@ -70,15 +70,14 @@ def call(
     namespace: str | None = None,
     timeout: float | None = CALL_SECONDS,
     whole: bool = False,
+    void: bool = False,
     metadata: Any = None,
-    action: Action | None = None,
     traceparent: str | None = None,
-    baggage: str | None = None,
 ) -> Any:
     """Call a function and return its result.
 
     `timeout` in seconds, counted from the connection, or from now: then it is the `whole` of it. None: no
-    limit.
+    limit. A `void` call is one that nobody answers; it returns None once the engine has read the call.
 
     Raises FunctionFailed for an error that the function or the engine answered, TimedOut, EngineUnreachable,
     NotAuthorised.
@@ -86,35 +85,18 @@ def call(
     request = InvokeFunction.of(
         function_id,
         data,
-        invocation_id=new_uuid(),
-        action=action,
+        invocation_id=None if void else new_uuid(),
+        action=Void() if void else None,
         metadata=metadata,
         namespace=namespace,
         traceparent=traceparent,
-        baggage=baggage,
     )
+    late = "the engine did not take the call" if void else f"no answer from {function_id}"
     with (
-        _within(endpoint, timeout, f"no answer from {function_id}") as end,
+        _within(endpoint, timeout, late) as end,
         BlockingConnection(endpoint, end if whole else None) as connection,
     ):
         return connection.exchange(request, end if whole else _end_of(timeout))
-
-
-def send_void(
-    endpoint: Endpoint, request: InvokeFunction, *, timeout: float | None = CALL_SECONDS, whole: bool = False
-) -> None:
-    """Send a call that nobody answers, and wait until the engine has read it. Limits as of `call`.
-
-    The engine reads a connection in order, so its answer to a ping behind the call says that it has the call.
-    Raises TimedOut, EngineUnreachable, NotAuthorised.
-    """
-    with (
-        _within(endpoint, timeout, "the engine did not take the call") as end,
-        BlockingConnection(endpoint, end if whole else None) as connection,
-    ):
-        end = end if whole else _end_of(timeout)
-        connection.send(request, end)
-        connection.ping(end)
 
 
 def create_channel(
@@ -160,7 +142,7 @@ class BlockingCaller:
 
 
 @final
-class BlockingConnection:
+class BlockingConnection(BlockingWebSocket):
     """A connection without an event loop, for one call after the other. A context manager that drops it.
 
     A `deadline` is on the monotonic clock, in seconds; it ends a method with TimeoutError.
@@ -168,62 +150,38 @@ class BlockingConnection:
 
     def __init__(self, endpoint: Endpoint, deadline: float | None = None) -> None:
         """Connect. Raises EngineUnreachable, NotAuthorised, LocalProblem, TimeoutError."""
+        super().__init__(endpoint, endpoint.address.worker_target(), what="engine", deadline=deadline)
         self._endpoint = endpoint
-        self._ws = open_blocking(endpoint, endpoint.address.worker_target(), what="engine", deadline=deadline)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Drop the connection. Safe to repeat."""
-        self._ws.close()
-
-    def tls_session(self) -> TlsSession | None:
-        """What protects the connection; None: nothing does."""
-        return self._ws.tls_session()
 
     def exchange(self, request: InvokeFunction, deadline: float | None) -> Any:
-        """Send a call and wait for its result.
+        """Send a call and wait for its result, or where it has none until the engine has read it.
 
-        Raises FunctionFailed, NotAuthorised, PeerMisbehaved, TimeoutError, ConnectionLost.
+        Raises FunctionFailed, also for a call that is too large, NotAuthorised, PeerMisbehaved, TimeoutError,
+        ConnectionLost.
         """
-        self.send(request, deadline)
+        self.trail.message(request)
+        self.send(Opcode.TEXT, encoded(request), deadline)
+        if request.invocation_id is None:
+            return self.ping(deadline)
         while True:
             for message in self._messages(deadline):
                 if isinstance(message, InvocationResult) and message.invocation_id == request.invocation_id:
                     return result_of(message)
-
-    def send(self, message: Message, deadline: float | None) -> None:
-        """Send one message. Raises FunctionFailed for one that is too large, TimeoutError, ConnectionLost."""
-        self._ws.trail.message(message)
-        self._ws.send(Opcode.TEXT, encoded(message), deadline)
 
     def ping(self, deadline: float | None) -> None:
         """Wait until the engine has read everything that was sent before (docs: protocol, "Keepalive").
 
         Raises as `exchange`.
         """
-        self._ws.send(Opcode.TEXT, encode(Ping()), deadline)
+        self.send(Opcode.TEXT, encode(Ping()), deadline)
         while not any(isinstance(message, Pong) for message in self._messages(deadline)):
             pass
 
-    def _messages(self, deadline: float | None) -> list[Message]:
-        messages: list[Message] = []
-        for opcode, payload, _ in self._ws.receive(deadline):
-            if opcode == Opcode.PING:
-                self._ws.send(Opcode.PONG, payload, deadline)
-            elif opcode == Opcode.CLOSE:
-                raise ConnectionLost("the engine closed the connection")
-            elif opcode == Opcode.TEXT:
-                message = read_message(bytes(payload))
-                if isinstance(message, ErrorMessage):
-                    raise refused(self._endpoint, message)
-                if message is not None:
-                    messages.append(message)
-        return messages
+    def _messages(self, deadline: float | None) -> Iterator[Message]:
+        def answer(payload: bytes) -> None:
+            self.send(Opcode.PONG, payload, deadline)
+
+        return messages_in(self.receive(deadline), self._endpoint, answer)
 
 
 @contextmanager
@@ -243,6 +201,28 @@ def _end_of(timeout: float | None) -> float | None:
 
 
 # For connections with and without an event loop
+
+
+def messages_in(
+    events: Iterable[Event], endpoint: Endpoint, answer: Callable[[bytes], None]
+) -> Iterator[Message]:
+    """The messages of the events, in order; what is none is ignored. `answer` gets the payload of each ping.
+
+    Raises what comes behind them: ConnectionLost, PeerMisbehaved, and NotAuthorised for the in-band `error`
+    behind a 101 (docs: protocol, "Listener").
+    """
+    for opcode, payload, _ in events:
+        if opcode == Opcode.PING:
+            answer(bytes(payload))
+        elif opcode == Opcode.CLOSE:
+            raise ConnectionLost("the engine closed the connection")
+        elif opcode in (Opcode.TEXT, Opcode.BINARY):
+            message = read_message(bytes(payload))
+            if isinstance(message, ErrorMessage):
+                text = f"{endpoint.address.url} refused us: {message.error.message}"
+                raise NotAuthorised(text, hint="set III_TOKEN or --token-file")
+            if message is not None:
+                yield message
 
 
 def read_created(result: Any) -> tuple[ChannelRef, ChannelRef]:
@@ -265,10 +245,3 @@ def encoded(message: Message) -> bytes:
             f"the message has {len(payload)} bytes, the engine takes {ENGINE_FRAME_MAX}; use a channel",
         )
     return payload
-
-
-def refused(endpoint: Endpoint, message: ErrorMessage) -> NotAuthorised:
-    """What the in-band `error` message behind a 101 means (docs: protocol, "Listener")."""
-    return NotAuthorised(
-        f"{endpoint.address.url} refused us: {message.error.message}", hint="set III_TOKEN or --token-file"
-    )

@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from contextlib import asynccontextmanager
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import anyio
@@ -15,7 +16,7 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from iii_cli.client.call import encoded, new_uuid, read_created, refused
+from iii_cli.client.call import encoded, messages_in, new_uuid, read_created
 from iii_cli.errors import (
     EngineUnreachable,
     Failure,
@@ -30,7 +31,6 @@ from iii_cli.net.dialing import ConnectionLost
 from iii_cli.net.websocket import open_websocket
 from iii_cli.protocol.frames import Opcode
 from iii_cli.protocol.messages import (
-    ErrorMessage,
     InvocationResult,
     InvokeFunction,
     Ping,
@@ -40,17 +40,17 @@ from iii_cli.protocol.messages import (
     WorkerRegistered,
     encode,
     failure_of,
-    read_message,
     result_of,
 )
 from iii_cli.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from anyio.abc import TaskStatus
 
     from iii_cli.net.websocket import WebSocket
+    from iii_cli.protocol.frames import Event
     from iii_cli.protocol.messages import Message
     from iii_cli.protocol.refs import ChannelRef, Endpoint
 
@@ -115,7 +115,7 @@ class Connection:
         self._ws = ws
         self._ping_every = ping_every
         self._dead_after = dead_after
-        self._early: list[Message] = []  # came together with the answer to the announcement
+        self._unread: Iterator[Message] = iter(())  # came together with the answer to the announcement
         self._calls: dict[str, _Waiter] = {}
         self._pings: deque[anyio.Event] = deque()  # of `ping`, in the order of their answers
         self._owed: dict[Opcode, bytes] = {}  # answers to pings; one of a kind says as much as many
@@ -182,14 +182,12 @@ class Connection:
                 tasks.start_soon(self._keep_alive)
                 task_status.started()
                 while True:
-                    messages, self._early = self._early or self._read(await self._events()), []
-                    for message in messages:
+                    for message in self._unread:
                         if isinstance(message, InvocationResult):
                             self._settle(message)
                         elif handle is not None:
                             await handle(message)
-                    if not messages:
-                        await checkpoint()  # pings without end: others have their turn
+                    self._unread = await self._receive()
         except* Failure as failures:
             failure = sole_cause(failures)
             assert isinstance(failure, Failure)
@@ -319,8 +317,7 @@ class Connection:
             )
         )
         while True:
-            messages = self._read(await self._events())
-            for at, message in enumerate(messages):
+            for message in self._unread:
                 if isinstance(message, RegistrationRejected) and message.worker_name is not None:
                     raise NameTaken(
                         f"the worker name {message.worker_name} is taken in namespace {message.namespace} "
@@ -334,9 +331,8 @@ class Connection:
                         )
                     if failure is not None:
                         raise failure
-                    self._early = messages[at + 1 :]
                     return
-            await checkpoint()
+            self._unread = await self._receive()
 
     async def _keep_alive(self) -> None:
         """Ask the engine whether it is there, answer when it asks, and notice its silence
@@ -363,44 +359,35 @@ class Connection:
             with anyio.move_on_after(self._ping_every):
                 await self.flush()
 
-    async def _events(self) -> list[Any]:
+    async def _receive(self) -> Iterator[Message]:
+        """What came next, which may be no message."""
         try:
-            events = list(await self._ws.receive())
+            events = await self._ws.receive()
         except ConnectionLost as lost:
             raise self._lost(lost.reason) from None
         except PeerMisbehaved as fault:
             raise self._lost(fault.message) from None
         self._heard_at = anyio.current_time()
-        return events
+        return self._read(events)
 
-    def _read(self, events: list[Any]) -> list[Message]:
-        """The messages; what is not one is ignored."""
-        messages: list[Message] = []
-        for opcode, payload, _ in events:
-            if opcode == Opcode.PING:
-                self._owe(Opcode.PONG, bytes(payload))
-            elif opcode == Opcode.CLOSE:
-                raise self._lost("the engine closed the connection")
-            elif opcode in (Opcode.TEXT, Opcode.BINARY):
-                try:
-                    message = read_message(bytes(payload))
-                except PeerMisbehaved as fault:
-                    raise self._lost(fault.message) from None
+    def _read(self, events: list[Event]) -> Iterator[Message]:
+        """The messages, but for those that are about the connection itself."""
+        try:
+            for message in messages_in(events, self._endpoint, partial(self._owe, Opcode.PONG)):
                 match message:
-                    case None:
-                        pass
-                    case WorkerRegistered() as message:
+                    case WorkerRegistered():
                         self.worker_id, self.reattach_token = message.worker_id, message.reattach_token
                     case Ping():
                         self._owe(Opcode.TEXT, encode(Pong()))
                     case Pong():
                         if self._pings:
                             self._pings.popleft().set()
-                    case ErrorMessage() as message:
-                        raise refused(self._endpoint, message)
-                    case message:
-                        messages.append(message)
-        return messages
+                    case _:
+                        yield message
+        except ConnectionLost as lost:
+            raise self._lost(lost.reason) from None
+        except PeerMisbehaved as fault:
+            raise self._lost(fault.message) from None
 
     def _owe(self, opcode: Opcode, payload: bytes) -> None:
         self._owed[opcode] = payload

@@ -235,9 +235,7 @@ def _examine(checkup: _Checkup, endpoint: Endpoint) -> None:
             engine["connect_ms"] = _milliseconds(time.monotonic() - began)
             session = connection.tls_session()
             if session is not None:
-                names = ("protocol", "cipher", "subject", "issuer", "expires_at")
-                checkup.document["tls"] = {name: getattr(session, name) for name in names}
-                checkup.document["tls"]["ca_file"] = endpoint.tls.ca_file
+                checkup.document["tls"] = session | {"ca_file": endpoint.tls.ca_file}
             _measure(connection, engine)
             _ask_health(checkup, connection, engine)
     except ConnectionLost as lost:

@@ -474,20 +474,21 @@ def _show_payload(request: Request, specs: Sequence[StreamSpec]) -> int:
 
 def _send(request: Request) -> int:
     """--void."""
-    from iii_cli.client.call import send_void
+    from iii_cli.client.call import call
     from iii_cli.commands.calls import spending
-    from iii_cli.protocol.messages import InvokeFunction, Void
 
-    message = InvokeFunction.of(
-        request.function_id,
-        request.payload,
-        action=Void(),
-        metadata=request.metadata,
-        namespace=request.namespace,
-        traceparent=request.traceparent,
-    )
     with spending(request):
-        send_void(request.settings.endpoint, message, timeout=request.timeout, whole=request.whole)
+        call(
+            request.settings.endpoint,
+            request.function_id,
+            request.payload,
+            namespace=request.namespace,
+            timeout=request.timeout,
+            whole=request.whole,
+            void=True,
+            metadata=request.metadata,
+            traceparent=request.traceparent,
+        )
     return 0
 
 

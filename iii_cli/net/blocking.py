@@ -6,52 +6,44 @@ Starting an event loop costs more than the whole of such a command.
 from __future__ import annotations
 
 import os
-import select
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
-from iii_cli.net.dialing import ConnectionLost, Opened, opening, quick_ack, word_for
+from iii_cli.net.dialing import ConnectionLost, Opened, is_ready, opening, quick_ack, word_for
 from iii_cli.protocol.frames import Event, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
+    from typing import Self
 
     from iii_cli.net.dialing import Wait
     from iii_cli.protocol.frames import Buffer
     from iii_cli.protocol.refs import Endpoint
 
-__all__ = ("BlockingWebSocket", "TlsSession", "open_blocking")
+__all__ = ("BlockingWebSocket",)
 
 
-class TlsSession(Struct, frozen=True):
-    """What TLS agreed on, and whose certificate the engine showed. Names come from there: not to be
-    trusted.
-    """
-
-    protocol: str  # "TLSv1.3"
-    cipher: str
-    subject: str
-    issuer: str
-    expires_at: float | None  # Unix seconds
-
-
-@final
 class BlockingWebSocket:
     """An open WebSocket, without an event loop. A context manager that lets go of it."""
 
-    def __init__(self, opened: Opened) -> None:
-        self._raw, self._decoder, self.trail = opened
+    def __init__(self, endpoint: Endpoint, target: str, *, what: str, deadline: float | None = None) -> None:
+        """As `opening`, blocking. `deadline`, on the monotonic clock, ends all of it with TimeoutError."""
+        steps = opening(endpoint, target, what=what)
+        try:
+            wait = next(steps)
+            while True:
+                wait = steps.send(_came(wait, _remaining(deadline)))
+        except StopIteration as done:
+            opened: Opened = done.value
+            self._raw, self._decoder, self.trail = opened
+        finally:
+            steps.close()
 
-    def __enter__(self) -> BlockingWebSocket:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -60,8 +52,11 @@ class BlockingWebSocket:
         with suppress(OSError):
             self._raw.close()
 
-    def tls_session(self) -> TlsSession | None:
-        """What protects the connection; None: nothing does."""
+    def tls_session(self) -> dict[str, Any] | None:
+        """What TLS agreed on, and whose certificate the engine showed; None: nothing protects the connection.
+
+        Names come from there: not to be trusted. `expires_at` is in Unix seconds.
+        """
         raw: Any = self._raw
         if not hasattr(raw, "getpeercert"):
             return None
@@ -69,13 +64,13 @@ class BlockingWebSocket:
 
         certificate = raw.getpeercert() or {}
         expiry = certificate.get("notAfter")
-        return TlsSession(
-            raw.version() or "",
-            (raw.cipher() or ("",))[0],
-            _common_name(certificate.get("subject", ())),
-            _common_name(certificate.get("issuer", ())),
-            ssl.cert_time_to_seconds(expiry) if expiry else None,
-        )
+        return {
+            "protocol": raw.version() or "",
+            "cipher": (raw.cipher() or ("",))[0],
+            "subject": _common_name(certificate.get("subject", ())),
+            "issuer": _common_name(certificate.get("issuer", ())),
+            "expires_at": ssl.cert_time_to_seconds(expiry) if expiry else None,
+        }
 
     def send(self, opcode: int, payload: Buffer, deadline: float | None) -> None:
         """One frame. `deadline` is on the monotonic clock, in seconds. Raises TimeoutError,
@@ -103,28 +98,10 @@ class BlockingWebSocket:
             self._decoder.received(count)
 
 
-def open_blocking(
-    endpoint: Endpoint, target: str, *, what: str, deadline: float | None = None
-) -> BlockingWebSocket:
-    """As `opening`, blocking. `deadline`, on the monotonic clock, ends all of it with TimeoutError."""
-    steps = opening(endpoint, target, what=what)
-    try:
-        wait = next(steps)
-        while True:
-            wait = steps.send(_came(wait, _remaining(deadline)))
-    except StopIteration as done:
-        return BlockingWebSocket(done.value)
-    finally:
-        steps.close()
-
-
 def _came(wait: Wait, limit: float | None) -> bool:
     """Did it come in time? It may not have where the `limit` is over, or a little before."""
-    poll = select.poll()
-    if wait.sock is not None:
-        poll.register(wait.sock, select.POLLOUT if wait.writable else select.POLLIN)
     seconds = min((s for s in (wait.seconds, limit) if s is not None), default=None)
-    ready = bool(poll.poll(None if seconds is None else seconds * 1000))
+    ready = is_ready(wait.sock, writable=wait.writable, seconds=seconds)
     if not ready and seconds == limit != wait.seconds:
         raise TimeoutError
     return ready

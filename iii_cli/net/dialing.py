@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import socket
 import sys
@@ -34,6 +35,7 @@ __all__ = (
     "Opened",
     "Silence",
     "Wait",
+    "is_ready",
     "keep_alive",
     "opening",
     "quick_ack",
@@ -159,6 +161,19 @@ def _done(
             if writable is None:
                 raise
         yield from _wait(sock, deadline, writable=writable)
+
+
+def is_ready(sock: socket.socket | None, *, writable: bool = False, seconds: float | None = None) -> bool:
+    """Can it be read, or written to, within so many seconds (None: it will)? Without an event loop."""
+    if sock is not None and not hasattr(select, "poll"):  # Windows
+        reading, writing = ([], [sock]) if writable else ([sock], [])
+        return any(select.select(reading, writing, writing, seconds))
+    if sock is None:
+        time.sleep(seconds or 0)
+        return False
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT if writable else select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def wants_to_write(error: OSError, *, sending: bool) -> bool | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import struct
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from iii_cli.net.dialing import ConnectionLost, Silence, quick_ack, wants_to_write, word_for
+from iii_cli.net.dialing import ConnectionLost, Silence, is_ready, quick_ack, wants_to_write, word_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,9 +138,7 @@ class Socket:
         with anyio.move_on_after(self.patience):
             return await self._wait(writable=self._reading_writes)
         # One more look: it may have been us who stood still, stopped or suspended.
-        poll = select.poll()
-        poll.register(self._raw, select.POLLIN)
-        if not poll.poll(0):
+        if not is_ready(self._raw, seconds=0):
             raise Silence(f"nothing came for {self.patience:g} s")
         return None
 

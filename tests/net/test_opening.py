@@ -11,7 +11,7 @@ import pytest
 
 from iii_cli.errors import EngineUnreachable, Failure, NotAuthorised, UnknownTarget
 from iii_cli.net import trail
-from iii_cli.net.blocking import open_blocking
+from iii_cli.net.blocking import BlockingWebSocket
 from iii_cli.net.dialing import ConnectionLost
 from iii_cli.net.websocket import open_websocket
 from iii_cli.protocol.frames import Opcode
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 def blocking(to: Endpoint, what: str = "engine") -> bytes:
     """The payload of the first frame."""
-    with open_blocking(to, "/x?a=b", what=what) as websocket:
+    with BlockingWebSocket(to, "/x?a=b", what=what) as websocket:
         return bytes(websocket.receive(None)[0][1])
 
 
@@ -132,10 +132,10 @@ def test_a_server_that_says_nothing(first_frame: Callable[..., bytes]) -> None:
 def test_the_whole_time_of_a_blocking_opening() -> None:
     with answering(silent) as url:
         with pytest.raises(TimeoutError):
-            open_blocking(endpoint(url), "/", what="engine", deadline=time.monotonic() + 0.2)
+            BlockingWebSocket(endpoint(url), "/", what="engine", deadline=time.monotonic() + 0.2)
     with pytest.raises(TimeoutError):  # between two attempts, too
         to = endpoint(f"ws://127.0.0.1:{free_port()}", wait_engine=60.0)
-        open_blocking(to, "/", what="engine", deadline=time.monotonic() + 0.2)
+        BlockingWebSocket(to, "/", what="engine", deadline=time.monotonic() + 0.2)
 
 
 async def test_cancelled_it_leaves_nothing_open() -> None:
@@ -196,7 +196,7 @@ def two_frames_each(peer: socket.socket) -> None:
 
 def rounds_blocking(to: Endpoint) -> list[float]:
     took = []
-    with open_blocking(to, "/", what="engine") as websocket:
+    with BlockingWebSocket(to, "/", what="engine") as websocket:
         for _ in range(ROUNDS):
             began, frames = time.monotonic(), 0
             websocket.send(Opcode.TEXT, b"call", None)
