@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import anyio
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from iii_cli.protocol.json_text import Raw
     from iii_cli.protocol.refs import Endpoint
 
-__all__ = ("WINDOW", "EachOrder", "EachTotals", "LineSink", "call_each")
+__all__ = ("WINDOW", "EachCall", "EachTotals", "LineSink")
 
 READ_BYTES = 256 << 10
 WINDOW = 4  # times `parallel`: answers that may wait for an earlier one
@@ -50,8 +52,21 @@ class LineSink(Protocol):
     async def write(self, chunk: Buffer) -> None: ...
 
 
-class EachOrder(Struct, eq=False):
-    """`payload_of` makes the payload of a line's JSON, and raises UsageProblem. `timeout` is of each call, in
+class EachTotals(Struct):
+    """How it goes: calls answered one way or the other, failed and of these unknown and lost."""
+
+    done: int = 0
+    failed: int = 0
+    unknown: int = 0  # the engine knows no such function
+    lost: int = 0  # with their worker
+
+
+@final
+@dataclass(slots=True, eq=False)
+class EachCall:
+    """The calls for all lines of `source`. `run` makes them.
+
+    `payload_of` makes the payload of a line's JSON, and raises UsageProblem. `timeout` is of each call, in
     seconds; None: no limit.
     """
 
@@ -66,57 +81,39 @@ class EachOrder(Struct, eq=False):
     namespace: str | None = None
     metadata: Any = None
     traceparent: str | None = None
-
-
-class EachTotals(Struct):
-    """How it goes: calls begun, answered one way or the other, failed and of these unknown and lost."""
-
-    begun: int = 0
-    done: int = 0
-    failed: int = 0
-    unknown: int = 0  # the engine knows no such function
-    lost: int = 0  # with their worker
-
-
-async def call_each(order: EachOrder, totals: EachTotals) -> None:
-    """Make the calls until the source ends, or one fails if `fail_fast`; all that were made are answered.
-
-    A call that fails is no Failure, `totals` counts it. Raises EngineUnreachable, NotAuthorised, and
-    LocalProblem for the source and the sink.
-    """
-    connection = await Connection.open(order.endpoint)
-    try:
-        await _Each(order, totals, connection).run()
-    finally:
-        connection.close()
-
-
-@final
-class _Each:
-    """One run of an order."""
-
-    def __init__(self, order: EachOrder, totals: EachTotals, connection: Connection) -> None:
-        self._order = order
-        self._totals = totals
-        self._connection = connection
-        self._metadata = NULL if order.metadata is None else to_raw(order.metadata)
-        self._lines: deque[bytes | None] = deque()  # in order; None: not settled yet
-        self._first = 0  # the number of the first of `_lines`
-        self._unwritten = 0  # of all that were begun
-        self._writing = anyio.Lock(fast_acquire=True)
-        self._in_flight: dict[str, int] = {}
-        self._deadlines: deque[tuple[float, str]] = deque()  # in order: every call has the same limit
-        self._news = anyio.Event()  # something was settled
-        self._room = anyio.Event()  # something was settled or written
+    totals: EachTotals = field(default_factory=EachTotals)
+    _connection: Connection = field(init=False)
+    _metadata: Raw = field(init=False)
+    _lines: deque[bytes | None] = field(default_factory=deque)  # in order; None: not settled yet
+    _first: int = 0  # the number of the first of `_lines`
+    _unwritten: int = 0  # of all that were begun
+    _writing: anyio.Lock = field(default_factory=partial(anyio.Lock, fast_acquire=True))
+    _in_flight: dict[str, int] = field(default_factory=dict)
+    _deadlines: deque[tuple[float, str]] = field(default_factory=deque)  # in order: all have the same limit
+    _news: anyio.Event = field(default_factory=anyio.Event)  # something was settled
+    _room: anyio.Event = field(default_factory=anyio.Event)  # something was settled or written
 
     async def run(self) -> None:
-        """The story: feed, wait for every answer, write them all."""
+        """Make the calls until the source ends, or one fails if `fail_fast`; all that were made are answered.
+
+        A call that fails is no Failure, `totals` counts it. Raises EngineUnreachable, NotAuthorised, and
+        LocalProblem for the source and the sink.
+        """
+        self._metadata = NULL if self.metadata is None else to_raw(self.metadata)
+        self._connection = await Connection.open(self.endpoint)
         self._connection.on_answer = self._answered
+        try:
+            await self._make_all()
+        finally:
+            self._connection.close()
+
+    async def _make_all(self) -> None:
+        """The story: feed, wait for every answer, write them all."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._receive)
             tasks.start_soon(self._emit)
-            if self._order.timeout is not None:
-                tasks.start_soon(self._expire, self._order.timeout)
+            if self.timeout is not None:
+                tasks.start_soon(self._expire, self.timeout)
             problem: LocalProblem | None = None
             try:
                 await self._feed()
@@ -131,18 +128,17 @@ class _Each:
             raise problem
 
     def _is_stopping(self) -> bool:
-        return self._order.fail_fast and self._totals.failed > 0
+        return self.fail_fast and self.totals.failed > 0
 
     def _is_full(self) -> bool:
-        parallel = self._order.parallel
-        return len(self._in_flight) >= parallel or self._unwritten >= WINDOW * parallel
+        return len(self._in_flight) >= self.parallel or self._unwritten >= WINDOW * self.parallel
 
     async def _feed(self) -> None:
-        splitter = LineSplitter(what=self._order.source.name, is_text=False)  # each line is judged by itself
+        splitter = LineSplitter(what=self.source.name, is_text=False)  # each line is judged by itself
         buffer = memoryview(bytearray(READ_BYTES))
         number = 0
         while not self._is_stopping():
-            count = await self._order.source.read_into(buffer)
+            count = await self.source.read_into(buffer)
             lines = splitter.feed(buffer[:count]) if count else [splitter.finish()]
             for line in lines:
                 number += 1
@@ -163,28 +159,26 @@ class _Each:
                 return
 
     def _begin(self, line: bytes, number: int) -> None:
-        order = self._order
         index = self._first + len(self._lines)
         self._lines.append(None)
         self._unwritten += 1
-        self._totals.begun += 1
         try:
-            payload = order.payload_of(line)
+            payload = self.payload_of(line)
         except UsageProblem as problem:
             self._settle(index, ErrorBody("INVALID_INPUT", f"line {number}: {problem.message}"))
             return
         invocation_id = new_uuid()
         request = InvokeFunction(
-            order.function_id,
+            self.function_id,
             payload,
             invocation_id=invocation_id,
             metadata=self._metadata,
-            namespace=order.namespace,
-            traceparent=order.traceparent,
+            namespace=self.namespace,
+            traceparent=self.traceparent,
         )
         self._in_flight[invocation_id] = index
-        if order.timeout is not None:
-            self._deadlines.append((time.monotonic() + order.timeout, invocation_id))
+        if self.timeout is not None:
+            self._deadlines.append((time.monotonic() + self.timeout, invocation_id))
         try:
             self._connection.post(request)
         except FunctionFailed as failure:  # too large: it was not sent
@@ -207,7 +201,7 @@ class _Each:
 
     def _settle(self, index: int, outcome: bytes | ErrorBody) -> None:
         """The line of a call, or why it failed."""
-        totals = self._totals
+        totals = self.totals
         if isinstance(outcome, ErrorBody):
             totals.failed += 1
             totals.unknown += outcome.code == "function_not_found"
@@ -246,7 +240,7 @@ class _Each:
                 self._lines.popleft()
             self._first += len(lines)
             if lines:
-                await self._order.sink.write(b"".join(lines))
+                await self.sink.write(b"".join(lines))
                 self._unwritten -= len(lines)
                 self._room.set()
 

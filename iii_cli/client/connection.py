@@ -105,7 +105,7 @@ class Connection:
     belong to no `call` go to `on_answer`.
     """
 
-    def __init__(self, endpoint: Endpoint, ws: WebSocket, *, ping_every: float, dead_after: float) -> None:
+    def __init__(self, endpoint: Endpoint, ws: WebSocket) -> None:
         """Use `open`."""
         self.worker_id: str | None = None
         self.reattach_token: str | None = None
@@ -113,8 +113,6 @@ class Connection:
         self.on_answer: Callable[[InvocationResult], object] = lambda answer: None
         self._endpoint = endpoint
         self._ws = ws
-        self._ping_every = ping_every
-        self._dead_after = dead_after
         self._unread: Iterator[Message] = iter(())  # came together with the answer to the announcement
         self._calls: dict[str, _Waiter] = {}
         self._pings: deque[anyio.Event] = deque()  # of `ping`, in the order of their answers
@@ -129,8 +127,6 @@ class Connection:
         identity: Identity | None = None,
         *,
         previous: Connection | None = None,
-        ping_every: float = PING_SECONDS,
-        dead_after: float = DEAD_SECONDS,
     ) -> Connection:
         """Dial, take over from the `previous` connection, announce ourselves, and wait for the answer.
 
@@ -139,10 +135,10 @@ class Connection:
         NameTaken, FunctionFailed, LocalProblem.
         """
         ws = await open_websocket(endpoint, endpoint.address.worker_target(), what="engine")
-        connection = cls(endpoint, ws, ping_every=ping_every, dead_after=dead_after)
+        connection = cls(endpoint, ws)
         if identity is None:
             return connection
-        patience = dead_after if endpoint.connect_timeout is None else endpoint.connect_timeout
+        patience = DEAD_SECONDS if endpoint.connect_timeout is None else endpoint.connect_timeout
         try:
             with anyio.move_on_after(patience):
                 await connection._announce(identity, previous)
@@ -343,12 +339,12 @@ class Connection:
         self._heard_at = anyio.current_time()
         unsent_seen = 0
         while True:
-            with anyio.move_on_after(self._ping_every):
+            with anyio.move_on_after(PING_SECONDS):
                 await self._owing.wait()
-            silent = anyio.current_time() - self._heard_at >= self._dead_after
+            silent = anyio.current_time() - self._heard_at >= DEAD_SECONDS
             unsent = self._ws.unsent_bytes
             if silent and unsent in (0, unsent_seen):
-                raise self._lost(f"no sign of life for {self._dead_after:g} s")
+                raise self._lost(f"no sign of life for {DEAD_SECONDS:g} s")
             if silent:
                 self._heard_at = anyio.current_time()  # a long message goes out slowly: that is life, too
                 unsent_seen = unsent
@@ -356,7 +352,7 @@ class Connection:
             self._owed, self._owing = {}, anyio.Event()
             for opcode, payload in owed.items():
                 self._ws.post(opcode, payload)
-            with anyio.move_on_after(self._ping_every):
+            with anyio.move_on_after(PING_SECONDS):
                 await self.flush()
 
     async def _receive(self) -> Iterator[Message]:

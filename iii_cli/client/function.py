@@ -7,7 +7,7 @@ import re
 import traceback
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 from msgspec import Struct
@@ -74,8 +74,8 @@ class Function(Struct, eq=False):
             message.traceparent,
             message.baggage,
         )
-        ends = _Ends(open_one)
-        reset = _current.set(_Running(call, ends))
+        ends = _Ends(call, open_one)
+        reset = _current.set(ends)
         left = "the function failed"
         try:
             payload = ends.hydrate(data) if self.live else data
@@ -94,24 +94,20 @@ class Function(Struct, eq=False):
             raise FunctionFailed("invocation_failed", f"the result is not JSON: {problem}") from None
 
 
-class _Running(NamedTuple):
-    call: Call
-    ends: _Ends
-
-
-_current: ContextVar[_Running | None] = ContextVar("iii_current_call", default=None)
+_current: ContextVar[_Ends | None] = ContextVar("iii_current_call", default=None)
 
 
 def current_call() -> Call | None:
     """The call that the running handler answers; None outside of handlers."""
-    running = _current.get()
-    return running.call if running else None
+    ends = _current.get()
+    return ends.call if ends else None
 
 
 class _Ends:
     """The live ends that came with one call."""
 
-    def __init__(self, open_one: Open) -> None:
+    def __init__(self, call: Call, open_one: Open) -> None:
+        self.call = call
         self._open_one = open_one
         self._held: list[ChannelReader | ChannelWriter] = []
 
@@ -156,9 +152,9 @@ def with_refs(value: Any) -> Any:
     if isinstance(value, ChannelRef):
         return value.to_json()
     if isinstance(value, (ChannelReader, ChannelWriter)):
-        running = _current.get()
-        if running is not None:
-            running.ends.hand_on(value)
+        ends = _current.get()
+        if ends is not None:
+            ends.hand_on(value)
         return value.ref.to_json()
     if isinstance(value, dict):
         return {key: with_refs(item) for key, item in value.items()}

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from iii_cli.client.call import CALL_SECONDS, new_stream_id, new_uuid, read_created
 from iii_cli.client.channels import ChannelReader, ChannelWriter
-from iii_cli.client.connection import DEAD_SECONDS, PING_SECONDS, Connection
+from iii_cli.client.connection import DEAD_SECONDS, Connection
 from iii_cli.client.function import Function, current_call, error_body, unwrapped, with_refs
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, NameTaken, TimedOut
 from iii_cli.protocol.json_text import render
@@ -52,10 +52,10 @@ __all__ = (
     "BUSY",
     "CALLS_MAX",
     "Channel",
-    "Pace",
     "Worker",
     "WorkerStatistics",
     "open_worker",
+    "pause_before",
 )
 
 BUSY = "too_many_calls"
@@ -87,22 +87,16 @@ class WorkerStatistics(NamedTuple):
     waiting: int  # calls of ours without an answer yet
 
 
-class Pace(Struct, frozen=True):
-    """How a connection is watched and won back, in seconds (docs: protocol, "Keepalive")."""
-
-    ping_every: float = PING_SECONDS
-    dead_after: float = DEAD_SECONDS
-    retry_first: float = 1.0
-    retry_max: float = 30.0
-    jitter: float = 0.3  # a fraction: many workers must not come back at the same moment
-
-    def pause(self, attempt: int) -> float:
-        """How long to wait before the next attempt; the first is number 0."""
-        pause = min(self.retry_first * 2.0 ** min(attempt, 30), self.retry_max)
-        return pause * random.uniform(1 - self.jitter, 1 + self.jitter)
+# How a lost connection is won back, in seconds (docs: protocol, "Keepalive").
+RETRY_FIRST = 1.0
+RETRY_MAX = 30.0
+JITTER = 0.3  # a fraction: many workers must not come back at the same moment
 
 
-USUAL_PACE = Pace()
+def pause_before(attempt: int) -> float:
+    """How long to wait before the next attempt, in seconds; the first is number 0."""
+    pause = min(RETRY_FIRST * 2.0 ** min(attempt, 30), RETRY_MAX)
+    return pause * random.uniform(1 - JITTER, 1 + JITTER)
 
 
 @final
@@ -119,7 +113,6 @@ class Worker:
         max_calls: int = CALLS_MAX,
         on_lost: Callable[[Failure], None] | None = None,
         on_back: Callable[[], None] | None = None,
-        pace: Pace = USUAL_PACE,
     ) -> None:
         self.identity = identity
         self.endpoint = endpoint
@@ -128,7 +121,6 @@ class Worker:
         self._max_calls = max_calls
         self._on_lost = on_lost or (lambda failure: None)
         self._on_back = on_back or (lambda: None)
-        self._pace = pace
         self._functions: dict[str, Function] = {}
         self._beating: WeakSet[ChannelWriter] = WeakSet()
         # the connection
@@ -368,10 +360,7 @@ class Worker:
                 handlers.cancel_scope.cancel()
 
     async def _connect(self, endpoint: Endpoint, previous: Connection | None) -> Connection:
-        pace = self._pace
-        connection = await Connection.open(
-            endpoint, self.identity, previous=previous, ping_every=pace.ping_every, dead_after=pace.dead_after
-        )
+        connection = await Connection.open(endpoint, self.identity, previous=previous)
         self._made += 1
         return connection
 
@@ -381,7 +370,7 @@ class Worker:
         """
         attempt = 0
         while True:
-            await anyio.sleep(self._pace.pause(attempt))
+            await anyio.sleep(pause_before(attempt))
             attempt += 1
             try:
                 return await self._connect(replace(self.endpoint, wait_engine=None), previous)
@@ -419,7 +408,7 @@ class Worker:
                 body = ErrorBody(
                     BUSY, f"this worker answers {self._max_calls} calls at once; try again later"
                 )
-                with anyio.move_on_after(self._pace.dead_after):
+                with anyio.move_on_after(DEAD_SECONDS):
                     await connection.send(
                         InvocationResult(message.invocation_id, message.function_id, error=body)
                     )

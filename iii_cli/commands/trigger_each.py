@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, final
 
-from iii_cli.client.batch import EachOrder, EachTotals, call_each
+from iii_cli.client.batch import EachCall, EachTotals
 from iii_cli.commands.common import meant_function, run, tell
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import Failure, NotConfirmed, UsageProblem
@@ -29,11 +29,10 @@ def call_for_each(request: Request, *, parallel: int, fail_fast: bool, progress:
     """Make all the calls, `parallel` at once.
 
     Raises Failure (1) if one of them failed, NotConfirmed (9) if all that did were lost with their worker,
-    and as `call_each`.
+    and as `EachCall.run`.
     """
     source = Source.stdin()
-    totals = EachTotals()
-    order = EachOrder(
+    batch = EachCall(
         endpoint=request.settings.endpoint,
         function_id=request.function_id,
         source=source,
@@ -47,19 +46,19 @@ def call_for_each(request: Request, *, parallel: int, fail_fast: bool, progress:
         traceparent=request.traceparent,
     )
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    shown = _Shown(progress_mode(progress, data_on_terminal=on_terminal), totals)
+    shown = _Shown(progress_mode(progress, data_on_terminal=on_terminal), batch.totals)
     if source.is_terminal:
         tell("reading from the terminal, a JSON document a line; Ctrl-D ends it")
     try:
-        run(_call_and_show, order, totals, shown)
+        run(_call_and_show, batch, shown)
     except BaseException as error:
         shown.conclude(stopped=True, quietly=isinstance(error, BrokenPipeError))
         raise
     finally:
         source.close()
     shown.conclude()
-    if totals.failed:
-        raise _failure(request, totals)
+    if batch.totals.failed:
+        raise _failure(request, batch.totals)
 
 
 def _failure(request: Request, totals: EachTotals) -> Failure:
@@ -72,12 +71,12 @@ def _failure(request: Request, totals: EachTotals) -> Failure:
     return kind(f"{totals.failed:,} of {totals.done:,} calls failed", hint=hint)
 
 
-async def _call_and_show(order: EachOrder, totals: EachTotals, shown: _Shown) -> None:
+async def _call_and_show(batch: EachCall, shown: _Shown) -> None:
     import anyio
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(shown.run)
-        await call_each(order, totals)
+        await batch.run()
         tasks.cancel_scope.cancel()
 
 

@@ -11,7 +11,7 @@ import pytest
 from iii_cli.client.connection import Connection, open_connection
 from iii_cli.errors import EngineUnreachable, FunctionNotFound, NotAuthorised, PeerMisbehaved, TimedOut
 from iii_cli.protocol.frames import Opcode
-from tests.client.scripted import ScriptedLink, scripted_engine
+from tests.client.fake_engine import Link, linked_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,9 +20,9 @@ REF = {"channel_id": "c", "access_key": "k", "direction": "write"}
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[ScriptedLink, Connection]]:
+async def connected() -> AsyncIterator[tuple[Link, Connection]]:
     with anyio.fail_after(5):
-        async with scripted_engine() as engine, open_connection(engine.endpoint) as connection:
+        async with linked_engine() as engine, open_connection(engine.endpoint) as connection:
             yield await engine.link(), connection
 
 
@@ -105,7 +105,7 @@ async def test_what_is_in_flight_fails_with_the_connection_and_so_does_all_later
             for _ in range(2):
                 await link.message()
             if how == "drop":
-                await link.drop()
+                link.drop()
             else:
                 await link.raw(Opcode.CLOSE if how == "close" else 0x5, b"")
         assert ended == ["lost", "lost"]
@@ -120,9 +120,11 @@ async def test_an_engine_that_throws_us_out_says_why() -> None:
             await connection.call("f", {})
 
 
-async def test_an_engine_that_is_silent_is_lost() -> None:
-    async with scripted_engine() as engine:
-        connection = await Connection.open(engine.endpoint, ping_every=0.01, dead_after=0.05)
+async def test_an_engine_that_is_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iii_cli.client.connection.PING_SECONDS", 0.01)
+    monkeypatch.setattr("iii_cli.client.connection.DEAD_SECONDS", 0.05)
+    async with linked_engine() as engine:
+        connection = await Connection.open(engine.endpoint)
         with anyio.fail_after(5):
             await connection.attend()
         assert isinstance(connection.lost, EngineUnreachable)
