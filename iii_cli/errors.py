@@ -23,6 +23,7 @@
     │   ├── FunctionNotFound    5    the engine knows no such function
     │   ├── FunctionForbidden   4    the engine does not let us call it, or does not say whether it is there
     │   └── WorkerLost          9    its worker was lost during the call, which may have run
+    ├── StageFailed           any    a stage of a pipeline: ends the process as the failure of the stage does
     ├── Interrupted         128+n    a signal
     └── PeerMisbehaved          8    the engine broke the protocol: it said what was not agreed
 
@@ -60,6 +61,7 @@ __all__ = (
     "PeerMisbehaved",
     "ProducerFailed",
     "RefSpent",
+    "StageFailed",
     "StreamAborted",
     "StreamTruncated",
     "TimedOut",
@@ -290,6 +292,21 @@ _BY_CODE: dict[str, type[FunctionFailed]] = {
     "FORBIDDEN": FunctionForbidden,
     WorkerLost.CODE: WorkerLost,
 }
+
+
+class StageFailed(Failure):
+    """A stage of a pipeline failed, as `failure` says. Stages count from 1."""
+
+    def __init__(self, number: int, function_id: str, failure: Failure) -> None:
+        message = f"stage {number}, {function_id}: {failure.message}"
+        super().__init__(message, hint=failure.hint, where=failure.where)
+        self.number = number
+        self.function_id = function_id
+        self.failure = failure
+
+    @property
+    def exit_status(self) -> int:
+        return self.failure.exit_status
 
 
 class Interrupted(Failure):

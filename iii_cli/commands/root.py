@@ -6,6 +6,7 @@ every time round, so a command is built when its word is looked up. Words and on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
@@ -24,6 +25,7 @@ TREE = {
         "Call a function, with streams if it wants some, and print its result as JSON; nothing for null.",
     ),
     "t": ("trigger:trigger_app", ""),
+    "pipe": ("pipe:pipe_app", "Pipe data through functions of several workers, as `|` does for programs."),
     "serve": ("serve:serve_app", "Make any Unix filter a function: COMMAND runs once for each call."),
     "functions": ("listing:functions_app", "See which functions there are, and wait for them."),
     "workers": ("listing:workers_app", "See which workers are connected, and what they offer."),
@@ -271,11 +273,11 @@ def _ungrouped(arguments: list[str], takes_value: dict[str, bool]) -> Iterator[s
 
 
 def _split(word: str) -> tuple[str, bool]:
-    """The option's name, and whether its value is attached: `--url=X`, `-nX`."""
+    """The option's name, and whether its value is attached: `--url=X`, `-nX`; but `-n X f` is a STAGE."""
     if word.startswith("--"):
         name, equals, _ = word.partition("=")
         return name, bool(equals)
-    return (word[:2], True) if word.startswith("-") and len(word) > 2 else (word, False)
+    return (word[:2], True) if re.match(r"-.\S", word) else (word, False)
 
 
 def _options_of_leaf(command: Any, arguments: list[str], takes_value: dict[str, bool]) -> set[str]:

@@ -37,7 +37,7 @@ from iii_cli.io.process import DEVNULL, prepare_command, shell_command
 from iii_cli.io.progress import Meter, Progress, progress_mode
 from iii_cli.io.sinks import DescriptorSink, StdoutSink
 from iii_cli.io.sources import Source
-from iii_cli.protocol.payload import MalformedPath, find, masked, redacted, show, split_key
+from iii_cli.protocol.payload import MalformedPath, check_keys, find, masked, redacted, show, split_key
 from iii_cli.protocol.records import asked_mode
 from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef
 from iii_cli.protocol.seal import Mode, Sealer, is_count
@@ -45,18 +45,25 @@ from iii_cli.protocol.verifier import Verifier
 from iii_cli.quantities import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from iii_cli.commands.calls import Request
     from iii_cli.io.sinks import Sink
     from iii_cli.protocol.payload import KeyPath
+    from iii_cli.protocol.refs import Endpoint
     from iii_cli.protocol.verifier import Verdict
 
 __all__ = (
+    "BUFFER",
     "StreamSpec",
     "call_with_streams",
-    "check_keys",
     "command_word",
+    "input_stream",
+    "meter_of",
+    "open_sink",
+    "open_sources",
+    "opened_before",
+    "output_stream",
     "parse_read",
     "parse_spec",
     "with_placeholders",
@@ -148,19 +155,6 @@ def _is_a_ref(spec: StreamSpec, key: str) -> UsageProblem:
     else:
         hint = f"an existing ref goes with --ref {key}=REF; a file of that name is ./NAME"
     return UsageProblem(f"{spec.option} {key}: a {noun} is {_PLACES}, not a ref", hint=hint)
-
-
-def check_keys(keys: Iterable[tuple[str, KeyPath]]) -> None:
-    """No two refs may stand at the same place, or one inside another. Raises UsageProblem."""
-    seen: list[tuple[str, KeyPath]] = []
-    for option, key in keys:
-        for other_option, other in seen:
-            shorter = min(len(key), len(other))
-            if key[:shorter] == other[:shorter]:
-                raise UsageProblem(
-                    f"{option} {show(key)} and {other_option} {show(other)} need the same place"
-                )
-        seen.append((option, key))
 
 
 def _check_specs(
@@ -263,23 +257,24 @@ def call_with_streams(
         result_file = None if result in (None, "-") else open_output(result)
         sinks: dict[StreamSpec, Sink | None] = {}
         for spec in [spec for spec in specs if spec.option != "--in"]:
-            sinks[spec] = _sink(spec, no_clobber=no_clobber, keep_partial=keep_partial)
+            sinks[spec] = open_sink(spec, no_clobber=no_clobber, keep_partial=keep_partial)
         sources: dict[StreamSpec, list[Source]] = {}
         for spec in [spec for spec in specs if spec.option == "--in"]:
-            sources[spec] = given = _sources(spec)
+            sources[spec] = given = open_sources(spec)
             for source in given:
                 stack.callback(source.close)
         ended = {spec: watch_producers(producer, given) for spec, given in sources.items()}
         if any(source.is_terminal for given in sources.values() for source in given):
             tell("reading from the terminal; Ctrl-D ends it")
+        endpoint = request.settings.endpoint
         output = partial(
-            _output, request, mode=mode, message=beside.show, require_seal=require_seal,
+            output_stream, endpoint, mode=mode, message=beside.show, require_seal=require_seal,
             allow_empty=allow_empty, stop_early=stop_early, pass_on=pass_on,
         )  # fmt: skip
 
         def add(stream: CallStream) -> None:
             streams.append(stream)
-            shown.add(_meter(stream, streams, labelled=len(specs) > 1))
+            shown.add(meter_of(stream, streams, labelled=len(specs) > 1))
 
         async def open_streams(connection: Connection) -> Any:
             """Open what is local, then make the channels and take our ends; the payload with the refs."""
@@ -293,8 +288,8 @@ def call_with_streams(
                 if spec.option == "--out":
                     add(output(spec, sinks[spec], theirs=ends[0], ours=ends[1]))
                 else:
-                    stream = _input(
-                        request, spec, sources[spec], ended[spec], ends, mode=mode, seal=seal,
+                    stream = input_stream(
+                        endpoint, spec, sources[spec], ended[spec], ends, mode=mode, seal=seal,
                         longest=frame_bytes(held or BUFFER), pass_on=pass_on, stdin_taken=stdin_taken,
                     )  # fmt: skip
                     add(stream)
@@ -359,11 +354,11 @@ async def _call_beside(
     deadline = math.inf if whole is None else anyio.current_time() + whole
     connection: Connection | None = None
     try:
-        with _opened_before(deadline, whole):
+        with opened_before(deadline, whole):
             connection = await Connection.open(request.settings.endpoint)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(connection.attend)
-            with _opened_before(deadline, whole):
+            with opened_before(deadline, whole):
                 payload = await open_streams(connection)
             async with shown:
                 value = await StreamedCall(
@@ -388,7 +383,7 @@ async def _call_beside(
 
 
 @contextmanager
-def _opened_before(deadline: float, whole: float | None) -> Iterator[None]:
+def opened_before(deadline: float, whole: float | None) -> Iterator[None]:
     with anyio.CancelScope(deadline=deadline) as scope:
         yield
     if scope.cancelled_caught:
@@ -411,7 +406,7 @@ async def _invoke(connection: Connection, request: Request, payload: Any) -> Any
 # Its streams.
 
 
-def _sources(spec: StreamSpec) -> list[Source]:
+def open_sources(spec: StreamSpec) -> list[Source]:
     """FILE or stdin, open; nothing for a COMMAND, which starts when the call is made."""
     if spec.command is not None:
         prepare_command(shell_command(spec.command))
@@ -419,7 +414,7 @@ def _sources(spec: StreamSpec) -> list[Source]:
     return [Source.stdin() if spec.is_standard else Source.open_file(spec.place)]
 
 
-def _sink(spec: StreamSpec, *, no_clobber: bool, keep_partial: bool) -> Sink | None:
+def open_sink(spec: StreamSpec, *, no_clobber: bool, keep_partial: bool) -> Sink | None:
     """FILE or stdout, checked and not yet open; None for a COMMAND, which starts when the call is made."""
     if spec.command is not None:
         prepare_command(shell_command(spec.command))
@@ -428,8 +423,8 @@ def _sink(spec: StreamSpec, *, no_clobber: bool, keep_partial: bool) -> Sink | N
     return open_output(path, no_clobber=no_clobber, keep_partial=keep_partial)
 
 
-def _input(
-    request: Request,
+def input_stream(
+    endpoint: Endpoint,
     spec: StreamSpec,
     sources: list[Source],
     producers_ended: Callable[[], Awaitable[None]],
@@ -448,7 +443,7 @@ def _input(
     sealer = None
     if written is Mode.BYTES if seal is None else seal:
         sealer = Sealer(new_stream_id(), mode=written, size=size if written is Mode.BYTES else None)
-    writer = ChannelWriter(request.settings.endpoint, writer_ref, sealer)
+    writer = ChannelWriter(endpoint, writer_ref, sealer)
     status = UploadStatus({"": writer}, reader=FUNCTION)
 
     async def move(stream: CallStream) -> Verdict | None:
@@ -474,8 +469,8 @@ def _input(
     return CallStream(spec.label, reader_ref, writer, status, move, size)
 
 
-def _output(
-    request: Request,
+def output_stream(
+    endpoint: Endpoint,
     spec: StreamSpec,
     sink: Sink | None,
     *,
@@ -495,7 +490,7 @@ def _output(
         allow_empty=allow_empty or expected == 0,
         expect="messages" if mode in (Mode.LINES, Mode.TEXT) else None,
     )
-    reader = ChannelReader(request.settings.endpoint, ours, verifier)
+    reader = ChannelReader(endpoint, ours, verifier)
     status = DownloadStatus(reader, writer=FUNCTION)
 
     async def move(stream: CallStream) -> Verdict | None:
@@ -515,7 +510,7 @@ def _output(
     return CallStream(spec.label, theirs, reader, status, move, expected)
 
 
-def _meter(stream: CallStream, streams: Sequence[CallStream], *, labelled: bool) -> Meter:
+def meter_of(stream: CallStream, streams: Sequence[CallStream], *, labelled: bool) -> Meter:
     """What is counted of one of the `streams`, which may become more."""
 
     def waiting(seconds: float) -> str | None:

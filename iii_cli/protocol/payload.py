@@ -11,12 +11,13 @@ from iii_cli.protocol.json_text import MalformedJson, parse
 from iii_cli.protocol.refs import is_ref
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = (
     "KeyPath",
     "MalformedPath",
     "build_payload",
+    "check_keys",
     "find",
     "keys_in",
     "masked",
@@ -28,6 +29,7 @@ __all__ = (
     "skeleton",
     "split_key",
     "split_pair",
+    "target",
     "value_of",
 )
 
@@ -185,6 +187,19 @@ def build_payload(pairs: Sequence[str], strings: Sequence[str], document: Any = 
     return {**document, **dict(typed)} if typed else document
 
 
+def check_keys(keys: Iterable[tuple[str, KeyPath]]) -> None:
+    """No two refs may stand at the same place, or one inside another. Raises UsageProblem."""
+    seen: list[tuple[str, KeyPath]] = []
+    for option, key in keys:
+        for other_option, other in seen:
+            shorter = min(len(key), len(other))
+            if key[:shorter] == other[:shorter]:
+                raise UsageProblem(
+                    f"{option} {show(key)} and {other_option} {show(other)} need the same place"
+                )
+        seen.append((option, key))
+
+
 def masked(document: Any) -> Any:
     """The document with the access key of every ref in it hidden."""
     if isinstance(document, dict):
@@ -247,7 +262,7 @@ def _filled(schema: Any, root: dict[str, Any], depth: int) -> Any:
         if key in schema and pick(schema[key]) is not None:
             return pick(schema[key])
     if isinstance(schema.get("$ref"), str):
-        return _filled(_target(schema["$ref"], root), root, depth + 1)
+        return _filled(target(schema["$ref"], root), root, depth + 1)
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
             return _filled(_first_but_null(schema[key]), root, depth + 1)
@@ -278,8 +293,8 @@ def _merged(schema: dict[str, Any], root: dict[str, Any], depth: int) -> Any:
     return next((part for part in parts if part is not None), None)
 
 
-def _target(ref: str, root: dict[str, Any]) -> Any:
-    """What `#/a/b` points at; nothing of another document."""
+def target(ref: str, root: Any) -> Any:
+    """What `#/a/b` points at in a schema; nothing of another document."""
     found: Any = root if ref.startswith("#") else None
     for step in ref[1:].split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.commands.trigger_streams import check_keys, command_word, parse_spec
+from iii_cli.commands.trigger_streams import command_word, parse_spec
 from iii_cli.errors import UsageProblem
+from iii_cli.protocol.payload import check_keys
 
 if TYPE_CHECKING:
     from iii_cli.protocol.payload import KeyPath

@@ -183,3 +183,14 @@ complete -p iii iii-cli
 #== iii completion fish > ~/.config/fish/completions/iii.fish
 EXAMPLE
 grep -q complete ~/.config/fish/completions/iii.fish
+
+#== iii pipe text::sort 'text::gzip level=9' --dry-run
+iii serve text::sort -- sort &
+iii serve text::gzip -- gzip -1 &
+iii functions wait text::sort text::gzip
+EXAMPLE | grep 'channel 3'
+
+#== iii pipe text::sort 'bulk-importer::import_csv reader=<' --dry-run
+iii serve text::sort -- sort &
+iii functions wait text::sort
+EXAMPLE | grep -e '-> reader'
