@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from iii_cli.errors import Failure, FunctionFailed, cannot_write
+from iii_cli.io.descriptors import PIPE_BUF, is_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -118,8 +119,7 @@ def ellipsis(text: str, columns: int) -> str:
 
 ERASE_LINE = "\r\x1b[K"
 ROWS_MAX = 1000  # that a job draws
-PATIENCE = 1000  # milliseconds that a full pipe holds us up: the data, and an engine, must go on
-PIPE_BUF = 4096  # what a writable pipe takes without blocking (pipe(7))
+PATIENCE = 1.0  # seconds that a full pipe holds us up: the data, and an engine, must go on
 
 
 @final
@@ -139,6 +139,10 @@ class Stderr:
     def is_terminal(self) -> bool:
         """Does a person read this, as it comes?"""
         return os.isatty(self._fd)
+
+    @property
+    def _has_jobs(self) -> bool:
+        return self.is_terminal and hasattr(os, "tcgetpgrp")  # Windows has none
 
     @property
     def columns(self) -> int:
@@ -166,10 +170,8 @@ class Stderr:
             self._lost = 0
 
     def _takes_more(self) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
         patience = None if self.is_terminal else 0 if self._lost else PATIENCE
-        return bool(poll.poll(patience))
+        return is_ready(self._fd, select.POLLOUT, patience)
 
     def write_above(self, text: str) -> None:
         """Write whole lines above what is drawn, be it by us or by another process of the job."""
@@ -193,7 +195,7 @@ class Stderr:
             self.write(erasing + "\n".join(lines))
 
     def _may_draw(self, rows: int) -> bool:
-        if not self.is_terminal or (self._is_ours() and self._claim(rows)):
+        if not self._has_jobs or (self._is_ours() and self._claim(rows)):
             return True
         self._drawn = ()  # what was drawn has become part of the past
         self._claim(0)
@@ -243,7 +245,7 @@ class Stderr:
 
     def _rows_of_another(self) -> int:
         """How many rows another process of the job in the foreground draws at the moment."""
-        if not self.is_terminal or _is_handed_over(sys.stderr, sys.__stderr__):
+        if not self._has_jobs or _is_handed_over(sys.stderr, sys.__stderr__):
             return 0
         start, rows = self._place(), 0
         while rows < ROWS_MAX and not _lock(self._fd, start + rows, 1):
@@ -416,9 +418,7 @@ def emit(text: str) -> None:
             try:
                 rest = rest[os.write(1, rest) :]
             except BlockingIOError:  # someone made the shell's description non-blocking
-                poll = select.poll()
-                poll.register(1, select.POLLOUT)
-                poll.poll()
+                is_ready(1, select.POLLOUT, None)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     import socket
 
 __all__ = (
+    "PIPE_BUF",
     "PIPE_BYTES",
     "Descriptor",
     "Kind",
     "SystemLimits",
     "allow_open_files",
     "descriptor_named",
+    "is_ready",
     "is_standard",
     "kind_of",
     "reserve_descriptors",
@@ -95,7 +97,7 @@ class Descriptor:
         try:
             if self._socket is not None:
                 return self._socket.recv_into(view, 0, self._flags)
-            if self._looks_first and not self._is_ready(select.POLLIN):
+            if self._looks_first and not is_ready(self.fd, select.POLLIN):
                 return None
             return os.readv(self.ready_fd, [view])
         except BlockingIOError:
@@ -108,7 +110,7 @@ class Descriptor:
                 return self._socket.send(data, self._flags)
             if not self._looks_first:
                 return os.write(self.ready_fd, data)
-            return os.write(self.fd, data[:PIPE_BUF]) if self._is_ready(select.POLLOUT) else None
+            return os.write(self.fd, data[:PIPE_BUF]) if is_ready(self.fd, select.POLLOUT) else None
         except BlockingIOError:
             return None
 
@@ -126,11 +128,6 @@ class Descriptor:
             if owned:
                 os.close(self.fd)
 
-    def _is_ready(self, event: int) -> bool:
-        poll = select.poll()
-        poll.register(self.fd, event)
-        return bool(poll.poll(0))
-
     def _may_block(self, for_writing: bool) -> bool:
         """Not a file, and no device such as /dev/null, which epoll refuses because it is always ready."""
         if self.kind in {Kind.FILE, Kind.BLOCK, Kind.SOCKET}:
@@ -143,6 +140,18 @@ class Descriptor:
             except PermissionError:
                 return False
         return True
+
+
+def is_ready(fd: int, event: int, patience: float | None = 0) -> bool:
+    """Is `fd` ready for this event of poll(2)? 0: has it failed or been left, which is told unasked.
+
+    Waits for it `patience` seconds, None: for ever. A system without poll(2) says yes.
+    """
+    if not hasattr(select, "poll"):
+        return bool(event)
+    poll = select.poll()
+    poll.register(fd, event)
+    return bool(poll.poll(None if patience is None else 1000 * patience))
 
 
 def _opened_again(fd: int, flags: int) -> int:

@@ -26,6 +26,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, final
 
+from iii_cli.io.processes import Stat, numbers, reap_others, stat_of
 from iii_cli.limits import limit
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ DEAF_TO = [
     *("HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "TERM"),
     *("TSTP", "TTIN", "TTOU", "XCPU", "VTALRM", "PROF"),
 ]
-DEAD, STILL = frozenset(b"ZX"), frozenset(b"TtZX")  # states of a process (proc(5))
+DEAD, STILL = "ZX", "TtZX"  # states of a process (proc(5))
 
 _LENGTH = struct.Struct("=I")
 
@@ -94,15 +95,6 @@ def guard_forever(control: socket.socket) -> NoReturn:
         if guard is not None:
             guard.end()
         os._exit(0)
-
-
-class _Process(NamedTuple):
-    """A line of /proc/PID/stat."""
-
-    state: int
-    parent: int
-    group: int
-    session: int
 
 
 @final
@@ -253,13 +245,7 @@ class _Guard:
                 if pid:
                     run.ended = True
                     run.tell(f"ended {status}")
-        if hasattr(os, "waitid"):
-            ours = {run.pid for run in self._runs.values() if not run.ended}
-            with suppress(ChildProcessError):
-                while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-                    if dead.si_pid in ours:
-                        break
-                    os.waitpid(dead.si_pid, os.WNOHANG)
+        reap_others({run.pid for run in self._runs.values() if not run.ended})
 
     def _lives(self, run: _Run) -> bool:
         if self._members(run) or not run.ended:
@@ -270,7 +256,7 @@ class _Guard:
             return False
         return not _processes()  # nobody can tell a zombie without it
 
-    def _members(self, run: _Run) -> Mapping[int, _Process]:
+    def _members(self, run: _Run) -> Mapping[int, Stat]:
         """Every living process of this run. Of several runs: of its group, session or pipes, and below."""
         processes = _processes()
         below = _descendants(processes, {os.getpid()})
@@ -311,7 +297,7 @@ class _Guard:
         return len(self._members(run))
 
 
-def _is_of(run: _Run, pid: int, process: _Process) -> bool:
+def _is_of(run: _Run, pid: int, process: Stat) -> bool:
     if run.pid in (pid, process.group, process.session):
         return True
     with suppress(OSError):
@@ -320,7 +306,7 @@ def _is_of(run: _Run, pid: int, process: _Process) -> bool:
     return False
 
 
-def _descendants(processes: Mapping[int, _Process], roots: Iterable[int]) -> set[int]:
+def _descendants(processes: Mapping[int, Stat], roots: Iterable[int]) -> set[int]:
     """Everything below `roots`, they themselves included, but not this process."""
     children: dict[int, list[int]] = {}
     for pid, process in processes.items():
@@ -335,15 +321,12 @@ def _descendants(processes: Mapping[int, _Process], roots: Iterable[int]) -> set
     return found - {os.getpid()}
 
 
-def _processes() -> dict[int, _Process]:
+def _processes() -> dict[int, Stat]:
     """Every process, by its number. Empty where there is no /proc."""
     processes = {}
-    with suppress(OSError):
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-                    state, *numbers = file.read().rpartition(b")")[2].split()[:4]
-                    processes[int(name)] = _Process(state[0], *map(int, numbers))
+    for pid in numbers():
+        with suppress(OSError):
+            processes[pid] = stat_of(pid)
     return processes
 
 

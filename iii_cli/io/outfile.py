@@ -178,7 +178,6 @@ class OutFile(_LateSink):
                 self._empty()
             self._dress()
             await flush_to_disk(self._fd, self.bytes_written)
-            os.close(os.dup(self._fd))  # network file systems report late write errors at close()
             nameless = self._path is None
             self._take_place()
             if nameless:  # once more: btrfs keeps nothing of a file that had no name when it was flushed

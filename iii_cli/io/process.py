@@ -24,6 +24,7 @@ from iii_cli.errors import (
 )
 from iii_cli.io.console import console
 from iii_cli.io.guard import KILL_SECONDS, SpawnRequest, ask_guard, guard_forever
+from iii_cli.io.processes import ending_text, reap_others, shell_code
 from iii_cli.io.signals import inherited
 from iii_cli.io.sinks import DescriptorSink, Sink
 from iii_cli.io.sources import Source
@@ -42,7 +43,6 @@ __all__ = (
     "Child",
     "CommandStderr",
     "ConsumerSink",
-    "ending_text",
     "find_command",
     "is_first_process",
     "kill_children",
@@ -305,8 +305,8 @@ class Child:
             self._left = self._left or 0
 
     def _ended(self, status: int) -> None:
-        code = self._code = os.waitstatus_to_exitcode(status)
-        self.exit_code = code if code >= 0 else 128 - code
+        self._code = os.waitstatus_to_exitcode(status)
+        self.exit_code = shell_code(self._code)
 
     def _say(self, word: str) -> None:
         with suppress(OSError):
@@ -399,16 +399,6 @@ def _not_started(name: str, error: OSError, cwd: str | None) -> Failure:
         return LocalProblem(f"cannot run {name}: {reason_of(error)}")
     hint = "its first line names an interpreter that does not exist" if error.errno == errno.ENOENT else None
     return CommandNotRunnable(f"cannot run {name}: {reason_of(error)}", hint=hint)
-
-
-def ending_text(code: int) -> str:
-    """`exited 3`, `was killed by SIGTERM`: an exit code as Popen has it, below 0 for a signal."""
-    if code >= 0:
-        return f"exited {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
 
 
 # What it reads, and what it says
@@ -527,13 +517,5 @@ async def reap_orphans() -> None:
     Not told by SIGCHLD: uvloop keeps that signal for itself.
     """
     while True:
-        _reap()
+        reap_others(() if _guard is None else (_guard.pid,))
         await anyio.sleep(REAP_SECONDS)
-
-
-def _reap() -> None:
-    with suppress(ChildProcessError):
-        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-            if _guard is not None and dead.si_pid == _guard.pid:
-                return
-            os.waitpid(dead.si_pid, os.WNOHANG)

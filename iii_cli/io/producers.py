@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import anyio
 
 from iii_cli.errors import ProducerFailed
-from iii_cli.io.descriptors import Kind, kind_of
-from iii_cli.io.process import ending_text
+from iii_cli.io.descriptors import Kind, is_ready, kind_of
+from iii_cli.io.processes import ending_text, numbers, shell_code, stat_of
 from iii_cli.protocol.seal import printable
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ GRACE_SECONDS = (
 
 PIDFD_GET_INFO, INFO_EXIT = 0xC040FF0B, 8  # linux/pidfd.h: struct pidfd_info, which tells the exit since 6.15
 INFO_BYTES = 64
-STATE, PARENT, STARTED, STATUS = 0, 1, 19, 49  # of /proc/PID/stat, counted from behind the name (proc(5))
 NOT_FOUND_CODES = (126, 127, 255)  # a shell's word for "could not be run"; ssh's and xargs's for "died"
 
 
@@ -107,13 +106,13 @@ class Producers:
         strict = self._policy is ProducerPolicy.STRICT
         for holder, status in failed:
             if strict or _is_grave(status):
-                raise ProducerFailed(f"{holder.name} {ending_text(status)}", code=_shell_code(status))
+                raise ProducerFailed(f"{holder.name} {ending_text(status)}", code=shell_code(status))
         if strict and (self._blind or any(status is UNKNOWN for _, status in ends)):
             raise ProducerFailed("cannot tell how the producer ended", code=1, hint=STRICT_HINT)
         if self._blind and not failed:
             await anyio.sleep(GRACE_SECONDS)
         for holder, status in failed:
-            note(holder.name, _shell_code(status))
+            note(holder.name, shell_code(status))
 
     def close(self) -> None:
         """Safe to repeat."""
@@ -159,10 +158,6 @@ def _is_grave(status: int) -> bool:
     return status < 0 or status > 128 or status in NOT_FOUND_CODES
 
 
-def _shell_code(status: int) -> int:
-    return status if status >= 0 else 128 - status
-
-
 def _holders_of(fd: int) -> Iterator[tuple[Holder, int]]:
     """Who holds the write end of the pipe at `fd`, each with a pidfd. Nobody where the system cannot tell."""
     if not hasattr(os, "pidfd_open"):
@@ -171,19 +166,18 @@ def _holders_of(fd: int) -> Iterator[tuple[Holder, int]]:
     ours = os.getpid()
     try:
         pipe = os.readlink(f"/proc/self/fd/{fd}")
-        processes = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return
-    for pid in sorted(processes, key=lambda pid: abs(pid - ours)):
+    for pid in sorted(numbers(), key=lambda pid: abs(pid - ours)):
         if time.monotonic() > until:
             return
         if pid != ours and (number := _write_end(pid, pipe)) is not None:
             with suppress(OSError):
                 pidfd = os.pidfd_open(pid)
-                name, stat = _stat_of(pid)
+                stat = stat_of(pid)
                 # The number may have changed hands since: look again, now that it cannot any more.
                 if _is_at(pid, number, pipe):
-                    yield Holder(pid, int(stat[STARTED]), int(stat[PARENT]), name), pidfd
+                    yield Holder(pid, stat.started, stat.parent, printable(stat.name)), pidfd
                 else:
                     os.close(pidfd)
 
@@ -208,18 +202,9 @@ def _is_at(pid: int, number: str, pipe: str) -> bool:
     return int(fields[b"flags"], 8) & os.O_ACCMODE != os.O_RDONLY
 
 
-def _stat_of(pid: int) -> tuple[str, list[bytes]]:
-    """The name of a process, and the fields behind it. Raises OSError."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        head, _, rest = file.read().rpartition(b")")  # the name may hold anything
-    return printable(head.partition(b"(")[2].decode(errors="replace")), rest.split()
-
-
 def _ending(holder: Holder, pidfd: int) -> int | _Unknown | None:
     """How it ended, as `Popen.returncode`; None while it lives."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    if not poll.poll(0):
+    if not is_ready(pidfd, select.POLLIN):
         return None
     status = _status_of_reaped(pidfd)
     if status is None:
@@ -244,8 +229,8 @@ def _status_of_zombie(holder: Holder) -> int | None:
     """What /proc tells until its parent has reaped it; it says 0 to those who may not know."""
     try:
         owner = os.stat(f"/proc/{holder.pid}").st_uid
-        _, stat = _stat_of(holder.pid)
+        stat = stat_of(holder.pid)
     except OSError:
         return None
-    same = stat[STATE] == b"Z" and int(stat[STARTED]) == holder.started
-    return int(stat[STATUS]) if same and os.geteuid() in (0, owner) else None
+    same = stat.state == "Z" and stat.started == holder.started
+    return stat.status if same and os.geteuid() in (0, owner) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 from abc import ABC, abstractmethod
 from typing import final
 
@@ -13,7 +12,7 @@ import anyio.to_thread
 
 from iii_cli.errors import LocalProblem, cannot_write
 from iii_cli.io.console import clean, console
-from iii_cli.io.descriptors import Descriptor, Kind
+from iii_cli.io.descriptors import Descriptor, Kind, is_ready
 from iii_cli.io.sources import TimeSlice
 
 __all__ = (
@@ -100,9 +99,7 @@ class DescriptorSink(Sink):
     def has_readers(self) -> bool:
         if self._discarded or self._descriptor.kind is not Kind.PIPE:
             return False
-        poll = select.poll()
-        poll.register(self._descriptor.ready_fd, 0)  # errors and hang-ups are told unasked
-        return not poll.poll(0)
+        return not is_ready(self._descriptor.ready_fd, 0)
 
     async def write(self, chunk: Buffer) -> None:
         rest = memoryview(chunk).cast("B")
@@ -127,8 +124,6 @@ class DescriptorSink(Sink):
         try:
             if self.durable:
                 await flush_to_disk(self._descriptor.fd, self.bytes_written)
-            # Network file systems report late write errors at close(), the close of a duplicate included.
-            os.close(os.dup(self._descriptor.fd))
             self._descriptor.close()
         except OSError as error:
             raise cannot_write(self.name, error) from None
@@ -211,8 +206,7 @@ async def flush_to_disk(fd: int, bytes_written: int) -> None:
         else:
             await anyio.to_thread.run_sync(os.fsync, fd)
     except OSError as error:
-        if error.errno not in {
-            errno.EINVAL,
-            errno.ENOTSUP,
-        }:  # fsync(2): nothing behind it that could be flushed
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # fsync(2): nothing that could be flushed
             raise
+    # Network file systems report late write errors at close(), the close of a duplicate included.
+    os.close(os.dup(fd))
