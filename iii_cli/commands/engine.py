@@ -105,7 +105,7 @@ def run_command(
       iii engine run --host 0.0.0.0 --allow-host engine --token-file /run/secrets/iii
       iii engine run --tls-cert engine.pem --tls-key engine.key
     """
-    from iii_cli.engine.server import SHUTDOWN_TIMEOUT, serve_engine
+    from iii_cli.engine.server import SHUTDOWN_TIMEOUT, EngineServer
 
     flags = flags_of(ctx)
     _refuse_client_options(flags, "run")
@@ -120,13 +120,9 @@ def run_command(
     if shutdown_timeout is not None:
         timeout = seconds(shutdown_timeout, "--shutdown-timeout")
     serve = partial(
-        serve_engine,
+        EngineServer(settings=settings, guard=guard, tls=tls, notice=notice).serve,
         host,
         port,
-        settings=settings,
-        guard=guard,
-        tls=tls,
-        notice=notice,
         shutdown_timeout=math.inf if timeout is None else timeout,
     )
 
@@ -171,7 +167,7 @@ def exec_command(
     """
     import anyio
 
-    from iii_cli.engine.server import serve_engine
+    from iii_cli.engine.server import EngineServer
 
     _refuse_client_options(flags_of(ctx), "exec")
     settings = _limits(max_channels, max_buffer_bytes)
@@ -179,7 +175,8 @@ def exec_command(
     prepare_command(command)  # before an engine is started
     notice = _notice(log)
     allow_open_files(DESCRIPTORS_WANTED)
-    serve = partial(serve_engine, "localhost", 0, settings=settings, notice=notice, shutdown_timeout=0)
+    server = EngineServer(settings=settings, notice=notice)
+    serve = partial(server.serve, "localhost", 0, shutdown_timeout=0)
     try:
         with held() as let_go:
             return anyio.run(_exec, command, serve, let_go, backend_options=loop_options())

@@ -1,8 +1,8 @@
 """Channels: one queue of whole messages between two single-use ends (docs: protocol, "Channels").
 
-A channel's state says what became of its two ends; `TABLE` has every step that there is. `Channel` is the
-queue between the ends, `ChannelTable` knows all channels. Neither waits or does I/O: that is for `serve_end`.
-Each end has a task of its own. The writer's stops reading while the queue is full, so TCP slows the writer
+Each end of a channel has a state; `TABLE` has every step that there is. `Channel` is the queue between the
+ends, `ChannelTable` knows all channels. Neither waits or does I/O: that is for `serve_end`. Each end has a
+task of its own. The writer's stops reading while the queue is full, so TCP slows the writer
 down. The reader's socket is never read: a reader that left is noticed when a send fails.
 """
 
@@ -37,6 +37,7 @@ __all__ = (
     "Bell",
     "Channel",
     "ChannelTable",
+    "End",
     "Ending",
     "State",
     "Step",
@@ -55,55 +56,27 @@ _CLOSE, _PING, _PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
 
 
 class State(Enum):
-    """What became of the two ends: the writer's, then the reader's."""
+    """What became of one end of a channel."""
 
-    NEW = auto()  # neither was taken
-    WRITING = auto()  # the writer is there, the reader's end was not taken yet
-    READING = auto()  # the reader is there, the writer's end was not taken yet
-    FLOWING = auto()  # both are there
-    WRITTEN = auto()  # the writer is over, the reader's end was not taken yet
-    DRAINING = auto()  # the writer is over, the reader gets what is left
-    UNWANTED = auto()  # the reader is over, the writer's end was not taken yet
-    ABANDONED = auto()  # the reader is over, the writer is there
-    OVER = auto()
+    FREE = auto()  # nobody took it yet
+    TAKEN = auto()
+    OVER = auto()  # it was taken once, or never will be
 
 
 class Step(Enum):
-    """What can happen to a channel."""
+    """What can happen to an end."""
 
-    WRITER_CAME = auto()
-    WRITER_OVER = auto()
-    READER_CAME = auto()
-    READER_OVER = auto()
-    SWEPT = auto()  # too old, with an end that nobody took
+    CAME = auto()
+    LEFT = auto()
+    SWEPT = auto()  # the channel is too old, and has an end that nobody took
 
 
 TABLE: dict[tuple[State, Step], State] = {
-    (State.NEW, Step.WRITER_CAME): State.WRITING,
-    (State.NEW, Step.READER_CAME): State.READING,
-    (State.NEW, Step.SWEPT): State.OVER,
-    (State.WRITING, Step.READER_CAME): State.FLOWING,
-    (State.WRITING, Step.WRITER_OVER): State.WRITTEN,
-    (State.WRITING, Step.SWEPT): State.ABANDONED,
-    (State.READING, Step.WRITER_CAME): State.FLOWING,
-    (State.READING, Step.READER_OVER): State.UNWANTED,
-    (State.READING, Step.SWEPT): State.DRAINING,
-    (State.FLOWING, Step.WRITER_OVER): State.DRAINING,
-    (State.FLOWING, Step.READER_OVER): State.ABANDONED,
-    (State.WRITTEN, Step.READER_CAME): State.DRAINING,
-    (State.WRITTEN, Step.SWEPT): State.OVER,
-    (State.DRAINING, Step.READER_OVER): State.OVER,
-    (State.UNWANTED, Step.WRITER_CAME): State.ABANDONED,
-    (State.UNWANTED, Step.SWEPT): State.OVER,
-    (State.ABANDONED, Step.WRITER_OVER): State.OVER,
+    (State.FREE, Step.CAME): State.TAKEN,
+    (State.FREE, Step.SWEPT): State.OVER,
+    (State.TAKEN, Step.LEFT): State.OVER,
 }
 """A step that is not here does not happen: an end that was taken before is refused."""
-
-ENDED = frozenset({State.WRITTEN, State.DRAINING, State.OVER})  # the writer's end is over, or will never be
-UNREAD = frozenset({State.UNWANTED, State.ABANDONED, State.OVER})  # likewise the reader's
-
-_CAME = {Direction.WRITE: Step.WRITER_CAME, Direction.READ: Step.READER_CAME}
-_OVER = {Direction.WRITE: Step.WRITER_OVER, Direction.READ: Step.READER_OVER}
 
 
 class TooManyChannels(Exception):
@@ -120,9 +93,10 @@ class Ending(Enum):
     STOPPED = "stopped"  # the engine stops
 
 
-class _End(Struct, eq=False):
-    """One end that was taken: how much went through it, and its span where the channel belongs to a trace."""
+class End(Struct, eq=False):
+    """One end: its state, how much went through it, and its span where the channel belongs to a trace."""
 
+    state: State = State.FREE
     bytes: int = 0
     messages: int = 0
     span: Span | None = None
@@ -158,15 +132,14 @@ class Channel:
         self.created_at = created_at
         self.trace = trace
         self.queued_bytes = 0
-        self.state = State.NEW
-        self.ended = False  # nothing more comes from the writer; what is queued is still delivered
-        self.unread = False  # nothing more is wanted by the reader
-        self.ends: dict[Direction, _End] = {}  # those that were taken
+        self.writer = End()
+        self.reader = End()
         self.wake_reader: Callable[[], None] = _nobody
         self.wake_writer: Callable[[], None] = _nobody
 
     def __repr__(self) -> str:
-        return f"<Channel {self.id} {self.state.name.lower()}, {len(self)} queued>"
+        states = f"writer {self.writer.state.name}, reader {self.reader.state.name}"
+        return f"<Channel {self.id}, {states.lower()}, {len(self)} queued>"
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -175,20 +148,33 @@ class Channel:
         """The name of one end. Both share the key."""
         return ChannelRef(self.id, self.key, direction)
 
-    def step(self, step: Step) -> bool:
+    @property
+    def ended(self) -> bool:
+        """Nothing more comes from the writer. What is queued is still delivered."""
+        return self.writer.state is State.OVER
+
+    @property
+    def unread(self) -> bool:
+        """Nothing more is wanted by the reader."""
+        return self.reader.state is State.OVER
+
+    def end(self, direction: Direction) -> End:
+        """The end that is opened in that direction."""
+        return self.writer if direction is Direction.WRITE else self.reader
+
+    def step(self, direction: Direction, step: Step) -> bool:
         """Something happened to an end. False where the table says that it does not happen now."""
-        after = TABLE.get((self.state, step))
+        end = self.end(direction)
+        after = TABLE.get((end.state, step))
         if after is None:
             return False
-        self.state = after
-        if after in UNREAD and not self.unread:
-            self.unread = True
+        end.state = after
+        if self.ended and end is self.writer:
+            self.wake_reader()
+        if self.unread and end is self.reader:
             self._messages.clear()
             self._count(-self.queued_bytes)
             self.wake_writer()
-        if after in ENDED and not self.ended:
-            self.ended = True
-            self.wake_reader()
         return True
 
     def put(self, messages: Sequence[Event], at: int = 0) -> tuple[int, int]:
@@ -287,12 +273,11 @@ class ChannelTable:
     def take(self, channel_id: str, direction: Direction, now: int) -> Channel | None:
         """Take one end, once. None where it was taken before, or the stream is over."""
         channel = self._channels.get(channel_id)
-        if channel is None or not channel.step(_CAME[direction]):
+        if channel is None or not channel.step(direction, Step.CAME):
             return None
-        end = channel.ends[direction] = _End()
         if channel.trace is not None:
-            name = f"channel {direction.noun}"
-            end.span = self._spans.begin(channel.trace, name, now, ("iii.channel.id", channel.id))
+            name, about = f"channel {direction.noun}", ("iii.channel.id", channel.id)
+            channel.end(direction).span = self._spans.begin(channel.trace, name, now, about)
         return channel
 
     def finish(self, channel: Channel, direction: Direction, ending: Ending, now: int) -> None:
@@ -301,14 +286,14 @@ class ChannelTable:
 
         Means nothing where it was over before.
         """
-        if not channel.step(_OVER[direction]):
+        if not channel.step(direction, Step.LEFT):
             return
-        end = channel.ends[direction]
+        end = channel.end(direction)
         if end.span is not None:
             error = None if ending is Ending.CLOSED else f"the {direction.noun} end was {ending.value}"
             figures = (("iii.channel.bytes", str(end.bytes)), ("iii.channel.messages", str(end.messages)))
             self._spans.end(end.span, now, *figures, ("iii.channel.ended", ending.value), error=error)
-        if channel.state is State.OVER and self._channels.pop(channel.id, None) is not None:
+        if channel.ended and channel.unread and self._channels.pop(channel.id, None) is not None:
             self._tombstones[channel.id] = channel.key
             if len(self._tombstones) > self._settings.max_tombstones:
                 del self._tombstones[next(iter(self._tombstones))]
@@ -328,8 +313,10 @@ class ChannelTable:
         self._sweep_at += (1 + (now - self._sweep_at) // every) * every
         oldest = now - self._settings.channel_age_max
         old = [channel for channel in self._channels.values() if channel.created_at < oldest]
-        swept = [channel for channel in old if channel.step(Step.SWEPT)]
+        swept = [each for each in old if State.FREE in (each.writer.state, each.reader.state)]
         for channel in swept:
+            for direction in Direction:
+                channel.step(direction, Step.SWEPT)
             del self._channels[channel.id]
         return swept
 
@@ -398,12 +385,11 @@ async def serve_end(
 
 async def _serve_writer(websocket: WebSocket, channel: Channel, closed: Callable[[], None]) -> Ending:
     """`closed` is called when the writer's Close has come, before it is echoed: the reader need not wait."""
-    bell = Bell()
+    bell, ending = Bell(), None
     channel.wake_writer = bell.ring
-    while True:
+    while ending is None:
         ending = await _pass_on(websocket, channel, bell, closed, await websocket.receive())
-        if ending is not None:
-            return ending
+    return ending
 
 
 async def _pass_on(
@@ -415,30 +401,30 @@ async def _pass_on(
     Separate function, so that `events` is released before we wait again: it held 1 MiB for each channel that
     had once been used.
     """
-    end = channel.ends[Direction.WRITE]
+    end = channel.writer
     at = runs = 0
     while at < len(events):
-        if channel.unread and events[at][0] < _CLOSE:
+        opcode, payload, _ = events[at]
+        if opcode >= _CLOSE:
+            at += 1
+            if opcode == _PING:
+                await websocket.send(_PONG, payload)
+            elif opcode == _CLOSE:
+                closed()
+                await websocket.send(_CLOSE, payload)
+                return Ending.CLOSED
+            continue
+        if channel.unread:
             return Ending.ABANDONED
         before, (at, size) = at, channel.put(events, at)
+        if at == before:
+            await bell.wait()
+            continue
         end.messages += at - before
         end.bytes += size
         runs += 1
         if runs % RUNS_A_TURN == 0:
             await checkpoint()
-        if at == len(events):
-            break
-        opcode, payload, _ = events[at]
-        if opcode < _CLOSE:
-            await bell.wait()
-            continue
-        at += 1
-        if opcode == _PING:
-            await websocket.send(_PONG, payload)
-        elif opcode == _CLOSE:
-            closed()
-            await websocket.send(_CLOSE, payload)
-            return Ending.CLOSED
     return None
 
 
@@ -450,7 +436,6 @@ class _Reader:
     def __init__(self, websocket: WebSocket, channel: Channel) -> None:
         self._websocket = websocket
         self._channel = channel
-        self._end = channel.ends[Direction.READ]
         self._bell = Bell()
         self._in_flight = 0  # messages that were posted and that the socket has not taken whole
         self._lost: ConnectionLost | None = None
@@ -488,8 +473,8 @@ class _Reader:
 
     def _settle(self) -> None:
         count, self._in_flight = self._in_flight, 0
-        self._end.messages += count
-        self._end.bytes += self._channel.sent(count)
+        self._channel.reader.messages += count
+        self._channel.reader.bytes += self._channel.sent(count)
 
 
 def _post(websocket: WebSocket, batch: list[Event]) -> None:

@@ -39,17 +39,8 @@ if TYPE_CHECKING:
     from iii_cli.engine.door import Purpose
     from iii_cli.engine.model import Notice, Settings
 
-__all__ = (
-    "DEFAULT_HOST",
-    "DEFAULT_PORT",
-    "SHUTDOWN_TIMEOUT",
-    "EngineServer",
-    "serve_engine",
-    "server_context",
-)
+__all__ = ("SHUTDOWN_TIMEOUT", "EngineServer", "server_context")
 
-DEFAULT_HOST = "localhost"  # loopback only: a channel's key is all that protects it
-DEFAULT_PORT = 49134
 BACKLOG = 1024
 ACCEPTS_PER_WAKE = 64  # then other tasks have their turn
 SHORTAGE_PAUSE = 0.1  # seconds without accepting where the system has no descriptors left
@@ -62,28 +53,6 @@ FRAMES_KEPT = 8 << 20
 TICK_MAX = 0.5  # seconds: how late a new deadline may be noticed
 
 _GAVE_UP = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
-
-
-async def serve_engine(
-    host: str = DEFAULT_HOST,
-    port: int = DEFAULT_PORT,
-    *,
-    settings: Settings | None = None,
-    guard: Guard | None = None,
-    tls: ssl.SSLContext | None = None,
-    notice: Notice = keep_quiet,
-    shutdown_timeout: float = SHUTDOWN_TIMEOUT,
-    task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
-) -> None:
-    """Be an engine until cancelled. `task_status.started` gets the URL once it is listening: `wss://` with
-    `tls`, and then it speaks nothing else.
-
-    Cancelling drops the workers at once, without a Close frame, and the channels `shutdown_timeout` seconds
-    later, or sooner where all have come to their end. Raises LocalProblem where it cannot listen, and
-    UsageProblem for a host beyond loopback without a token in the guard.
-    """
-    server = EngineServer(settings=settings, guard=guard, tls=tls, notice=notice)
-    await server.serve(host, port, shutdown_timeout=shutdown_timeout, task_status=task_status)
 
 
 def server_context(certificate: str, key: str | None) -> ssl.SSLContext:
@@ -149,7 +118,13 @@ class EngineServer:
         shutdown_timeout: float = SHUTDOWN_TIMEOUT,
         task_status: TaskStatus[str] = TASK_STATUS_IGNORED,
     ) -> None:
-        """See `serve_engine`."""
+        """Be an engine until cancelled. `task_status.started` gets the URL once it is listening: `wss://`
+        with TLS, and then it speaks nothing else.
+
+        Cancelling drops the workers at once, without a Close frame, and the channels `shutdown_timeout`
+        seconds later, or sooner where all have come to their end. Raises LocalProblem where it cannot
+        listen, and UsageProblem for a host beyond loopback without a token in the guard.
+        """
         prepare()
         bytes(FRAMES_KEPT)
         listeners = _listen(host, port, guarded=bool(self._guard.token))

@@ -9,7 +9,7 @@ import pytest
 
 from iii_cli.client.benchmark import ChannelBench, RttBench, TriggerBench, spread_of
 from iii_cli.client.connection import open_connection
-from iii_cli.engine.server import serve_engine
+from iii_cli.engine.server import EngineServer
 from iii_cli.protocol.refs import Endpoint, EngineAddress
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
     async with anyio.create_task_group() as tasks:
-        url = await tasks.start(lambda task_status: serve_engine("127.0.0.1", 0, task_status=task_status))
+        url = await tasks.start(
+            lambda task_status: EngineServer().serve("127.0.0.1", 0, task_status=task_status)
+        )
         yield Endpoint(EngineAddress.parse(url))
         tasks.cancel_scope.cancel()
 

@@ -19,7 +19,7 @@ from iii_cli.client.connection import Identity, unique_name
 from iii_cli.client.filter import Filter
 from iii_cli.client.worker import Channel, Worker, open_worker
 from iii_cli.commands.serving import run_command
-from iii_cli.engine.server import serve_engine
+from iii_cli.engine.server import EngineServer
 from iii_cli.errors import FunctionFailed, StreamAborted, StreamTruncated
 from iii_cli.protocol.refs import Endpoint, EngineAddress
 
@@ -80,7 +80,9 @@ async def serving(
     command: str | Any, *, grace: float = 2.0, cwd: str | None = None, **options: Any
 ) -> AsyncIterator[Bench]:
     async with anyio.create_task_group() as tasks:
-        url = await tasks.start(lambda task_status: serve_engine("127.0.0.1", 0, task_status=task_status))
+        url = await tasks.start(
+            lambda task_status: EngineServer().serve("127.0.0.1", 0, task_status=task_status)
+        )
         endpoint = Endpoint(EngineAddress.parse(url))
         caller = Worker(endpoint, Identity(unique_name()))
         worker = Worker(endpoint, Identity(unique_name()))

@@ -40,74 +40,35 @@ def _put(channel: Channel, *sizes: int) -> int:
 # The states
 
 
-WAYS = {  # how a channel comes into each state
-    State.NEW: [],
-    State.WRITING: [Step.WRITER_CAME],
-    State.READING: [Step.READER_CAME],
-    State.FLOWING: [Step.READER_CAME, Step.WRITER_CAME],
-    State.WRITTEN: [Step.WRITER_CAME, Step.WRITER_OVER],
-    State.DRAINING: [Step.WRITER_CAME, Step.WRITER_OVER, Step.READER_CAME],
-    State.UNWANTED: [Step.READER_CAME, Step.READER_OVER],
-    State.ABANDONED: [Step.READER_CAME, Step.READER_OVER, Step.WRITER_CAME],
-    State.OVER: [Step.SWEPT],
-}
-
-
-def _expected(state: State, step: Step) -> State | None:
-    """What the step leads to, said in another way than by a table: each end is not taken, there or over."""
-    ends = dict(zip(State, ("--", "w-", "-r", "wr", "x-", "xr", "-x", "wx", "xx"), strict=True))
-    writer, reader = list(ends[state])
-    match step:
-        case Step.WRITER_CAME if writer == "-":
-            writer = "w"
-        case Step.WRITER_OVER if writer == "w":
-            writer = "x"
-        case Step.READER_CAME if reader == "-":
-            reader = "r"
-        case Step.READER_OVER if reader == "r":
-            reader = "x"
-        case Step.SWEPT if "-" in (writer, reader):
-            writer, reader = writer.replace("-", "x"), reader.replace("-", "x")
-        case _:
-            return None
-    return next(known for known, letters in ends.items() if letters == writer + reader)
-
-
-@pytest.mark.parametrize(("state", "step"), list(product(State, Step)), ids=lambda value: value.name)
-def test_every_step_in_every_state(state: State, step: Step) -> None:
+def _at(direction: Direction, state: State) -> Channel:
+    """A channel of which that end is in that state, and the other one free."""
     channel = _table().create(None, 0)
-    for way in WAYS[state]:
-        assert channel.step(way)
-    assert channel.state is state
+    for step in {State.FREE: (), State.TAKEN: (Step.CAME,), State.OVER: (Step.CAME, Step.LEFT)}[state]:
+        assert channel.step(direction, step)
+    return channel
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize(("state", "step"), list(product(State, Step)), ids=lambda value: value.name)
+def test_every_step_of_an_end_in_every_state(direction: Direction, state: State, step: Step) -> None:
+    channel = _at(direction, state)
+    end = channel.end(direction)
+    assert end.state is state
+    channel.put([(2, b"data", True)])
+    heard: list[Direction] = []
+    channel.wake_reader = lambda: heard.append(READ)
+    channel.wake_writer = lambda: heard.append(WRITE)
     after = TABLE.get((state, step))
-    assert after is _expected(state, step)
-    flags = (channel.ended, channel.unread)
-    assert channel.step(step) is (after is not None)
-    assert channel.state is (after or state)
-    if after is None:
-        assert (channel.ended, channel.unread) == flags
-    else:
-        over = {"ended": (State.WRITTEN, State.DRAINING, State.OVER)}
-        over["unread"] = (State.UNWANTED, State.ABANDONED, State.OVER)
-        assert (channel.ended, channel.unread) == (after in over["ended"], after in over["unread"])
-
-
-def test_a_state_wakes_whom_it_concerns_and_keeps_what_is_still_wanted() -> None:
-    for state, step in TABLE:
-        channel = _table().create(None, 0)
-        for way in WAYS[state]:
-            channel.step(way)
-        heard: list[str] = []
-        if state is not State.OVER and not channel.unread:
-            channel.put([(2, b"data", True)])
-        channel.wake_reader = lambda heard=heard: heard.append("reader")  # type: ignore[misc]
-        channel.wake_writer = lambda heard=heard: heard.append("writer")  # type: ignore[misc]
-        ended, unread = channel.ended, channel.unread
-        channel.step(step)
-        assert ("reader" in heard) is (channel.ended and not ended), (state, step)
-        assert ("writer" in heard) is (channel.unread and not unread), (state, step)
-        assert len(channel) == (0 if channel.unread else 1), (state, step)
-        assert channel.queued_bytes == 4 * len(channel)
+    assert channel.step(direction, step) is (after is not None)
+    assert end.state is (after or state)
+    assert (channel.ended, channel.unread) == (
+        channel.writer.state is State.OVER,
+        channel.reader.state is State.OVER,
+    )
+    came_to_its_end = after is State.OVER
+    assert heard == ([READ if direction is WRITE else WRITE] if came_to_its_end else [])
+    wanted = not (direction is READ and came_to_its_end)
+    assert (len(channel), channel.queued_bytes) == ((1, 4) if wanted else (0, 0))
 
 
 # The queue
@@ -159,16 +120,14 @@ def test_a_batch_is_bounded_and_stays_queued_until_it_was_sent() -> None:
     assert (len(channel), channel.queued_bytes) == (0, 0)
 
 
-def test_ends_are_woken_by_what_concerns_them() -> None:
+def test_ends_are_woken_by_messages_and_by_room() -> None:
     channel = _opened(_table())
     heard: list[str] = []
     channel.wake_reader = lambda: heard.append("reader")
     channel.wake_writer = lambda: heard.append("writer")
     channel.put([(2, b"x", True)])
     channel.sent(1)
-    channel.step(Step.WRITER_OVER)
-    channel.step(Step.READER_OVER)
-    assert heard == ["reader", "writer", "reader", "writer"]
+    assert heard == ["reader", "writer"]
 
 
 def test_an_end_is_taken_once() -> None:
@@ -278,7 +237,7 @@ def test_ends_leave_spans_in_the_trace_of_the_call_that_made_the_channel() -> No
     channel = table.create(None, 0, TraceContext("a" * 32, "b" * 16))
     for direction in Direction:
         table.take(channel.id, direction, 1)
-    channel.ends[WRITE].bytes, channel.ends[WRITE].messages = 10, 2
+    channel.writer.bytes, channel.writer.messages = 10, 2
     table.finish(channel, WRITE, Ending.CLOSED, 5)
     table.finish(channel, READ, Ending.LOST, 6)
     writer, reader = list(spans)

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 import iii_cli.engine.server
-from iii_cli.engine.server import EngineServer, serve_engine
+from iii_cli.engine.server import EngineServer
 from iii_cli.errors import LocalProblem
 from iii_cli.protocol.frames import ENGINE_FRAME_MAX
 from tests.engine.place import Place, opened
@@ -58,7 +58,7 @@ async def test_a_port_in_use_is_a_local_problem_with_a_way_out() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(LocalProblem, match="--port 0"):
-            await serve_engine("127.0.0.1", taken.getsockname()[1])
+            await EngineServer().serve("127.0.0.1", taken.getsockname()[1])
 
 
 async def _ends(place: Place) -> tuple[RawSocket, RawSocket, RawSocket]:
