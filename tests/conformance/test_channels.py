@@ -43,10 +43,10 @@ async def _refused(stage: Stage, target: str, *headers: str, method: str = "GET"
     return refused.value
 
 
-# 4.1
+# Opening an end
 
 
-@covers("4.1 ok", "4.1 extra", "4.1 either")
+@covers("opening: ok", "opening: extra", "opening: either")
 async def test_either_ref_opens_either_end_and_other_parameters_are_ignored(sockets: Stage) -> None:
     writer, reader = await sockets.refs()
     assert writer["channel_id"] == reader["channel_id"]
@@ -57,7 +57,7 @@ async def test_either_ref_opens_either_end_and_other_parameters_are_ignored(sock
     assert await b.receive() == Frame(TEXT, b"hello")
 
 
-@covers("4.1 unknown")
+@covers("opening: unknown")
 async def test_an_unknown_channel_and_a_wrong_key_look_alike(sockets: Stage) -> None:
     ref, _ = await sockets.refs()
     for wrong in (ref | {"access_key": "nope"}, ref | {"channel_id": "nope"}, ref | {"access_key": ""}):
@@ -67,7 +67,7 @@ async def test_an_unknown_channel_and_a_wrong_key_look_alike(sockets: Stage) -> 
     await sockets.end(ref)
 
 
-@covers("4.1 dir", "4.1 missing")
+@covers("opening: dir", "opening: missing")
 async def test_the_query_is_read_strictly(sockets: Stage) -> None:
     ref, _ = await sockets.refs()
     path, query = target_of(ref).split("?")
@@ -82,7 +82,7 @@ async def test_the_query_is_read_strictly(sockets: Stage) -> None:
         assert (refused.status, refused.body) == (400, f"Failed to deserialize query string: {text}")
 
 
-@covers("4.1 upgrade")
+@covers("opening: upgrade")
 async def test_the_query_comes_before_the_upgrade_and_the_upgrade_before_the_channel(
     sockets: Stage,
 ) -> None:
@@ -95,14 +95,14 @@ async def test_the_query_comes_before_the_upgrade_and_the_upgrade_before_the_cha
     await sockets.end(ref)
 
 
-@covers("4.1 path")
+@covers("opening: path")
 async def test_a_trailing_slash_is_another_path(sockets: Stage) -> None:
     ref, _ = await sockets.refs()
     refused = await _refused(sockets, target_of(ref).replace("?", "/?"))
     assert (refused.status, refused.body) == (404, "")
 
 
-@covers("4.1 taken", "4.3 second")
+@covers("opening: taken", "ends: second")
 async def test_an_end_is_taken_once(sockets: Stage) -> None:
     writer, reader = await sockets.refs()
     ends = [await sockets.end(writer), await sockets.end(reader)]
@@ -114,10 +114,10 @@ async def test_an_end_is_taken_once(sockets: Stage) -> None:
     assert (await ends[1].receive()).payload == b"still here"
 
 
-# 4.2
+# Data
 
 
-@covers("4.2 as is", "4.3 close")
+@covers("data: as is", "ends: close")
 async def test_messages_come_out_as_they_went_in(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     frames = [
@@ -146,7 +146,7 @@ async def test_messages_come_out_as_they_went_in(sockets: Stage) -> None:
     await writer.receive_end()
 
 
-@covers("4.3 close")
+@covers("ends: close")
 @pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xf3broken"])
 async def test_any_close_is_echoed_and_is_a_clean_end(sockets: Stage, payload: bytes) -> None:
     writer, reader = await _pair(sockets)
@@ -155,7 +155,7 @@ async def test_any_close_is_echoed_and_is_a_clean_end(sockets: Stage, payload: b
     assert await reader.receive_close() == CLEAN
 
 
-@covers("4.2 fragments")
+@covers("data: fragments")
 async def test_a_fragmented_message_comes_out_as_one_frame(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     for opcode in (TEXT, BINARY):
@@ -168,7 +168,7 @@ async def test_a_fragmented_message_comes_out_as_one_frame(sockets: Stage) -> No
         assert await writer.receive() == Frame(PONG, b"between")
 
 
-@covers("4.2 one way")
+@covers("data: one way")
 async def test_what_a_reader_says_is_never_read(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     await reader.send(PING, b"anybody")
@@ -180,7 +180,7 @@ async def test_what_a_reader_says_is_never_read(sockets: Stage) -> None:
     assert await _is_silent(writer)
 
 
-@covers("4.2 backpressure")
+@covers("data: backpressure")
 async def test_a_full_queue_stops_the_writer(sockets: Stage) -> None:
     ref, reader_ref = await sockets.refs(buffer_size=2)
     writer = await sockets.end(ref)
@@ -206,7 +206,7 @@ async def _goes_out(writer: RawSocket, frame: Frame) -> bool:
     return True
 
 
-@covers("4.2 largest")
+@covers("data: largest")
 @pytest.mark.ci
 @pytest.mark.timeout(60)
 async def test_the_largest_frame_and_the_largest_message_pass(sockets: Stage) -> None:
@@ -220,7 +220,7 @@ async def test_the_largest_frame_and_the_largest_message_pass(sockets: Stage) ->
     assert (len(frame.payload), frame.fin) == (64 << 20, True)
 
 
-@covers("4.2 too large")
+@covers("data: too large")
 @pytest.mark.parametrize("fragments", [1, 5])
 @pytest.mark.timeout(60)
 async def test_one_byte_more_is_a_drop_for_the_writer_and_a_clean_end_for_the_reader(
@@ -238,7 +238,7 @@ async def test_one_byte_more_is_a_drop_for_the_writer_and_a_clean_end_for_the_re
     assert await reader.receive_close() == CLEAN
 
 
-@covers("4.2 protocol")
+@covers("data: protocol")
 @pytest.mark.parametrize(
     "broken",
     [
@@ -260,7 +260,7 @@ async def test_a_broken_frame_is_a_clean_end_for_the_reader(sockets: Stage, brok
     assert await reader.receive_close() == CLEAN
 
 
-@covers("4.2 plain")
+@covers("data: plain")
 async def test_nothing_is_negotiated(sockets: Stage) -> None:
     ref, _ = await sockets.refs()
     offer = ("Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: iii")
@@ -268,7 +268,7 @@ async def test_nothing_is_negotiated(sockets: Stage) -> None:
     assert raw.headers.keys() == {"connection", "upgrade", "sec-websocket-accept", "date"}
 
 
-@covers("4.2 half frame")
+@covers("data: half frame")
 @pytest.mark.parametrize("unfinished", [b"\x82\x8a\0\0\0\0half", b"\x02\x84\0\0\0\0half"])
 async def test_nothing_of_an_unfinished_message_is_forwarded(sockets: Stage, unfinished: bytes) -> None:
     writer, reader = await _pair(sockets)
@@ -278,10 +278,10 @@ async def test_nothing_of_an_unfinished_message_is_forwarded(sockets: Stage, unf
     assert await reader.receive_close() == CLEAN
 
 
-# 4.3
+# What each side sees
 
 
-@covers("4.3 death")
+@covers("ends: death")
 @pytest.mark.parametrize("death", ["half-close", "drop", "reset"])
 async def test_a_dead_writer_looks_like_one_that_finished(sockets: Stage, death: str) -> None:
     writer, reader = await _pair(sockets)
@@ -292,7 +292,7 @@ async def test_a_dead_writer_looks_like_one_that_finished(sockets: Stage, death:
     await reader.receive_end()
 
 
-@covers("4.3 reader dies")
+@covers("ends: reader dies")
 @pytest.mark.parametrize("death", ["drop", "reset"])
 async def test_the_writer_notices_a_dead_reader_at_a_later_message(sockets: Stage, death: str) -> None:
     writer, reader = await _pair(sockets)
@@ -306,7 +306,7 @@ async def test_the_writer_notices_a_dead_reader_at_a_later_message(sockets: Stag
         await writer.receive()
 
 
-@covers("4.3 reader dies", "4.3 close")
+@covers("ends: reader dies", "ends: close")
 async def test_a_writer_that_sends_no_more_does_not_hear_of_a_dead_reader(sockets: Stage) -> None:
     """A message finds nobody; a ping and a Close need nobody."""
     writer, reader = await _pair(sockets)
@@ -320,7 +320,7 @@ async def test_a_writer_that_sends_no_more_does_not_hear_of_a_dead_reader(socket
     assert await writer.receive_close() == (1000, "done")
 
 
-@covers("4.3 reader dies")
+@covers("ends: reader dies")
 @pytest.mark.ci
 async def test_a_writer_that_waits_for_room_notices_a_dead_reader(sockets: Stage) -> None:
     writer_ref, reader_ref = await sockets.refs(buffer_size=1)
@@ -332,7 +332,7 @@ async def test_a_writer_that_waits_for_room_notices_a_dead_reader(sockets: Stage
         await writer.receive()
 
 
-@covers("4.3 reader closes")
+@covers("ends: reader closes")
 async def test_a_readers_close_is_never_answered(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     await reader.send(CLOSE, b"\x03\xe8")
@@ -344,7 +344,7 @@ async def test_a_readers_close_is_never_answered(sockets: Stage) -> None:
     assert await _is_silent(reader)
 
 
-@covers("4.3 writer first")
+@covers("ends: writer first")
 async def test_data_is_kept_for_a_reader_that_comes_later(sockets: Stage) -> None:
     writer_ref, reader_ref = await sockets.refs()
     writer = await sockets.end(writer_ref)
@@ -358,7 +358,7 @@ async def test_data_is_kept_for_a_reader_that_comes_later(sockets: Stage) -> Non
     assert await reader.receive_close() == CLEAN
 
 
-@covers("4.3 after the end", "4.3 writer after")
+@covers("ends: after the end", "ends: writer after")
 async def test_whoever_comes_after_the_end_gets_a_close_and_no_error(sockets: Stage) -> None:
     writer_ref, reader_ref = await sockets.refs()
     writer, reader = await sockets.end(writer_ref), await sockets.end(reader_ref)
@@ -371,14 +371,14 @@ async def test_whoever_comes_after_the_end_gets_a_close_and_no_error(sockets: St
         await late.receive_end()
 
 
-@covers("4.3 idle")
+@covers("ends: idle")
 async def test_idle_ends_hear_nothing(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
     assert await _is_silent(writer)
     assert await _is_silent(reader)
 
 
-@covers("4.3 no writer", "4.1 swept")
+@covers("ends: no writer", "opening: swept")
 @six_minutes
 async def test_a_reader_whose_writer_never_comes_gets_a_clean_end_at_the_sweep(sockets: Stage) -> None:
     writer_ref, reader_ref = await sockets.refs()
@@ -391,7 +391,7 @@ async def test_a_reader_whose_writer_never_comes_gets_a_clean_end_at_the_sweep(s
         assert (await _refused(sockets, target_of(ref))).status == 404
 
 
-@covers("4.3 no reader")
+@covers("ends: no reader")
 @six_minutes
 async def test_a_writer_whose_reader_never_comes_is_dropped_at_a_message_after_the_sweep(
     sockets: Stage,
@@ -407,7 +407,7 @@ async def test_a_writer_whose_reader_never_comes_is_dropped_at_a_message_after_t
         await writer.receive()
 
 
-@covers("4.3 no reader", "4.3 close")
+@covers("ends: no reader", "ends: close")
 @six_minutes
 async def test_a_writer_that_closes_after_the_sweep_gets_its_echo(sockets: Stage) -> None:
     writer_ref, _ = await sockets.refs()
@@ -417,7 +417,7 @@ async def test_a_writer_that_closes_after_the_sweep_gets_its_echo(sockets: Stage
     assert await writer.receive_close() == (1000, "done")
 
 
-@covers("4.3 kept too long")
+@covers("ends: kept too long")
 @six_minutes
 async def test_data_of_a_writer_that_finished_is_swept_too(sockets: Stage) -> None:
     writer_ref, reader_ref = await sockets.refs()
@@ -429,7 +429,7 @@ async def test_data_of_a_writer_that_finished_is_swept_too(sockets: Stage) -> No
     assert (await _refused(sockets, target_of(reader_ref))).status == 404
 
 
-@covers("4.3 both taken")
+@covers("ends: both taken")
 @six_minutes
 async def test_a_channel_with_both_ends_taken_is_never_swept(sockets: Stage) -> None:
     writer, reader = await _pair(sockets)
@@ -438,7 +438,7 @@ async def test_a_channel_with_both_ends_taken_is_never_swept(sockets: Stage) -> 
     assert await reader.receive() == Frame(BINARY, b"data")
 
 
-# 4.4 and 4.6
+# Lifetime and the worker that created it
 
 
 async def test_a_writers_ping_is_answered_behind_its_data(sockets: Stage) -> None:

@@ -46,7 +46,7 @@ async def test_telemetry_has_a_socket_of_its_own(sockets: Stage) -> None:
     assert (await raw.receive()).opcode == PONG
 
 
-@covers("14.1")
+@covers("closing a worker")
 async def test_a_close_is_not_echoed(sockets: Stage) -> None:
     for path in ("/", "/otel"):
         raw = await sockets.open(path)

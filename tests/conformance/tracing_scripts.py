@@ -57,7 +57,7 @@ async def _as_heard(stage: Stage, **headers: str) -> tuple[str, dict[str, Any]]:
     return f, call
 
 
-@covers("14.2 parent")
+@covers("trace: parent")
 async def a_traceparent_reaches_the_callee_as_the_engine_writes_it_or_not_at_all(stage: Stage) -> None:
     for sent, expected in PARENTS.items():
         f, call = await _as_heard(stage, traceparent=sent)
@@ -65,7 +65,7 @@ async def a_traceparent_reaches_the_callee_as_the_engine_writes_it_or_not_at_all
         assert call["baggage"] == f"iii.function.id={f}", sent
 
 
-@covers("14.2 baggage")
+@covers("trace: baggage")
 async def baggage_reaches_the_callee_as_the_engine_writes_it(stage: Stage) -> None:
     for sent, expected in BAGGAGE.items():
         f, call = await _as_heard(stage, baggage=sent)
@@ -73,7 +73,7 @@ async def baggage_reaches_the_callee_as_the_engine_writes_it(stage: Stage) -> No
         assert "traceparent" not in call
 
 
-@covers("14.2 baggage")
+@covers("trace: baggage")
 async def sixty_four_entries_of_baggage_are_sent_on(stage: Stage) -> None:
     sent = [f"k{number}={number}" for number in range(70)]
     f, call = await _as_heard(stage, baggage=",".join(sent))
@@ -82,7 +82,7 @@ async def sixty_four_entries_of_baggage_are_sent_on(stage: Stage) -> None:
     assert set(entries) <= {*sent, f"iii.function.id={f}"}
 
 
-@covers("14.2 echo")
+@covers("trace: echo")
 async def the_caller_hears_its_own_headers_again(stage: Stage) -> None:
     f = stage.name("f")
     worker, caller = await stage.worker(), await stage.worker()
@@ -94,7 +94,7 @@ async def the_caller_hears_its_own_headers_again(stage: Stage) -> None:
     await caller.hear("invocationresult", invocation_id=call_id, function_id=f, result=2, **headers)
 
 
-@covers("14.3")
+@covers("trace: built-ins")
 async def a_built_in_sees_the_baggage_of_its_call(stage: Stage) -> None:
     caller = await stage.worker()
     headers = {"baggage": "k=v;p,other=x%20y,nothing"}

@@ -21,7 +21,7 @@ async def _provider(stage: Stage, kind: str, **announced: Any) -> Party:
     return provider
 
 
-@covers("14.6")
+@covers("triggers: functions-available")
 async def functions_available_tells_of_every_function(stage: Stage) -> None:
     f, seen = stage.name("f"), stage.name("seen")
     watcher, worker = await stage.worker(), await stage.worker()
@@ -46,7 +46,7 @@ async def functions_available_tells_of_every_function(stage: Stage) -> None:
     assert {f, seen, "engine::functions::list", "engine::channels::create"} <= told
 
 
-@covers("14.7")
+@covers("triggers: of a worker")
 async def a_workers_triggers_are_those_of_its_functions(stage: Stage) -> None:
     kind, f, trigger = stage.name("kind"), stage.name("f"), stage.name("trigger")
     owner, registrant = stage.name("owner"), stage.name("registrant")
@@ -65,7 +65,7 @@ async def a_workers_triggers_are_those_of_its_functions(stage: Stage) -> None:
     assert await triggers_of(registrant) == []
 
 
-@covers("14.8")
+@covers("triggers: namespace")
 async def a_provider_outside_default_hears_its_own_namespace(stage: Stage) -> None:
     kind, ns, f = stage.name("kind"), stage.name("ns"), stage.name("f")
     away, home = await _provider(stage, kind, namespace=ns), await _provider(stage, kind)
@@ -80,7 +80,7 @@ async def a_provider_outside_default_hears_its_own_namespace(stage: Stage) -> No
     await home.hear("registertrigger", id=trigger, **fields)
 
 
-@covers("14.9")
+@covers("triggers: blank namespace")
 async def a_trigger_type_of_a_blank_namespace_is_dropped(stage: Stage) -> None:
     worker = await stage.worker()
     for blank in ("", "  "):
@@ -92,7 +92,7 @@ async def a_trigger_type_of_a_blank_namespace_is_dropped(stage: Stage) -> None:
         await worker.quiet()
 
 
-@covers("14.10")
+@covers("triggers: again")
 async def a_trigger_that_is_registered_again_is_not_unregistered(stage: Stage) -> None:
     kind, trigger = stage.name("kind"), stage.name("trigger")
     provider, worker = await _provider(stage, kind), await stage.worker()
@@ -104,7 +104,7 @@ async def a_trigger_that_is_registered_again_is_not_unregistered(stage: Stage) -
     await provider.hear("unregistertrigger", id=trigger, trigger_type=kind)
 
 
-@covers("14.12")
+@covers("triggers: silence")
 async def a_trigger_whose_provider_says_nothing_is_kept(stage: Stage) -> None:
     kind, f = stage.name("kind"), stage.name("f")
     provider, caller = await _provider(stage, kind), await stage.worker()
@@ -123,7 +123,7 @@ async def a_trigger_whose_provider_says_nothing_is_kept(stage: Stage) -> None:
     await provider.hear("unregistertrigger", id=binding["id"], trigger_type=kind)
 
 
-@covers("14.15")
+@covers("rows")
 async def a_row_that_was_asked_for_by_its_id_has_no_summary(stage: Stage) -> None:
     kind, f, trigger = stage.name("kind"), stage.name("f"), stage.name("trigger")
     await _provider(stage, kind)

@@ -23,7 +23,7 @@ async def _exists(caller: Party, function_id: str, namespace: str | None = None)
     return any(row["namespace"] == (namespace or "default") for row in rows)
 
 
-@covers("1.4 keyed", "1.4 default")
+@covers("namespaces: keyed", "namespaces: default")
 async def functions_are_keyed_by_namespace_and_id(stage: Stage) -> None:
     f, ns = stage.name("f"), stage.name("ns")
     here, there = await stage.worker(), await stage.worker(namespace=ns)
@@ -37,7 +37,7 @@ async def functions_are_keyed_by_namespace_and_id(stage: Stage) -> None:
     await there.quiet()
 
 
-@covers("1.4 buffered")
+@covers("namespaces: buffered")
 async def registrations_wait_for_the_announce(stage: Stage) -> None:
     f, ns = stage.name("f"), stage.name("ns")
     worker, caller = await stage.worker(announced=False), await stage.worker()
@@ -49,7 +49,7 @@ async def registrations_wait_for_the_announce(stage: Stage) -> None:
     assert not await _exists(caller, f)
 
 
-@covers("1.4 grace")
+@covers("namespaces: grace")
 async def without_an_announce_they_land_in_default(stage: Stage) -> None:
     f, g = stage.name("f"), stage.name("g")
     worker, caller = await stage.worker(announced=False), await stage.worker()
@@ -64,7 +64,7 @@ async def without_an_announce_they_land_in_default(stage: Stage) -> None:
     assert await _exists(caller, g)
 
 
-@covers("1.4 at once", "2.5 itself")
+@covers("namespaces: at once", "calls: itself")
 async def after_the_announce_registrations_hold_at_once(stage: Stage) -> None:
     f = stage.name("f")
     worker = await stage.worker()
@@ -75,7 +75,7 @@ async def after_the_announce_registrations_hold_at_once(stage: Stage) -> None:
     await worker.hear("invocationresult", invocation_id=call_id, function_id=f, result=[2])
 
 
-@covers("1.4 named", "1.4 built-ins")
+@covers("namespaces: named", "namespaces: built-ins")
 async def built_ins_live_in_default(stage: Stage) -> None:
     caller = await stage.worker(namespace=stage.name("ns"))
     assert "functions" in await caller.call("engine::functions::list", {}, namespace="default")
@@ -90,7 +90,7 @@ async def built_ins_live_in_default(stage: Stage) -> None:
     )
 
 
-@covers("1.4 engine ids", "1.4 own ids")
+@covers("namespaces: engine ids", "namespaces: own ids")
 async def engine_ids_are_for_the_default_namespace(stage: Stage) -> None:
     f, ns = f"engine::{stage.name('f')}", stage.name("ns")
     away, home = await stage.worker(namespace=ns), await stage.worker()
@@ -109,25 +109,25 @@ async def engine_ids_are_for_the_default_namespace(stage: Stage) -> None:
 
 
 MALFORMED: tuple[tuple[str, str | bytes], ...] = (
-    ("1.9 json", "nonsense"),
-    ("1.9 json", "{"),
-    ("1.9 json", "[]"),
-    ("1.9 json", b"\xff\xfe"),
-    ("1.9 type", '{"type":"nope"}'),
-    ("1.9 type", "{}"),
-    ("1.9 type", '{"type":7}'),
-    ("1.9 required", '{"type":"registerfunction"}'),
-    ("1.9 required", '{"type":"invokefunction","function_id":"engine::functions::list"}'),
-    ("1.9 required", '{"type":"registertrigger","id":"a","trigger_type":"t","function_id":"f"}'),
-    ("1.9 uuid", '{"type":"invokefunction","invocation_id":"x","function_id":"f","data":{}}'),
-    ("1.9 uuid", '{"type":"invokefunction","invocation_id":7,"function_id":"f","data":{}}'),
-    ("1.9 blank", ""),
-    ("1.9 blank", " \n\t "),
-    ("1.9 blank", b""),
+    ("input: json", "nonsense"),
+    ("input: json", "{"),
+    ("input: json", "[]"),
+    ("input: json", b"\xff\xfe"),
+    ("input: type", '{"type":"nope"}'),
+    ("input: type", "{}"),
+    ("input: type", '{"type":7}'),
+    ("input: required", '{"type":"registerfunction"}'),
+    ("input: required", '{"type":"invokefunction","function_id":"engine::functions::list"}'),
+    ("input: required", '{"type":"registertrigger","id":"a","trigger_type":"t","function_id":"f"}'),
+    ("input: uuid", '{"type":"invokefunction","invocation_id":"x","function_id":"f","data":{}}'),
+    ("input: uuid", '{"type":"invokefunction","invocation_id":7,"function_id":"f","data":{}}'),
+    ("input: blank", ""),
+    ("input: blank", " \n\t "),
+    ("input: blank", b""),
 )
 
 
-@covers("1.9 json", "1.9 type", "1.9 required", "1.9 uuid", "1.9 blank")
+@covers("input: json", "input: type", "input: required", "input: uuid", "input: blank")
 async def malformed_frames_are_dropped_and_nobody_is_told(stage: Stage) -> None:
     worker = await stage.worker()
     for _, frame in MALFORMED:
@@ -135,7 +135,7 @@ async def malformed_frames_are_dropped_and_nobody_is_told(stage: Stage) -> None:
     await worker.quiet()
 
 
-@covers("1.9 uuid")
+@covers("input: uuid")
 async def a_result_with_an_error_that_is_a_string_is_dropped(stage: Stage) -> None:
     f = stage.name("f")
     worker, caller = await stage.worker(), await stage.worker()
@@ -147,7 +147,7 @@ async def a_result_with_an_error_that_is_a_string_is_dropped(stage: Stage) -> No
     await caller.quiet()
 
 
-@covers("1.9 extra")
+@covers("input: extra")
 async def unknown_fields_are_ignored(stage: Stage) -> None:
     f = stage.name("f")
     worker = await stage.worker(features=["observe.v1"], future=1)
@@ -156,7 +156,7 @@ async def unknown_fields_are_ignored(stage: Stage) -> None:
     await worker.hear("invokefunction", invocation_id=call_id, function_id=f, data=1)
 
 
-@covers("2.5 not found")
+@covers("calls: not found")
 async def an_unknown_function_names_where_it_exists(stage: Stage) -> None:
     f, one, two = stage.name("f"), stage.name("a"), stage.name("b")
     caller = await stage.worker()
@@ -171,7 +171,7 @@ async def an_unknown_function_names_where_it_exists(stage: Stage) -> None:
     )
 
 
-@covers("2.5 passed on")
+@covers("calls: passed on")
 async def an_error_of_the_executor_reaches_the_caller(stage: Stage) -> None:
     f = stage.name("f")
     worker, caller = await stage.worker(), await stage.worker()
@@ -187,7 +187,7 @@ async def an_error_of_the_executor_reaches_the_caller(stage: Stage) -> None:
         await caller.hear("invocationresult", invocation_id=call_id, function_id=f, error=error)
 
 
-@covers("2.5 stopped")
+@covers("calls: stopped")
 async def the_executors_end_is_told(stage: Stage) -> None:
     f = stage.name("f")
     worker, caller = await stage.worker(), await stage.worker()
@@ -201,7 +201,7 @@ async def the_executors_end_is_told(stage: Stage) -> None:
     assert not await _exists(caller, f)
 
 
-@covers("2.5 caller dies")
+@covers("calls: caller dies")
 async def the_callers_end_is_not_told(stage: Stage) -> None:
     f = stage.name("f")
     worker, caller = await stage.worker(), await stage.worker()
@@ -215,7 +215,7 @@ async def the_callers_end_is_not_told(stage: Stage) -> None:
     await worker.quiet()
 
 
-@covers("2.5 no timeout")
+@covers("calls: no timeout")
 async def the_engine_never_times_a_call_out(stage: Stage) -> None:
     f = stage.name("f")
     worker, caller = await stage.worker(), await stage.worker()
@@ -229,7 +229,7 @@ async def the_engine_never_times_a_call_out(stage: Stage) -> None:
     await caller.hear("invocationresult", invocation_id=call_id, function_id=f, result="late")
 
 
-@covers("2.5 input")
+@covers("calls: input")
 async def built_ins_are_strict_about_their_input(stage: Stage) -> None:
     caller = await stage.worker()
     create = "engine::channels::create"
@@ -250,20 +250,20 @@ async def _call_with_null(caller: Party, function_id: str) -> dict[str, dict[str
     return await caller.next()
 
 
-@covers("2.5 enqueue")
+@covers("calls: enqueue")
 async def without_a_queue_worker_nothing_is_queued(stage: Stage) -> None:
     caller = await stage.worker()
     action = {"type": "enqueue", "queue": "q"}
     assert (await caller.error(stage.name("f"), {}, action=action))[0] == "enqueue_error"
 
 
-@covers("2.5 namespace")
+@covers("calls: namespace")
 async def a_blank_namespace_is_no_namespace(stage: Stage) -> None:
     caller = await stage.worker()
     assert (await caller.error(stage.name("f"), {}, namespace="  "))[0] == "INVALID_NAMESPACE"
 
 
-@covers("2.5 arguments", "2.5 not found there")
+@covers("calls: arguments", "calls: not found there")
 async def info_functions_refuse_what_they_cannot_answer(stage: Stage) -> None:
     caller = await stage.worker()
     f = stage.name("f")
@@ -280,7 +280,7 @@ async def info_functions_refuse_what_they_cannot_answer(stage: Stage) -> None:
     )
 
 
-@covers("2.5 trigger")
+@covers("calls: trigger")
 async def a_provider_refuses_a_trigger(stage: Stage) -> None:
     kind, trigger, f = stage.name("kind"), stage.name("trigger"), stage.name("f")
     provider, worker = await stage.worker(), await stage.worker()
@@ -295,7 +295,7 @@ async def a_provider_refuses_a_trigger(stage: Stage) -> None:
     await worker.hear("triggerregistrationresult", **ids, error=error)
 
 
-@covers("1.4 keyed")
+@covers("namespaces: keyed")
 async def the_first_owner_of_a_function_wins(stage: Stage) -> None:
     f = stage.name("f")
     owner, loser = await stage.worker(), await stage.worker()
@@ -316,7 +316,7 @@ async def the_first_owner_of_a_function_wins(stage: Stage) -> None:
     assert await _exists(loser, f)
 
 
-@covers("1.4 keyed")
+@covers("namespaces: keyed")
 async def a_live_name_is_taken(stage: Stage) -> None:
     name = stage.name("w")
     owner, other = await stage.worker(name=name), await stage.worker(announced=False)
@@ -332,7 +332,7 @@ async def a_live_name_is_taken(stage: Stage) -> None:
     await owner.quiet()
 
 
-@covers("14.5")
+@covers("reattach")
 async def a_reattach_is_honoured_whatever_came_before_it(stage: Stage) -> None:
     async def ping(new: Party) -> None:
         await new.quiet()
@@ -357,7 +357,7 @@ async def a_reattach_is_honoured_whatever_came_before_it(stage: Stage) -> None:
         await new.quiet()
 
 
-@covers("14.11")
+@covers("announce")
 async def an_announcement_is_read_strictly(stage: Stage) -> None:
     worker = await stage.worker(announced=False)
     register = "engine::workers::register"
@@ -376,7 +376,7 @@ async def an_announcement_is_read_strictly(stage: Stage) -> None:
     await worker.announce(telemetry=None)
 
 
-@covers("14.11")
+@covers("announce")
 async def a_name_is_kept_by_a_worker_that_takes_another(stage: Stage) -> None:
     old, new = stage.name("old"), stage.name("new")
     worker, other = await stage.worker(name=old), await stage.worker(announced=False)
@@ -395,7 +395,7 @@ async def a_name_is_kept_by_a_worker_that_takes_another(stage: Stage) -> None:
     await stage.worker(name=old)
 
 
-@covers("14.4")
+@covers("calls: the same id")
 async def a_second_call_of_an_id_takes_the_place_of_the_first(stage: Stage) -> None:
     f = stage.name("f")
     worker, first, second = await stage.worker(), await stage.worker(), await stage.worker()
@@ -414,7 +414,7 @@ async def a_second_call_of_an_id_takes_the_place_of_the_first(stage: Stage) -> N
     await second.quiet()
 
 
-@covers("14.4")
+@covers("calls: the same id")
 async def a_built_in_called_by_the_id_of_a_running_call_leaves_it_alone(stage: Stage) -> None:
     f = stage.name("f")
     worker, caller, other = await stage.worker(), await stage.worker(), await stage.worker()
@@ -430,7 +430,7 @@ async def a_built_in_called_by_the_id_of_a_running_call_leaves_it_alone(stage: S
     await caller.hear("invocationresult", invocation_id=call_id, function_id=f, result=2)
 
 
-@covers("14.15")
+@covers("rows")
 async def rows_are_those_of_the_real_engine(stage: Stage) -> None:
     worker = await stage.worker()
     rows = (await worker.call("engine::workers::list", {}))["workers"]
@@ -441,7 +441,7 @@ async def rows_are_those_of_the_real_engine(stage: Stage) -> None:
         assert await worker.call("engine::logs::clear", {}) == {"success": True}
 
 
-@covers("2.5 caller dies")
+@covers("calls: caller dies")
 async def a_reattach_evicts_the_connection_before(stage: Stage) -> None:
     name, f = stage.name("w"), stage.name("f")
     old, new = await stage.worker(name=name), await stage.worker(announced=False)
@@ -453,7 +453,7 @@ async def a_reattach_evicts_the_connection_before(stage: Stage) -> None:
     assert not await _exists(new, f)
 
 
-@covers("2.5 passed on")
+@covers("calls: passed on")
 async def a_call_reaches_the_executor_with_everything_beside_it(stage: Stage) -> None:
     f = stage.name("f")
     worker, caller = await stage.worker(), await stage.worker()
@@ -475,7 +475,7 @@ async def a_call_reaches_the_executor_with_everything_beside_it(stage: Stage) ->
     await caller.hear("invocationresult", invocation_id=call_id, function_id=f, traceparent=..., baggage=...)
 
 
-@covers("2.5 stopped")
+@covers("calls: stopped")
 async def nobody_hears_of_a_void_call(stage: Stage) -> None:
     f = stage.name("f")
     worker, caller = await stage.worker(), await stage.worker()
@@ -488,7 +488,7 @@ async def nobody_hears_of_a_void_call(stage: Stage) -> None:
     await caller.quiet()
 
 
-@covers("1.9 json")
+@covers("input: json")
 async def binary_frames_are_telemetry_or_messages(stage: Stage) -> None:
     worker = await stage.worker()
     for frame in (b"OTLP{}", b"MTRC{", b"LOGS nonsense", b"OTLP", b"OT"):
