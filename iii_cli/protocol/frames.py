@@ -17,7 +17,7 @@ __all__ = (
     "ENGINE_FRAME_MAX",
     "ENGINE_MESSAGE_MAX",
     "FRAME_BYTES_MAX",
-    "SMALL_FRAME",
+    "SMALL",
     "Buffer",
     "Event",
     "FrameDecoder",
@@ -33,32 +33,30 @@ __all__ = (
 )
 
 
-# Importing websockets costs more than everything else that a one-line command does, so payloads up to this
-# size are masked by the integers of Python until something larger comes by.
-SMALL = 4096
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
-_fast: Callable[[bytes | bytearray | memoryview, bytes], bytes] | None = None
+SMALL = 4096  # payload bytes: up to this a frame is masked alone, and taken with others
+
+# Importing websockets costs more than everything else that a one-line command does, so small payloads are
+# masked by the integers of Python until something larger comes by.
+_fast: Callable[[Buffer, bytes], bytes] | None = None
 
 
-def mask(data: bytes | bytearray | memoryview, key: bytes) -> bytes:
+def mask(data: Buffer, key: bytes) -> bytes:
     """XOR `data` with the four bytes of `key` repeated. The same call unmasks."""
     if _fast is not None:
         return _fast(data, key)
     size = len(data)
     if size > SMALL:
-        return _load()(data, key)
+        return prepare()(data, key)
     if not size:
         return b""
     pad = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(data, "little") ^ int.from_bytes(pad, "little")).to_bytes(size, "little")
 
 
-def prepare() -> None:
-    """Load the fast way now: a server masks all its life, and gains from the first frame on."""
-    _load()
-
-
-def _load() -> Callable[[bytes | bytearray | memoryview, bytes], bytes]:
+def prepare() -> Callable[[Buffer, bytes], bytes]:
+    """Load the fast way to mask: a server masks all its life, and gains from the first frame on."""
     global _fast
     try:
         from websockets.speedups import apply_mask
@@ -67,8 +65,6 @@ def _load() -> Callable[[bytes | bytearray | memoryview, bytes], bytes]:
     _fast = apply_mask
     return apply_mask
 
-
-Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 FRAME_BYTES_MAX = 1 << 20  # what a Python SDK reader takes in one message (docs: protocol, "Sizes")
 ENGINE_FRAME_MAX = 16 << 20  # the engine drops the connection above this (docs: protocol, "Listener")
@@ -87,6 +83,7 @@ class Opcode(IntEnum):
 
 
 _CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG = (int(opcode) for opcode in Opcode)
+_KIND_OF = {0x80 | _TEXT: _TEXT, 0x80 | _BINARY: _BINARY}  # by the first byte, of unfragmented data frames
 
 
 # An opcode, its payload, and whether this ends the message. Plain tuples: millions of them pass.
@@ -154,33 +151,24 @@ def parse_close(payload: Buffer) -> tuple[int | None, str]:
     return int.from_bytes(payload[:2], "big"), bytes(payload[2:]).decode("utf-8", "replace")
 
 
-SMALL_FRAME = 4096  # payload bytes
 WINDOW = 64 << 10  # copied at a time: slices of bytes are cheaper than those of a view
 
-_KIND_OF = {
-    0x80 | _TEXT: _TEXT,
-    0x80 | _BINARY: _BINARY,
-}  # by the first byte, of unfragmented data frames
 
-
-def _take_small_frames(view: memoryview, start: int, end: int, *, masked: bool, events: list[Event]) -> int:
+def _take_small_frames(view: memoryview, start: int, end: int, masked: bool, events: list[Event]) -> int:
     """Append what the whole, small, unfragmented data frames between `start` and `end` hold, in order.
 
     Says where the first frame begins that is something else: large, control, a fragment, incomplete, or
     faulty in any way. Nothing is decided about that one here.
     """
-    while end - start > 4 and _may_be_small(view, start):
+    while end - start > 4:
+        code = view[start + 1] & 0x7F
+        if code == 127 or (code == 126 and view[start + 2] << 8 > SMALL):
+            break  # before anything is copied
         count = _take(bytes(view[start : min(end, start + WINDOW)]), masked, events)
         if not count:
             break
         start += count
     return start
-
-
-def _may_be_small(view: memoryview, at: int) -> bool:
-    """Before anything is copied."""
-    code = view[at + 1] & 0x7F
-    return code < 126 or (code == 126 and view[at + 2] << 8 <= SMALL_FRAME)
 
 
 def _take(data: bytes, masked: bool, events: list[Event]) -> int:
@@ -197,7 +185,7 @@ def _take(data: bytes, masked: bool, events: list[Event]) -> int:
             size = data[at + 2] << 8 | data[at + 3]
             body += 2
         stop = body + size
-        if stop > end or size > SMALL_FRAME or first not in _KIND_OF:
+        if stop > end or size > SMALL or first not in _KIND_OF:
             break
         payload = data[body:stop]
         if masked:
@@ -210,7 +198,7 @@ def _take(data: bytes, masked: bool, events: list[Event]) -> int:
     return at
 
 
-def _is_utf8(payload: bytes) -> bool:
+def _is_utf8(payload: bytes | bytearray) -> bool:
     try:
         payload.decode()
     except UnicodeDecodeError:
@@ -236,28 +224,6 @@ class FrameDecoder:
     code 1009. `buffer_max`: what it may keep when nothing comes any more. `hold` is told how many bytes of
     an unfinished message there are besides, and may raise PeerMisbehaved.
     """
-
-    __slots__ = (
-        "_buffer",
-        "_buffer_max",
-        "_empty",
-        "_end",
-        "_error",
-        "_final",
-        "_frame_max",
-        "_head",
-        "_held",
-        "_hold",
-        "_left",
-        "_masked",
-        "_message",
-        "_message_max",
-        "_need",
-        "_opcode",
-        "_pieces",
-        "_start",
-        "_view",
-    )
 
     def __init__(
         self,
@@ -350,10 +316,8 @@ class FrameDecoder:
             more = True
             while more:
                 if not self._left and not self._opcode:
-                    view, masked = self._view, self._masked
-                    self._start = _take_small_frames(
-                        view, self._start, self._end, masked=masked, events=events
-                    )
+                    window = self._view, self._start, self._end
+                    self._start = _take_small_frames(*window, self._masked, events)
                 more = self._step(events)
             self._count_held()
         except PeerMisbehaved as error:
@@ -402,7 +366,12 @@ class FrameDecoder:
             if (opcode == _CONT) is not (self._opcode != 0):
                 raise PeerMisbehaved("a fragment out of order")
             if self._pieces and (opcode or self._opcode) == _BINARY:
-                self._begin_pieces(size, head, final, events)
+                self._start += head
+                self._left, self._final = size, final
+                self._opcode = 0 if final else _BINARY
+                self._count_empty(size, final)
+                if not size:
+                    events.append((_BINARY, b"", final))
                 return True
             if size > self._frame_max or len(self._message) + size > self._message_max:
                 raise PeerMisbehaved("a frame or message over the limit", close_code=1009)
@@ -412,7 +381,6 @@ class FrameDecoder:
             self._need, self._head = head + size, head
             return False
         body = start + head
-        payload: Buffer
         if self._masked:
             payload = mask(self._view[body : body + size], bytes(buffer[body - 4 : body]))
         else:
@@ -421,15 +389,6 @@ class FrameDecoder:
         self._need = 0
         self._deliver(final, opcode, payload, events)
         return True
-
-    def _begin_pieces(self, size: int, head: int, final: bool, events: list[Event]) -> None:
-        self._start += head
-        self._left = size
-        self._final = final
-        self._opcode = 0 if final else _BINARY
-        self._count_empty(size, final)
-        if not size:
-            events.append((_BINARY, b"", final))
 
     def _count_empty(self, size: int, final: bool) -> None:
         """One more fragment. Without end, empty ones would be received and never make a message."""
@@ -447,7 +406,7 @@ class FrameDecoder:
         events.append((_BINARY, self._view[start : start + count], self._final and not self._left))
         return True
 
-    def _deliver(self, final: bool, opcode: int, payload: Buffer, events: list[Event]) -> None:
+    def _deliver(self, final: bool, opcode: int, payload: bytes | bytearray, events: list[Event]) -> None:
         if opcode >= 8:
             if opcode == _CLOSE:
                 _check_close(payload)
@@ -461,7 +420,7 @@ class FrameDecoder:
                 return
             opcode, payload = self._opcode, self._message
             self._message, self._opcode = bytearray(), 0
-        if opcode == _TEXT and not payload.isascii():  # type: ignore[union-attr]
+        if opcode == _TEXT:
             _check_utf8(payload)
         events.append((opcode, payload, True))
 
@@ -489,14 +448,12 @@ class FrameDecoder:
         self._start, self._end = 0, held
 
 
-def _check_utf8(payload: Buffer) -> None:
-    try:
-        str(payload, "utf-8")
-    except UnicodeDecodeError:
-        raise PeerMisbehaved("a text message that is not UTF-8", close_code=1007) from None
+def _check_utf8(payload: bytes | bytearray) -> None:
+    if not payload.isascii() and not _is_utf8(payload):
+        raise PeerMisbehaved("a text message that is not UTF-8", close_code=1007)
 
 
-def _check_close(payload: Buffer) -> None:
+def _check_close(payload: bytes | bytearray) -> None:
     """RFC 6455 sections 5.5.1 and 7.4."""
     if not payload:
         return
