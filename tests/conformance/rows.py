@@ -85,7 +85,7 @@ ROWS: dict[str, str] = {
     "trace: built-ins": "engine::baggage::get and get_all read the baggage of the call",
     "calls: the same id": "a second call of an id that is running ends the first",
     "reattach": "a reattach is honoured at any time",
-    "triggers: functions-available": "functions-available carries all functions, built-ins too, and is polled",
+    "triggers: poll": "functions-available carries all functions, built-ins too, and is polled",
     "triggers: of a worker": "registered_triggers of a worker are those whose target function it owns",
     "triggers: namespace": "a provider outside default hears the resolved trigger_namespace",
     "triggers: blank namespace": "a trigger type of a blank namespace is dropped",

@@ -21,7 +21,7 @@ async def _provider(stage: Stage, kind: str, **announced: Any) -> Party:
     return provider
 
 
-@covers("triggers: functions-available")
+@covers("triggers: poll")
 async def functions_available_tells_of_every_function(stage: Stage) -> None:
     f, seen = stage.name("f"), stage.name("seen")
     watcher, worker = await stage.worker(), await stage.worker()
