@@ -630,10 +630,10 @@ class ChannelWriter(ByteSendStream):
 
         Returns when the stream has ended by `finish` or `abort`. Raises what ended it otherwise, as `push`.
         """
-        ws = await self._ready(WriterStep.SEND)
         self._attended = True
         task_status.started()
         try:
+            ws = await self._ready(WriterStep.SEND)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._beat)
                 tasks.start_soon(self._watch_network)

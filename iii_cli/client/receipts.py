@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from iii_cli.protocol.refs import ChannelRef, Endpoint
     from iii_cli.protocol.seal import Figures, Mode, Sealer
 
-__all__ = ("AwaitedReceipt", "ConfirmedWriter", "HeldReceipt")
+__all__ = ("ConfirmedWriter", "HeldReceipt")
 
 
 OPEN_SECONDS = 5.0  # a reader's stream does not wait longer for its receipt channel
@@ -41,16 +41,20 @@ LATE_SECONDS = 1.0  # a reader that failed has sent its receipt before it left
 KEPT_UNKNOWN = "the data was handed to the engine; whether it was kept is unknown"
 
 
-class AwaitedReceipt:
-    """The writer's side: a reader end on which the reader says how much it has, and at last that it is kept.
+@final
+class ConfirmedWriter(ChannelWriter):
+    """A writer whose stream is finished when its reader has confirmed it. Needs `attend` beside the writing.
 
-    Run `listen` beside the writing. `confirmed` is how many bytes the reader said that it has; None while it
-    has said nothing.
+    `receipt` is the end on which the reader says how much it has, and at last that it is kept. `confirmed` is
+    how many bytes it has; None while it has said nothing.
     """
 
     def __init__(
         self,
-        reader: ChannelReader,
+        endpoint: Endpoint,
+        ref: ChannelRef,
+        sealer: Sealer,
+        receipt: ChannelReader,
         timeout: float | None = RECEIPT_TIMEOUT,
         *,
         will_not_confirm: Callable[[], None] = lambda: None,
@@ -59,37 +63,36 @@ class AwaitedReceipt:
 
         `will_not_confirm` hears at once of a reader that cannot confirm anything.
         """
-        self._reader = reader
+        super().__init__(endpoint, ref, sealer)
+        self.confirmed: int | None = None
+        self._end_of_receipt = receipt
         self._timeout = timeout
         self._will_not_confirm = will_not_confirm
         self._word = anyio.Event()
         self._listening = anyio.Lock(fast_acquire=True)
         self._receipt: Receipt | None = None
-        self.confirmed: int | None = None
 
-    async def open(self) -> None:
-        """Hold the end: one that nobody takes within 5 minutes is swept away. Raises as
-        `ChannelReader.open`.
+    async def open(self, mode: Mode | str | None = None) -> None:
+        await super().open(mode)
+        await self._end_of_receipt.open()  # one that nobody takes within 5 minutes is swept away
+
+    async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Raises as `ChannelWriter.attend`; NotConfirmed as soon as there can be no receipt any more;
+        ContentDiffers where it is none of ours; EngineUnreachable where it is not the reader that vanished.
         """
-        await self._reader.open()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._listen)
+                await super().attend(task_status=task_status)
+        except BaseExceptionGroup as group:
+            raise sole_cause(group) from None
 
-    async def listen(self) -> None:
-        """Take in what the reader says, until its receipt. Cancelling loses nothing.
+    async def finish(self) -> None:
+        """Return when the reader has confirmed exactly what was sent.
 
-        Raises NotConfirmed as soon as there can be none any more, ContentDiffers where it is not one of ours,
-        and EngineUnreachable where it is not the reader that vanished.
+        Raises as `ChannelWriter.finish`, NotConfirmed and ContentDiffers.
         """
-        async with self._listening:
-            while self._receipt is None:
-                await self._hear()
-        if not self._receipt.committed and self._receipt.reason != STDOUT:
-            raise self._refusal(self._receipt)
-
-    async def wait(self, figures: Figures) -> None:
-        """Return when the reader has confirmed exactly `figures`. Needs `listen` beside it.
-
-        Raises NotConfirmed and ContentDiffers.
-        """
+        await super().finish()
         while self._receipt is None:
             self._word = anyio.Event()
             with anyio.move_on_after(self._timeout) as limit:
@@ -100,25 +103,35 @@ class AwaitedReceipt:
                     f"no receipt within {self._timeout:g} s of {since}",
                     hint="only `iii` readers send receipts; --receipt-timeout changes the limit",
                 )
-        failure = self._receipt.failure(figures)
+        assert self.figures is not None
+        failure = self._receipt.failure(self.figures)
         if failure is not None:
             raise failure
 
-    async def reason_or(self, failure: Failure) -> Failure:
+    async def cause_of(self, failure: Failure) -> Failure:
         """What the reader said before it left, else `failure`. Bounded in time."""
+        if not isinstance(failure, PeerLeft):
+            return failure
         with anyio.CancelScope(shield=True), anyio.move_on_after(LATE_SECONDS):
             try:
-                await self.listen()
-            except NotConfirmed as refusal:
-                return refusal if self._receipt is not None else failure
-            except Failure:
-                return failure
+                await self._listen()
+            except Failure as said:
+                return said if self._receipt is not None and isinstance(said, NotConfirmed) else failure
         return failure
 
+    async def _listen(self) -> None:
+        """Take in what the reader says, until its receipt. Cancelling loses nothing."""
+        async with self._listening:
+            while self._receipt is None:
+                await self._hear()
+        if not self._receipt.committed and self._receipt.reason != STDOUT:
+            refusal = self._receipt.failure(self._receipt.figures)
+            raise refusal or NotConfirmed("the reader did not keep the data")
+
     async def _hear(self) -> None:
-        events = await self._reader.pull()
+        events = await self._end_of_receipt.pull()
         if not events:
-            if isinstance(await self._reader.failure(), EngineUnreachable):
+            if isinstance(await self._end_of_receipt.failure(), EngineUnreachable):
                 text = "the engine was lost before the reader confirmed"
                 raise EngineUnreachable(text, hint=KEPT_UNKNOWN)
             text = "no confirmation: the reader died, or is not an `iii` reader"
@@ -135,41 +148,6 @@ class AwaitedReceipt:
         if self.confirmed is None and not word.will_confirm:
             self._will_not_confirm()
         self.confirmed = word.bytes
-
-    def _refusal(self, receipt: Receipt) -> Failure:
-        return receipt.failure(receipt.figures) or NotConfirmed("the reader did not keep the data")
-
-
-@final
-class ConfirmedWriter(ChannelWriter):
-    """A writer whose stream is finished when the reader has confirmed it. Needs `attend` beside the writing.
-
-    Its methods raise what `AwaitedReceipt.listen` and `wait` raise, too.
-    """
-
-    def __init__(self, endpoint: Endpoint, ref: ChannelRef, sealer: Sealer, receipt: AwaitedReceipt) -> None:
-        super().__init__(endpoint, ref, sealer)
-        self._sealed_by = sealer
-        self.receipt = receipt
-
-    async def open(self, mode: Mode | str | None = None) -> None:
-        await super().open(mode)
-        await self.receipt.open()
-
-    async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self.receipt.listen)
-                await super().attend(task_status=task_status)
-        except BaseExceptionGroup as group:
-            raise sole_cause(group) from None
-
-    async def finish(self) -> None:
-        await super().finish()
-        await self.receipt.wait(self._sealed_by.figures)
-
-    async def cause_of(self, failure: Failure) -> Failure:
-        return await self.receipt.reason_or(failure) if isinstance(failure, PeerLeft) else failure
 
 
 @final

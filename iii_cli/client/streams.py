@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 import anyio
 
 from iii_cli.client.channels import ChannelWriter, EndState, probe
-from iii_cli.client.transfer import MOVING, UploadStatus, abort_words, look_every, span_words
+from iii_cli.client.transfer import MOVING, Clock, UploadStatus, abort_words, look_every, span_words
 from iii_cli.errors import (
     CommandFailed,
     CommandNotFound,
@@ -48,7 +48,6 @@ __all__ = ("LINGER_SECONDS", "STALL_SECONDS", "CallStream", "StreamedCall", "fra
 
 LINGER_SECONDS = 5.0
 STALL_SECONDS = 60.0  # after the result, while it is the function's side that stands still
-LOOKS = 4  # at a stream, per time limit
 
 NOT_MADE = (1, "the call was not made")  # what the reader of a stream hears that never began
 CHANNEL_BYTES = 16 << 20  # what a channel of ours may hold in the engine: frames times buffer
@@ -88,6 +87,7 @@ class CallStream:
     awaits_success: bool = False  # the stream is over, only the call's success is awaited
     never_opened: bool = False  # by the function, which has answered
     last_words: tuple[int, str] | None = None  # for a reader, where the stream is cancelled
+    looked_into: bool = False
     answered: anyio.Event = field(default_factory=anyio.Event)  # the call has succeeded
     over: anyio.Event = field(default_factory=anyio.Event)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -112,6 +112,14 @@ class CallStream:
     def ended(self) -> bool:
         """Has everything gone through our end?"""
         return self.end.ended if isinstance(self.end, ChannelWriter) else self.end.verdict is not None
+
+    def progress(self) -> int:
+        """Grows while anything moves."""
+        return self.end.statistics().progress
+
+    def excused(self) -> bool:
+        """Is it our side that stands still?"""
+        return self.status.waits_for_us
 
     async def close(self) -> None:
         """Let go of an end that never got to move."""
@@ -139,25 +147,6 @@ class CallStream:
 
 
 @final
-class _Clock:
-    """How long a stream has not moved, as far as somebody looked."""
-
-    def __init__(self, stream: CallStream) -> None:
-        self._stream = stream
-        self._count = stream.end.statistics().progress
-        self._since = self._since_theirs = anyio.current_time()
-
-    def look(self) -> tuple[float, float]:
-        """Seconds without a movement, and seconds in which the function's side owed it."""
-        now, count = anyio.current_time(), self._stream.end.statistics().progress
-        if count != self._count:
-            self._count, self._since = count, now
-        if self._since == now or self._stream.status.waits_for_us:
-            self._since_theirs = now
-        return now - self._since, now - self._since_theirs
-
-
-@final
 @dataclass(slots=True, eq=False)
 class StreamedCall:
     """A call and its streams, whose ends are open. `run` it once.
@@ -180,8 +169,9 @@ class StreamedCall:
     deadline: float = math.inf
     whole: float | None = None
     look: Callable[[Endpoint, ChannelRef], Awaitable[EndState]] = probe
-    _answered: anyio.Event = field(default_factory=anyio.Event, init=False)
+    _answered_at: float | None = field(default=None, init=False)
     _tasks: anyio.abc.TaskGroup = field(default_factory=anyio.create_task_group, init=False)
+    _clocks: dict[CallStream, tuple[Clock, Clock]] = field(default_factory=dict, init=False)
     _call_failure: Failure | None = field(default=None, init=False)
     _own_failure: Failure | None = field(default=None, init=False)
 
@@ -195,9 +185,7 @@ class StreamedCall:
         async with self._tasks as tasks:
             for stream in self.streams:
                 self._start(stream)
-            tasks.start_soon(self._watch_whole)
-            if self.stall_asked:
-                tasks.start_soon(self._watch_before_answer)
+            tasks.start_soon(self._watch)
             result = await self._call()
             for stream in self.streams:
                 await stream.over.wait()
@@ -205,7 +193,7 @@ class StreamedCall:
         failures = [failure for failure in (self._own_failure, self._call_failure) if failure is not None]
         for stream in self.streams:
             # After a success a reader that left is no failure: it had enough.
-            left = isinstance(stream.failure, PeerLeft) and self._answered.is_set()
+            left = isinstance(stream.failure, PeerLeft) and self._answered_at is not None
             if stream.failure is not None and not left:
                 failures.append(stream.failure)
         if failures:
@@ -220,7 +208,7 @@ class StreamedCall:
             word = failure.code if isinstance(failure, FunctionFailed) else "it was lost"
             self._end_all(failure.exit_status, f"the call failed: {word}")
             return None
-        self._answered.set()
+        self._answered_at = anyio.current_time()
         for stream in self.streams:
             stream.answered.set()
         try:
@@ -235,8 +223,9 @@ class StreamedCall:
         return result
 
     def _start(self, stream: CallStream) -> None:
+        excused = None if self.stall_asked else stream.excused
+        self._clocks[stream] = Clock(stream.progress), Clock(stream.progress, excused)
         self._tasks.start_soon(self._move, stream)
-        self._tasks.start_soon(self._watch_after_answer, stream)
 
     async def _move(self, stream: CallStream) -> None:
         with stream.scope:
@@ -255,7 +244,7 @@ class StreamedCall:
         if stream.never_opened and isinstance(failure, NothingArrived):
             text = f"{stream.label}: the function answered and never opened it"
             return NothingArrived(text, hint="--allow-empty accepts that")
-        if self._answered.is_set() or not isinstance(failure, UnknownTarget):
+        if self._answered_at is not None or not isinstance(failure, UnknownTarget):
             return failure.about(stream.label)
         failure = failure.about(stream.label)
         if not stream.is_input:
@@ -279,48 +268,36 @@ class StreamedCall:
 
     # what watches
 
-    async def _watch_whole(self) -> None:
-        if math.isinf(self.deadline):
-            return
-        look = look_every(self.whole)
-        clocks: dict[CallStream, _Clock] = {}
-        still: dict[CallStream, float] = {}
-        while (left := self.deadline - anyio.current_time()) > 0:
-            await anyio.sleep(min(left, look))
-            for stream in self.streams:
-                still[stream] = clocks.setdefault(stream, _Clock(stream)).look()[0]
-        spans = {stream: span_words(time) if time > look else None for stream, time in still.items()}
-        self._fail(TimedOut(f"{self.function_id} took longer than {self.whole:g} s{self._reasons(spans)}"))
-
-    async def _watch_before_answer(self) -> None:
-        """A limit that was asked for holds before the result, too: while every stream stands still."""
-        stall = self.stall
-        if stall is None:
-            return
-        clocks = {stream: _Clock(stream) for stream in self.streams}
+    async def _watch(self) -> None:
+        """Hold the limits. The one for standing still counts from the start and for both sides where it was
+        asked for, else from the result on and for the function's side.
+        """
+        stall, linger = self.stall, self.linger
+        look = look_every(self.whole, stall, linger)
         while True:
-            with anyio.move_on_after(stall / LOOKS):
-                await self._answered.wait()
-                return
-            still = {stream: clock.look()[0] for stream, clock in clocks.items() if stream.active}
-            if still and min(still.values()) >= stall:
-                reasons = self._reasons(dict.fromkeys(still, ""))
-                self._fail(TimedOut(f"nothing moved for {stall:g} s (--stall-timeout){reasons}"))
-
-    async def _watch_after_answer(self, stream: CallStream) -> None:
-        await self._answered.wait()
-        clock, linger, stall = _Clock(stream), self.linger, self.stall
-        while linger is not None or stall is not None:
-            with anyio.move_on_after(min(linger or math.inf, stall or math.inf) / LOOKS):
-                await stream.over.wait()
-                return
-            seconds, theirs = clock.look()
-            if stall is not None and (seconds if self.stall_asked else theirs) >= stall:
-                reasons = self._reasons({stream: ""})
-                self._fail(TimedOut(f"nothing moved for {stall:g} s after the result{reasons}"))
-            elif linger is not None and seconds >= linger:
-                linger = None
-                await self._look_into(stream)
+            await anyio.sleep(max(min(look, self.deadline - anyio.current_time()), 0))
+            now = anyio.current_time()
+            spans = {stream: (still.look(), owed.look()) for stream, (still, owed) in self._clocks.items()}
+            if now >= self.deadline:
+                moved = {
+                    each: span_words(still) if still > look else None for each, (still, _) in spans.items()
+                }
+                text = f"{self.function_id} took longer than {self.whole:g} s{self._reasons(moved)}"
+                return self._fail(TimedOut(text))
+            active = {stream: span for stream, span in spans.items() if stream.active}
+            if self._answered_at is None:
+                if stall is not None and self.stall_asked and active and min(active.values())[0] >= stall:
+                    reasons = self._reasons(dict.fromkeys(active, ""))
+                    return self._fail(TimedOut(f"nothing moved for {stall:g} s (--stall-timeout){reasons}"))
+                continue
+            since_answer = now - self._answered_at
+            for stream, (still, owed) in active.items():
+                if stall is not None and min(owed, since_answer) >= stall:
+                    reasons = self._reasons({stream: ""})
+                    return self._fail(TimedOut(f"nothing moved for {stall:g} s after the result{reasons}"))
+                if linger is not None and min(still, since_answer) >= linger and not stream.looked_into:
+                    stream.looked_into = True
+                    self._tasks.start_soon(self._look_into, stream)
 
     async def _look_into(self, stream: CallStream) -> None:
         """Has the function ever opened its end of a silent stream?"""
@@ -350,6 +327,6 @@ class StreamedCall:
             for stream, span in spans.items()
             if stream.active
         ]
-        if not self._answered.is_set():
+        if self._answered_at is None:
             parts.append("the function has not answered")
         return f": {'; '.join(parts)}" if parts else ""

@@ -17,7 +17,7 @@ from anyio import TASK_STATUS_IGNORED
 from msgspec import Struct
 from msgspec.structs import replace
 
-from iii_cli.client.receipts import HeldReceipt
+from iii_cli.client.receipts import ConfirmedWriter, HeldReceipt
 from iii_cli.errors import (
     ContentDiffers,
     Failure,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from iii_cli.client.channels import ChannelReader, ChannelWriter, WriterStatistics
-    from iii_cli.client.receipts import AwaitedReceipt
     from iii_cli.protocol.frames import Buffer, Event
     from iii_cli.protocol.seal import Open
     from iii_cli.protocol.verifier import Verdict
@@ -58,6 +57,7 @@ __all__ = (
     "Branch",
     "ByteSink",
     "ByteSource",
+    "Clock",
     "DownloadStatus",
     "FanOut",
     "Limits",
@@ -137,21 +137,38 @@ async def opened_within(
     await _within(replace(limits, stall=None), lambda: 0, body, reason)
 
 
+@final
+class Clock:
+    """How long a count has not grown, as far as somebody looked."""
+
+    def __init__(self, count: Callable[[], int], excused: Callable[[], bool] | None = None) -> None:
+        """While it is `excused` it is taken to move."""
+        self._count = count
+        self._excused = excused
+        self._seen = count()
+        self._since = anyio.current_time()
+
+    def look(self) -> float:
+        """Seconds without a movement."""
+        now, count = anyio.current_time(), self._count()
+        if count != self._seen or (self._excused is not None and self._excused()):
+            self._seen, self._since = count, now
+        return now - self._since
+
+
 async def _watch(limits: Limits, progress: Callable[[], int], reason: Callable[[str], str]) -> None:
     now = anyio.current_time()
     end = math.inf if limits.whole is None else (limits.since or now) + limits.whole
     stall = math.inf if limits.stall is None else limits.stall
     look = look_every(limits.whole, limits.stall)
-    count, moved_at = progress(), now
+    clock, still = Clock(progress), 0.0
     while True:
-        await anyio.sleep(min(look, max(end - now, 0), max(moved_at + stall - now, 0)))
-        now = anyio.current_time()
-        if progress() != count:
-            count, moved_at = progress(), now
-        if now >= end:
-            why = reason(span_words(now - moved_at)) if now - moved_at > look else MOVING
+        await anyio.sleep(min(look, max(end - anyio.current_time(), 0), max(stall - still, 0)))
+        still = clock.look()
+        if anyio.current_time() >= end:
+            why = reason(span_words(still)) if still > look else MOVING
             raise TimedOut(f"the stream took longer than {limits.whole:g} s (--timeout); {why}")
-        if now >= moved_at + stall:
+        if still >= stall:
             raise TimedOut(
                 f"the stream: nothing moved for {limits.stall:g} s (--stall-timeout); {reason('')}"
             )
@@ -184,7 +201,6 @@ class UploadStatus:
     """
 
     writers: Mapping[str, ChannelWriter]
-    receipts: Sequence[AwaitedReceipt] = ()
     reader: str = "the reader"
     sources: Sequence[ByteSource] = ()
     stage: Literal["opening", "sending", "ended"] = "opening"
@@ -196,8 +212,9 @@ class UploadStatus:
     def reason(self, span: str) -> str:
         """Why nothing moves, `span` for how long."""
         writers, several = self.writers, len(self.writers) > 1
+        confirming = [each for each in writers.values() if isinstance(each, ConfirmedWriter)]
         blocked = [name for name, each in writers.items() if each.statistics().unsent_bytes]
-        if blocked and any(receipt.confirmed is not None for receipt in self.receipts):
+        if blocked and any(each.confirmed is not None for each in confirming):
             return f"{self.reader} takes nothing{span}"  # it is there: it has said how much it has
         if blocked and self.reader == FUNCTION:
             return f"nothing accepted{span}: the function does not read"
@@ -209,7 +226,7 @@ class UploadStatus:
             return f"all is sent;{span} the readers of {', '.join(closing)} have not taken the rest"
         if closing:
             return f"all is sent;{span} {self.reader} has not taken the rest"
-        if self.receipts and all(each.ended for each in writers.values()):
+        if confirming and all(each.ended for each in writers.values()):
             return f"all is sent; {self.reader} has not confirmed it{span}"
         if self.stage == "opening":
             return "its source has not started" if self.reader == FUNCTION else CONNECTING
@@ -436,9 +453,7 @@ class FanOut:
             raise sole_cause(group) from None
 
     async def _attend_one(self, branch: Branch, *, task_status: TaskStatus[None]) -> None:
-        attended = _FirstWord(task_status)
-        await self._guarded(branch, lambda: branch.writer.attend(task_status=attended))
-        attended.started()  # also where it failed before it could attend to anything
+        await self._guarded(branch, lambda: branch.writer.attend(task_status=task_status))
         self._check_living()
 
     async def _each(self, act: Callable[[ChannelWriter], Awaitable[None]]) -> None:
@@ -469,18 +484,6 @@ class FanOut:
     def _check_living(self) -> None:
         if not self.living:
             raise gravest(self.failures)
-
-
-class _FirstWord:
-    """A task status that may be told twice."""
-
-    def __init__(self, task_status: TaskStatus[None]) -> None:
-        self._task_status: TaskStatus[None] | None = task_status
-
-    def started(self, value: None = None) -> None:
-        if self._task_status is not None:
-            self._task_status.started()
-            self._task_status = None
 
 
 class ByteSink(Protocol):

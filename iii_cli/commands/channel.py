@@ -29,8 +29,7 @@ from iii_cli.errors import UsageProblem
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from iii_cli.client.channels import ChannelWriter
-    from iii_cli.client.receipts import AwaitedReceipt
+    from iii_cli.client.receipts import ConfirmedWriter
     from iii_cli.client.transfer import Branch, Limits
     from iii_cli.config.settings import Settings
     from iii_cli.io.progress import Progress
@@ -264,6 +263,8 @@ def _write(
     progress: str,
 ) -> None:
     """Check everything local, then write one stream into every channel. Without a `digest` it has no seal."""
+    from iii_cli.client.call import new_stream_id
+    from iii_cli.client.channels import ChannelWriter
     from iii_cli.client.transfer import Branch, FanOut, UploadStatus, opened_within, upload
     from iii_cli.commands.streams import giving, meter_of, watch_producers
     from iii_cli.errors import gravest
@@ -303,20 +304,21 @@ def _write(
     if digest is not None:
         seal = partial(Sealer, mode=mode, digest=digest, size=size if mode is Mode.BYTES else None)
     branches: list[Branch] = []
-    receipts: list[AwaitedReceipt] = []
+    confirming: list[ConfirmedWriter] = []
     for number, (text, (given, settings)) in enumerate(zip(refs, ends, strict=True), start=1):
         # A name that holds no key.
         name = text if text and text.startswith(("@", "env:", "file:")) else f"REF {number}"
-        asked = None
-        if receipt:
+        if seal is not None and receipt:
             reader = "the reader" if len(refs) == 1 else f"the reader of {name}"
-            asked = _ask_for_receipt(settings, reader, patience, limits.whole)
-            receipts.append(asked[0])
-        branches.append(Branch(name, _writer(settings, given.ref, seal, asked)))
+            confirming.append(_confirmed_writer(settings, given.ref, seal, reader, patience, limits.whole))
+            branches.append(Branch(name, confirming[-1]))
+        else:
+            sealer = None if seal is None else seal(new_stream_id())
+            branches.append(Branch(name, ChannelWriter(settings.endpoint, given.ref, sealer)))
     fan = FanOut(branches) if len(branches) > 1 else None
     writer = fan or branches[0].writer
-    status = UploadStatus({branch.name: branch.writer for branch in branches}, receipts)
-    confirmed = (lambda: min(each.confirmed or 0 for each in receipts)) if receipts else None
+    status = UploadStatus({branch.name: branch.writer for branch in branches})
+    confirmed = (lambda: min(each.confirmed or 0 for each in confirming)) if confirming else None
     shown = Progress(
         mode_shown, meter_of(status, total=size, confirmed=confirmed), color=ends[0][1].use_color(True)
     )
@@ -366,38 +368,25 @@ def _write(
     run(write_stream)
 
 
-def _writer(
-    settings: Settings,
-    ref: ChannelRef,
-    seal: Callable[..., Sealer] | None,
-    receipt: tuple[AwaitedReceipt, ChannelRef] | None,
-) -> ChannelWriter:
-    """The writer of one of the channels, not connected yet."""
-    from iii_cli.client.call import new_stream_id
-    from iii_cli.client.channels import ChannelWriter
-    from iii_cli.client.receipts import ConfirmedWriter
-    from iii_cli.protocol.seal import RECEIPT_BEAT
-
-    if seal is None or receipt is None:
-        return ChannelWriter(settings.endpoint, ref, None if seal is None else seal(new_stream_id()))
-    awaited, receipt_ref = receipt
-    sealer = seal(new_stream_id(), receipt=receipt_ref, receipt_beat=RECEIPT_BEAT)
-    return ConfirmedWriter(settings.endpoint, ref, sealer, awaited)
-
-
 RECEIPT_BUFFER = 4  # messages: beats and a receipt, which the writer takes at once
 
 
-def _ask_for_receipt(
-    settings: Settings, reader_name: str, patience: float | None, whole: float | None
-) -> tuple[AwaitedReceipt, ChannelRef]:
-    """A second channel: its reader end, and the writer ref that the open frame carries.
+def _confirmed_writer(
+    settings: Settings,
+    ref: ChannelRef,
+    seal: Callable[..., Sealer],
+    reader_name: str,
+    patience: float | None,
+    whole: float | None,
+) -> ConfirmedWriter:
+    """A writer with a second channel, whose writer ref the open frame carries.
 
     `patience` is for the receipt, `whole` for all that the command does, in seconds.
     """
-    from iii_cli.client.call import CALL_SECONDS, create_channel
+    from iii_cli.client.call import CALL_SECONDS, create_channel, new_stream_id
     from iii_cli.client.channels import ChannelReader
-    from iii_cli.client.receipts import AwaitedReceipt
+    from iii_cli.client.receipts import ConfirmedWriter
+    from iii_cli.protocol.seal import RECEIPT_BEAT
 
     limited = whole is not None
     writer_ref, reader_ref = create_channel(
@@ -407,8 +396,11 @@ def _ask_for_receipt(
     def will_not_confirm() -> None:
         tell(f"note: {reader_name} cannot confirm this stream (its output is a pipe)")
 
-    reader = ChannelReader(settings.endpoint, reader_ref)
-    return AwaitedReceipt(reader, patience, will_not_confirm=will_not_confirm), writer_ref
+    sealer = seal(new_stream_id(), receipt=writer_ref, receipt_beat=RECEIPT_BEAT)
+    receipt = ChannelReader(settings.endpoint, reader_ref)
+    return ConfirmedWriter(
+        settings.endpoint, ref, sealer, receipt, patience, will_not_confirm=will_not_confirm
+    )
 
 
 def _promised(size: str | None, mode: Mode) -> int | None:
