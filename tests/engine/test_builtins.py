@@ -79,22 +79,6 @@ def test_info_of_a_function(bench: Bench) -> None:
         assert peer.refused("engine::functions::info", {"function_ids": ids})[0] == "INVALID_ARGUMENTS"
 
 
-def test_info_looks_in_default_first_then_in_the_only_other_place(bench: Bench) -> None:
-    peer = bench.worker("a", "f", namespace="one")
-
-    def namespace() -> str:
-        found: str = peer.call("engine::functions::info", {"function_id": "f"})["namespace"]
-        return found
-
-    assert namespace() == "one"
-    bench.worker("b", "f", namespace="two")
-    assert peer.refused("engine::functions::info", {"function_id": "f"})[0] == "NOT_FOUND"
-    bench.worker("c", "f")
-    assert namespace() == "default"
-    strict = {"function_id": "f", "namespace": "nowhere"}
-    assert peer.refused("engine::functions::info", strict)[0] == "NOT_FOUND"
-
-
 def test_built_ins_describe_their_input(bench: Bench) -> None:
     detail = bench.worker().call("engine::functions::info", {"function_id": "engine::channels::create"})
     assert detail["worker_name"] == "engine"
@@ -161,15 +145,6 @@ def test_info_of_a_worker(bench: Bench) -> None:
     assert len(engine["functions"]) == engine["worker"]["function_count"]
 
 
-def test_info_of_a_worker_without_a_pid_or_in_another_namespace(bench: Bench) -> None:
-    peer = bench.connect()
-    peer.call("engine::workers::register", {"name": "w", "namespace": "n"})
-    assert "pid" not in peer.call("engine::workers::info", {"name": "w"})["worker"]
-    assert peer.refused("engine::workers::info", {"name": "w", "namespace": "default"})[0] == "NOT_FOUND"
-    bench.worker("w", namespace="m")
-    assert peer.refused("engine::workers::info", {"name": "w"})[0] == "NOT_FOUND"
-
-
 # Inputs
 
 
@@ -194,11 +169,6 @@ def test_input_is_read_strictly(bench: Bench, function_id: str, data: Any) -> No
     (answer,) = worker.hear()
     assert (answer["invocation_id"], answer["error"]["code"]) == (call_id, "deserialization_error")
     assert answer["error"]["message"].startswith(f"Failed to deserialize input for engine::{function_id}: ")
-
-
-@pytest.mark.parametrize("data", [{}, [], [None], [5], {"buffer_size": 5, "unknown": 1}])
-def test_an_array_in_field_order_is_as_good_as_an_object(bench: Bench, data: Any) -> None:
-    bench.worker().call("engine::channels::create", data)
 
 
 def test_logs_are_written_and_found(bench: Bench) -> None:

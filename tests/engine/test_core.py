@@ -26,17 +26,6 @@ def _is_callable(caller: Peer, function_id: str, **fields: Any) -> bool:
     return not any("not found" in str(message) for message in caller.hear())
 
 
-def test_a_worker_is_greeted_at_once_and_hears_nothing_else(bench: Bench) -> None:
-    peer = Peer(bench, 1, "10.0.0.1")
-    assert peer.hear_one() == {
-        "type": "workerregistered",
-        "worker_id": peer.id,
-        "reattach_token": peer.token,
-    }
-    bench.wait(60)
-    assert peer.hear() == []
-
-
 def test_each_worker_has_a_grace_of_its_own(bench: Bench) -> None:
     first = bench.connect().say("registerfunction", id="f")
     bench.wait(3)
@@ -48,24 +37,6 @@ def test_each_worker_has_a_grace_of_its_own(bench: Bench) -> None:
     assert first.end is second.end is None
 
 
-def test_an_owner_registers_again_to_change_its_function(bench: Bench) -> None:
-    worker = bench.worker("w")
-    worker.say("registerfunction", id="f", description="old", metadata={"a": 1})
-    worker.say("registerfunction", id="f", description="new")
-    assert worker.call("engine::functions::list")["functions"] == [
-        {"function_id": "f", "namespace": "default", "worker_name": "w", "description": "new"}
-    ]
-
-
-def test_an_unregistered_function_is_gone_but_its_calls_go_on(bench: Bench) -> None:
-    worker, caller = bench.worker("w", "f"), bench.worker("c")
-    caller.invoke("f")
-    worker.say("unregisterfunction", id="f")
-    assert not _is_callable(caller, "f")
-    worker.answer(worker.hear_one(), result=1)
-    assert caller.hear_one()["result"] == 1
-
-
 def test_the_engines_own_functions_cannot_be_taken(bench: Bench) -> None:
     worker = bench.worker("w", "engine::channels::create")
     rejection = worker.hear_one()
@@ -74,31 +45,11 @@ def test_the_engines_own_functions_cannot_be_taken(bench: Bench) -> None:
     assert worker.call("engine::channels::create")["reader"]["direction"] == "read"
 
 
-def test_a_void_announce_works_as_the_sdks_send_it(bench: Bench) -> None:
-    worker = bench.connect()
-    data = {"runtime": "python", "name": "w", "pid": 4, "isolation": None, "namespace": None, "telemetry": {}}
-    worker.say("invokefunction", function_id="engine::workers::register", action={"type": "void"}, data=data)
-    assert worker.hear() == []
-    assert worker.call("engine::workers::info", {"name": "w"})["worker"]["runtime"] == "python"
-
-
 def test_names_are_stripped_of_what_could_mislead_a_reader(bench: Bench) -> None:
     worker = bench.worker("a\x1b[31m\u202eb" + "x" * 300, description="d\n")
     row = next(row for row in worker.call("engine::workers::list")["workers"] if row["id"] == worker.id)
     assert row["name"] == "a[31mb" + "x" * 274
     assert row["description"] == "d"
-
-
-def test_a_blank_namespace_is_refused(bench: Bench) -> None:
-    assert bench.connect().refused("engine::workers::register", {"namespace": " "})[0] == "INVALID_NAMESPACE"
-
-
-@pytest.mark.parametrize("wrong", ["token", "id", "no token"])
-def test_a_reattach_that_is_not_right_is_ignored(bench: Bench, wrong: str) -> None:
-    old, new = bench.worker("w"), bench.connect()
-    token = {"token": "nope", "no token": None}.get(wrong, old.token)
-    new.say("reattach", previous_worker_id="x" if wrong == "id" else old.id, reattach_token=token)
-    assert old.end is None
 
 
 @pytest.mark.parametrize(
@@ -177,41 +128,11 @@ def test_what_was_parked_counts_once() -> None:
 # Calls
 
 
-def test_a_call_and_its_answer(bench: Bench) -> None:
-    worker, caller = bench.worker("w", "f"), bench.worker("c")
-    call_id = caller.invoke("f", {"w": 100}, metadata={"m": 1})
-    call = worker.hear_one()
-    assert call == {
-        "type": "invokefunction",
-        "function_id": "f",
-        "data": {"w": 100, "_caller_worker_id": caller.id},
-        "invocation_id": call_id,
-        "metadata": {"m": 1},
-    }
-    worker.answer(call, result={"bytes": 512}, traceparent="of the executor")
-    assert caller.hear_one() == {
-        "type": "invocationresult",
-        "invocation_id": call_id,
-        "function_id": "f",
-        "result": {"bytes": 512},
-    }
-    worker.answer(call, result="again")
-    assert caller.hear() == []
-
-
 @pytest.mark.parametrize("data", [None, 1, "text", [1, {"a": 2}], True])
 def test_only_objects_learn_who_called(bench: Bench, data: Any) -> None:
     worker, caller = bench.worker("w", "f"), bench.worker("c")
     caller.invoke("f", data)
     assert worker.hear_one()["data"] == data
-
-
-def test_a_worker_calls_itself(bench: Bench) -> None:
-    worker = bench.worker("w", "f")
-    call_id = worker.invoke("f", [])
-    call = worker.hear_one()
-    worker.answer(call, result=2)
-    assert worker.hear_one()["invocation_id"] == call_id
 
 
 def test_both_sides_of_a_call_can_go_away(bench: Bench) -> None:
@@ -230,27 +151,6 @@ def test_both_sides_of_a_call_can_go_away(bench: Bench) -> None:
     }
     assert other.hear() == []
     assert caller.refused("f")[0] == "function_not_found"
-
-
-def test_a_worker_that_called_itself_and_left_is_told_nothing(bench: Bench) -> None:
-    worker = bench.worker("w", "f")
-    worker.invoke("f")
-    worker.hear()
-    worker.leave()
-    assert worker.hear() == []
-
-
-def test_anybody_may_answer(bench: Bench) -> None:
-    worker, caller, other = bench.worker("w", "f"), bench.worker("c"), bench.worker("o")
-    caller.invoke("f")
-    other.answer(worker.hear_one(), result="mine")
-    assert caller.hear_one()["result"] == "mine"
-
-
-def test_an_id_in_another_form_is_the_same_id(bench: Bench) -> None:
-    worker, caller = bench.worker("w", "f"), bench.worker("c")
-    caller.say("invokefunction", function_id="f", data=1, invocation_id=uuid(7).replace("-", "").upper())
-    assert worker.hear_one()["invocation_id"] == uuid(7)
 
 
 def test_a_queue_worker_takes_what_is_queued(bench: Bench) -> None:
@@ -275,17 +175,6 @@ def test_a_queue_worker_takes_what_is_queued(bench: Bench) -> None:
     caller.invoke("f", 1, action={"type": "enqueue", "queue": "q"})
     queue.answer(queue.hear_one(), error={"code": "full", "message": "no room"})
     assert caller.hear_one()["error"] == {"code": "enqueue_error", "message": "no room"}
-
-
-def test_calls_in_flight_are_counted_on_both_sides(bench: Bench) -> None:
-    worker, caller = bench.worker("w", "f"), bench.worker("c")
-    caller.invoke("f")
-    rows = {row["name"]: row for row in caller.call("engine::workers::list")["workers"]}
-    assert rows["c"]["active_invocations"] == 2  # and the call that asks
-    assert rows["w"]["active_invocations"] == 1
-    worker.answer(worker.hear_one())
-    rows = {row["name"]: row for row in caller.call("engine::workers::list")["workers"]}
-    assert (rows["c"]["active_invocations"], rows["w"]["active_invocations"]) == (1, 0)
 
 
 def test_one_caller_cannot_fill_the_engine_with_calls() -> None:

@@ -103,10 +103,6 @@ def test_without_a_trace_there_is_no_span() -> None:
     assert caller.call("engine::traces::list", {"search_all_spans": True})["total"] == 0
 
 
-def test_an_unknown_trace_is_an_empty_tree() -> None:
-    assert _tree(Bench(), "f" * 32) == []
-
-
 def test_the_list_is_filtered_sorted_and_cut() -> None:
     bench = Bench()
     worker, caller = bench.worker("w", "f", "g"), bench.worker("c")
@@ -136,15 +132,6 @@ def test_the_list_is_filtered_sorted_and_cut() -> None:
     assert traces(end_time=START // 10**6 + 5) == [1]
     assert caller.call("engine::traces::clear")["success"]
     assert traces() == []
-
-
-def test_by_default_the_list_has_roots_only() -> None:
-    bench = Bench()
-    outer, caller = bench.worker("o", "f"), bench.worker("c")
-    caller.invoke("f", {}, traceparent=PARENT)
-    outer.call("engine::functions::list", traceparent=PARENT)
-    assert caller.call("engine::traces::list")["total"] == 1
-    assert caller.call("engine::traces::list", {"search_all_spans": True})["total"] == 2
 
 
 def _store(**limits: int) -> SpanStore:

@@ -77,26 +77,6 @@ def test_a_type_can_be_withdrawn_by_its_provider_only(bench: Bench) -> None:
     assert provider.hear() == []
 
 
-def test_a_refusal_reaches_the_registrant_and_ends_the_binding(bench: Bench) -> None:
-    provider, worker = _provider(bench), bench.worker("w", "f")
-    worker.say("registertrigger", **BINDING)
-    provider.hear()
-    answer = {"id": "b", "trigger_type": "kind", "function_id": "f", "error": {"code": "c", "message": "m"}}
-    bench.worker().say("triggerregistrationresult", **answer)
-    assert worker.hear() == [], "only the provider is asked"
-    provider.say("triggerregistrationresult", **answer)
-    assert worker.hear_one() == {"type": "triggerregistrationresult", **answer}
-    assert worker.call("engine::registered-triggers::list") == {"registered_triggers": []}
-    assert provider.hear() == []
-
-
-@pytest.mark.parametrize("field", ["namespace", "trigger_namespace"])
-def test_a_blank_namespace_is_refused(bench: Bench, field: str) -> None:
-    worker = bench.worker()
-    worker.say("registertrigger", **BINDING, **{field: " "})
-    assert worker.hear_one()["error"]["code"] == "INVALID_NAMESPACE"
-
-
 def test_a_type_is_looked_for_at_home_then_in_default_or_where_it_is_said_to_be(bench: Bench) -> None:
     default, home, away = (
         _provider(bench),
@@ -153,31 +133,6 @@ def test_workers_come_and_go(bench: Bench) -> None:
     watcher.say("unregistertrigger", id="watch")
     bench.worker("w")
     assert watcher.hear() == []
-
-
-def test_functions_come_and_go_and_are_looked_at_every_five_seconds(bench: Bench) -> None:
-    watcher = _watcher(bench, "engine::functions-available")
-    bench.wait(5)
-    watcher.hear()
-    worker = bench.worker("w", "f")
-    assert watcher.hear() == []
-    bench.wait(5)
-    payload = watcher.hear_one()["data"]
-    assert payload["event"] == "functions_changed"
-    assert {"f", "seen", "engine::functions::list"} <= {row["function_id"] for row in payload["functions"]}
-    bench.wait(60)
-    assert watcher.hear() == []
-    worker.leave()
-    bench.wait(5)
-    told = [row["function_id"] for row in watcher.hear_one()["data"]["functions"]]
-    assert "seen" in told
-    assert "f" not in told
-    bench.worker("w", "f").leave()
-    bench.wait(60)
-    assert watcher.hear() == [], "the listing is as it was"
-    bench.worker("x").say("registerfunction", id="hidden", metadata={"internal": True})
-    bench.wait(5)
-    assert "hidden" in {row["function_id"] for row in watcher.hear_one()["data"]["functions"]}
 
 
 def test_a_change_that_was_looked_at_before_anybody_watched_is_told_to_nobody(bench: Bench) -> None:

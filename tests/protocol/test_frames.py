@@ -7,8 +7,6 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from iii_cli.errors import PeerMisbehaved
 from iii_cli.protocol.frames import (
@@ -20,7 +18,6 @@ from iii_cli.protocol.frames import (
     Opcode,
     close_payload,
     encode_frame,
-    encode_frames,
     frame_header,
     mask,
     parse_close,
@@ -114,17 +111,6 @@ def test_large_frames_settle_at_the_front_of_the_buffer() -> None:
     assert len(decoder.space()) == len(frame) - 14
 
 
-@given(st.lists(st.tuples(st.sampled_from([1, 2]), st.text(max_size=300)), max_size=20), st.randoms())
-@settings(max_examples=50, deadline=None)
-def test_random_conversations_at_random_cuts(messages: list[tuple[int, str]], rnd: random.Random) -> None:
-    expected = [(opcode, text.encode()) for opcode, text in messages]
-    data = b"".join(wire(opcode, payload, masked=True) for opcode, payload in expected)
-    decoder = FrameDecoder(masked=True)
-    sizes = iter(lambda: rnd.randint(1, 40), None)
-    if data:
-        assert joined(receive(decoder, data, sizes)) == expected
-
-
 def test_fragments_are_put_together_around_control_frames() -> None:
     data = (
         frame_header(Opcode.TEXT, 1, fin=False)
@@ -181,32 +167,12 @@ def test_limits_are_exact() -> None:
     assert decoder.events() == [(Opcode.BINARY, bytes(15), True)]
 
 
-@given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
-def test_random_bytes_are_frames_or_are_refused(data: bytes) -> None:
-    for masked, pieces in ((True, False), (False, False), (False, True)):
-        decoder = FrameDecoder(masked=masked, pieces=pieces, frame_max=1000, message_max=1000)
-        try:
-            decoder.feed(data)
-            for _ in range(3):
-                decoder.events()
-        except PeerMisbehaved:
-            pass
-
-
 def test_masking_is_its_own_inverse_on_both_paths() -> None:
     for size in (0, 1, 3, 4, 5, SMALL, SMALL + 1, 100_003):
         data = random.Random(size).randbytes(size)
         masked = mask(data, KEY)
         assert mask(masked, KEY) == data
         assert masked == bytes(b ^ KEY[i % 4] for i, b in enumerate(data))
-
-
-def test_many_small_frames_in_one_piece() -> None:
-    payloads = [b"", b"a", b"b" * 200]
-    decoder = FrameDecoder(masked=True)
-    decoder.feed(encode_frames(Opcode.TEXT, payloads, bytes(range(12))))
-    assert [bytes(payload) for _, payload, _ in decoder.events()] == payloads
 
 
 def test_close_payloads() -> None:

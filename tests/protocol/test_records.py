@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iii_cli.errors import ContentDiffers, LocalProblem, UsageProblem
+from iii_cli.errors import LocalProblem, UsageProblem
 from iii_cli.protocol.records import (
     LineSplitter,
     Record,
@@ -96,14 +96,6 @@ def test_a_line_that_is_too_long_is_named(chunks: list[bytes]) -> None:
         list(map(splitter.feed, chunks))
 
 
-def test_the_longest_line_is_taken() -> None:
-    splitter = LineSplitter(longest=5)
-    assert splitter.feed(b"12345\n12345\n123") == [b"12345", b"12345"]
-    assert splitter.feed(b"45\n") == [b"12345"]
-    assert splitter.feed(b"12345") == []
-    assert splitter.finish() == b"12345"
-
-
 @given(st.booleans(), st.binary(max_size=50), st.text(max_size=50))
 def test_jsonl_there_and_back(is_text: bool, data: bytes, text: str) -> None:
     record = Record(True, text.encode()) if is_text else Record(False, data)
@@ -160,15 +152,6 @@ def test_a_line_that_is_no_frame_is_named(line: bytes) -> None:
         jsonl_to_record(line, 7, "in")
 
 
-def test_messages_are_no_data_in_byte_mode() -> None:
-    assert messages_to_data(Mode.BYTES, [b"x"]) == b""
-
-
-def test_a_message_that_is_not_utf8_is_no_jsonl() -> None:
-    with pytest.raises(ContentDiffers):
-        messages_to_data(Mode.RECORDS, [b"\xff"])
-
-
 def test_a_notice_is_one_clean_line() -> None:
     assert message_notice(b"a\nb\x1b[2J\xff") == "a b [2J\ufffd"
     assert len(message_notice(b"x" * 9999)) == 4096
@@ -182,11 +165,6 @@ def test_a_reader_without_a_flag_follows(sealed: Mode) -> None:
     assert follow(None, sealed) is sealed
     assert follow(M.RECORDS, sealed) is M.RECORDS
     assert follow(sealed, sealed) is sealed
-
-
-@pytest.mark.parametrize(("asked", "sealed"), [(M.LINES, M.TEXT), (M.TEXT, M.LINES)])
-def test_lines_and_text_are_two_ways_to_show_messages(asked: Mode, sealed: Mode) -> None:
-    assert follow(asked, sealed) is asked
 
 
 @pytest.mark.parametrize(
