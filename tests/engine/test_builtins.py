@@ -18,22 +18,6 @@ def _ids(peer: Peer, **query: Any) -> list[str]:
     return [row["function_id"] for row in peer.call("engine::functions::list", query)["functions"]]
 
 
-def test_the_list_of_functions(bench: Bench) -> None:
-    images = bench.worker("images")
-    images.say("registerfunction", id="img::resize", description="Resize an image", metadata={"public": True})
-    bench.worker(None, "bare::f")
-    assert images.call("engine::functions::list")["functions"] == [
-        {"function_id": "bare::f", "namespace": "default", "worker_name": "bare"},
-        {
-            "function_id": "img::resize",
-            "namespace": "default",
-            "worker_name": "images",
-            "description": "Resize an image",
-            "metadata": {"public": True},
-        },
-    ]
-
-
 def test_filters_of_the_list(bench: Bench) -> None:
     bench.worker("a", "b::resize", "a::c", "engine::queue::enqueue", "engine::other")
     peer = bench.worker("b")
@@ -79,12 +63,6 @@ def test_info_of_a_function(bench: Bench) -> None:
         assert peer.refused("engine::functions::info", {"function_ids": ids})[0] == "INVALID_ARGUMENTS"
 
 
-def test_built_ins_describe_their_input(bench: Bench) -> None:
-    detail = bench.worker().call("engine::functions::info", {"function_id": "engine::channels::create"})
-    assert detail["worker_name"] == "engine"
-    assert detail["request_schema"]["properties"] == {"buffer_size": {"type": "integer", "minimum": 0}}
-
-
 def test_the_list_of_workers(bench: Bench) -> None:
     worker = bench.connect("10.0.0.7")
     worker.call(
@@ -112,19 +90,6 @@ def test_the_list_of_workers(bench: Bench) -> None:
     assert engine.keys() == images.keys()
     assert (engine["name"], engine["runtime"], engine["status"]) == ("engine", "engine", "available")
     assert engine["isolation"] == "in-process"
-
-
-def test_filters_of_the_workers(bench: Bench) -> None:
-    peer = bench.worker("Bee", runtime="node")
-    bench.worker("ant", runtime="python")
-
-    def names(**query: Any) -> list[str]:
-        return [row["name"] for row in peer.call("engine::workers::list", query)["workers"]]
-
-    assert names() == ["Bee", "ant", "engine"]
-    assert names(search="bE") == ["Bee"]
-    assert names(runtime="python") == ["ant"]
-    assert names(status="available") == ["engine"]
 
 
 def test_info_of_a_worker(bench: Bench) -> None:
@@ -223,14 +188,6 @@ def test_logs_are_written_and_found(bench: Bench) -> None:
     assert peer.call("engine::logs::clear")["success"] is True
     assert found() == []
     assert peer.refused("engine::log::info", {})[0] == "deserialization_error"
-
-
-@pytest.mark.parametrize("limits", [{"max_logs": 3}, {"max_log_bytes": 3 * 700}])
-def test_logs_are_bounded(limits: dict[str, int]) -> None:
-    peer = Bench(**limits).worker()
-    for number in range(10):
-        peer.call("engine::log::info", {"message": str(number) * 100})
-    assert [record["body"][0] for record in peer.call("engine::logs::list")["logs"]] == ["7", "8", "9"]
 
 
 def test_health_and_baggage(bench: Bench) -> None:

@@ -12,19 +12,17 @@ from websockets.datastructures import Headers
 
 from iii_cli.engine.channels import ChannelTable
 from iii_cli.engine.door import (
-    ChannelEnd,
     Guard,
     HeadParser,
     MalformedOrigin,
     Purpose,
     Refused,
-    Route,
     admit,
     origin_of,
 )
 from iii_cli.engine.model import Settings
 from iii_cli.engine.spans import SpanStore
-from iii_cli.protocol.refs import Direction, Secret
+from iii_cli.protocol.refs import Secret
 from tests.engine.bench import uuid
 from tests.engine.place import Place, opened
 from tests.support.raw import TEXT, Dropped
@@ -66,22 +64,6 @@ def _ask(target: str, *, method: str = "GET", headers: str = UPGRADE, http: str 
     purpose, answer = admit(request, TABLE, Guard())
     assert answer.startswith(b"HTTP/1.1 101 ")
     return purpose
-
-
-@pytest.mark.parametrize(
-    ("target", "purpose"),
-    [
-        ("/", Route.WORKER),
-        ("/?token=x&token=y", Route.WORKER),
-        ("/otel", Route.TELEMETRY),
-        ("/otel?x", Route.TELEMETRY),
-        (f"{PATH}?key={KEY}&dir=read", ChannelEnd(ID, Direction.READ)),
-        (f"{PATH}?dir=write&x=&key={KEY}&x=1", ChannelEnd(ID, Direction.WRITE)),
-        (f"/ws/channels/%{ord(ID[0]):02x}{ID[1:]}?key={KEY}&dir=read", ChannelEnd(ID, Direction.READ)),
-    ],
-)
-def test_what_is_asked_for(target: str, purpose: Purpose) -> None:
-    assert _ask(target) == purpose
 
 
 @pytest.mark.parametrize(

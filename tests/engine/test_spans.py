@@ -94,15 +94,6 @@ def test_calls_from_within_a_call_are_its_children() -> None:
     assert names == ["call inner", "call inner", "call engine::channels::create"]
 
 
-def test_without_a_trace_there_is_no_span() -> None:
-    bench = Bench()
-    worker, caller = bench.worker("w", "f"), bench.worker("c")
-    for header in (None, "nonsense"):
-        caller.invoke("f", {}, traceparent=header)
-        worker.answer(worker.hear_one())
-    assert caller.call("engine::traces::list", {"search_all_spans": True})["total"] == 0
-
-
 def test_the_list_is_filtered_sorted_and_cut() -> None:
     bench = Bench()
     worker, caller = bench.worker("w", "f", "g"), bench.worker("c")
@@ -164,22 +155,6 @@ def test_a_deep_tree_is_flattened_before_a_decoder_gives_up() -> None:
 
 
 # Baggage
-
-
-@pytest.mark.parametrize(
-    ("text", "entries"),
-    [
-        (None, {}),
-        ("a=b=c", {"a": "b"}),
-        ("a=%ff,%ff=1,b=%zz", {"b": "%zz"}),
-        ("=1,a b=2,(x)=3,\u00fc=4", {}),
-        ("%61=1", {"a": "1"}),
-        ("k=\ud800", {}),
-        ("k=%F0%9F%98%80", {"k": "\U0001f600"}),
-    ],
-)
-def test_what_is_an_entry(text: str | None, entries: dict[str, str]) -> None:
-    assert read_baggage(text) == entries
 
 
 def test_a_value_that_grows_beyond_the_room_stays_as_it_was() -> None:

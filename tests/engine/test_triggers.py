@@ -43,20 +43,6 @@ def test_a_provider_hears_of_every_binding(bench: Bench, provider_first: bool) -
     assert worker.hear() == []
 
 
-def test_bindings_die_with_their_worker_and_types_with_their_provider(bench: Bench) -> None:
-    provider, worker = _provider(bench), bench.worker("w", "f")
-    worker.say("registertrigger", **BINDING)
-    provider.hear()
-    worker.leave()
-    assert provider.hear_one()["type"] == "unregistertrigger"
-    worker = bench.worker("w", "f")
-    worker.say("registertrigger", **BINDING)
-    provider.leave()
-    assert worker.hear() == []
-    successor = _provider(bench)
-    assert successor.hear_one()["id"] == "b", "it was parked"
-
-
 def test_a_second_provider_takes_over(bench: Bench) -> None:
     first, worker = _provider(bench), bench.worker("w", "f")
     worker.say("registertrigger", **BINDING)
@@ -75,30 +61,6 @@ def test_a_type_can_be_withdrawn_by_its_provider_only(bench: Bench) -> None:
     provider.say("unregistertriggertype", id="kind")
     worker.say("unregistertrigger", id="b")
     assert provider.hear() == []
-
-
-def test_a_type_is_looked_for_at_home_then_in_default_or_where_it_is_said_to_be(bench: Bench) -> None:
-    default, home, away = (
-        _provider(bench),
-        _provider(bench, namespace="home"),
-        _provider(bench, namespace="away"),
-    )
-    worker = bench.worker("w", namespace="home")
-    worker.say("registertrigger", **BINDING)
-    worker.say("registertrigger", **(BINDING | {"id": "c"}), trigger_namespace="away")
-    assert [len(peer.hear()) for peer in (default, home, away)] == [0, 1, 1]
-    home.leave()
-    assert default.hear_one()["id"] == "b"
-
-
-def test_a_binding_that_moves_to_another_type_is_over_for_the_first(bench: Bench) -> None:
-    first, second, worker = _provider(bench), bench.worker(), bench.worker("w", "f")
-    second.say("registertriggertype", id="other", description="d")
-    worker.say("registertrigger", **BINDING)
-    first.hear()
-    worker.say("registertrigger", **(BINDING | {"trigger_type": "other"}))
-    assert first.hear_one() == {"type": "unregistertrigger", "id": "b", "trigger_type": "kind"}
-    assert second.hear_one()["type"] == "registertrigger"
 
 
 def test_another_workers_id_is_refused(bench: Bench) -> None:

@@ -12,25 +12,11 @@ from iii_cli.protocol.json_text import NESTING_MAX, MalformedJson, Raw, parse, p
 from iii_cli.protocol.messages import (
     Enqueue,
     ErrorBody,
-    ErrorMessage,
     InvocationResult,
     InvokeFunction,
     MalformedMessage,
     Message,
-    Ping,
-    Pong,
-    Reattach,
-    RegisterFunction,
-    RegisterService,
-    RegisterTrigger,
-    RegisterTriggerType,
-    RegistrationRejected,
-    TriggerRegistrationResult,
-    UnregisterFunction,
-    UnregisterTrigger,
-    UnregisterTriggerType,
     Void,
-    WorkerRegistered,
     decode,
     encode,
     parse_uuid,
@@ -39,83 +25,51 @@ from iii_cli.protocol.messages import (
 )
 
 ID = "7d0e2c1a-0b1c-4d2e-8f3a-445566778899"
-CALL = InvokeFunction.of
-SAMPLES: list[tuple[str, Message]] = [
-    (
-        ('{"type":"registerfunction","id":"f","metadata":{"x":1},"invocation":{"url":"u"}}'),
-        RegisterFunction(
-            "f",
-            metadata={"x": 1},
-            invocation={"url": "u"},
-        ),
-    ),
-    ('{"type":"unregisterfunction","id":"a::b"}', UnregisterFunction("a::b")),
-    (
-        f'{{"type":"invokefunction","function_id":"f","data":null,"invocation_id":"{ID}"}}',
-        CALL("f", None, invocation_id=ID),
-    ),
-    (
-        '{"type":"invokefunction","function_id":"f","data":[1],"action":{"type":"void"}}',
-        CALL("f", [1], action=Void()),
-    ),
-    (
-        (
-            '{"type":"invokefunction","function_id":"f","data":{},"action":{"type":"enqueue","queue":"q"},'
-            '"metadata":0,"namespace":"n","traceparent":"t","baggage":"b"}'
-        ),
-        CALL("f", {}, action=Enqueue("q"), metadata=0, namespace="n", traceparent="t", baggage="b"),
-    ),
-    (
-        f'{{"type":"invocationresult","invocation_id":"{ID}","function_id":"f","result":"ü"}}',
-        InvocationResult(ID, "f", to_raw("ü")),
-    ),
-    (
-        (
-            f'{{"type":"invocationresult","invocation_id":"{ID}","function_id":"f",'
-            '"error":{"code":"c","message":"m","stacktrace":"s"}}'
-        ),
-        InvocationResult(ID, "f", error=ErrorBody("c", "m", "s")),
-    ),
-    (
-        '{"type":"registrationrejected","code":"c","namespace":"n","owner_worker_id":"","function_id":"f"}',
-        RegistrationRejected("c", "n", "", function_id="f"),
-    ),
-    ('{"type":"registertriggertype","id":"t","description":"d"}', RegisterTriggerType("t", "d")),
-    ('{"type":"unregistertriggertype","id":"t"}', UnregisterTriggerType("t")),
-    (
-        '{"type":"registertrigger","id":"i","trigger_type":"t","function_id":"f","config":null}',
-        RegisterTrigger("i", "t", "f", None),
-    ),
-    ('{"type":"unregistertrigger","id":"i"}', UnregisterTrigger("i")),
-    (
-        '{"type":"triggerregistrationresult","id":"i","trigger_type":"t","function_id":"f"}',
-        TriggerRegistrationResult("i", "t", "f"),
-    ),
-    ('{"type":"registerservice","id":"s","name":"n"}', RegisterService("s", "n")),
-    ('{"type":"workerregistered","worker_id":"w","reattach_token":"k"}', WorkerRegistered("w", "k")),
-    ('{"type":"reattach","previous_worker_id":"w","reattach_token":"k"}', Reattach("w", "k")),
-    ('{"type":"ping"}', Ping()),
-    ('{"type":"pong"}', Pong()),
-    (
-        '{"type":"error","error":{"code":"AUTH_ERROR","message":"m"}}',
-        ErrorMessage(ErrorBody("AUTH_ERROR", "m")),
-    ),
+ANSWER = f'{{"type":"invocationresult","invocation_id":"{ID}","function_id":"f",'
+TEXTS = [
+    '{"type":"registerfunction","id":"f","metadata":{"x":1},"invocation":{"url":"u"}}',
+    '{"type":"unregisterfunction","id":"a::b"}',
+    f'{{"type":"invokefunction","function_id":"f","data":null,"invocation_id":"{ID}"}}',
+    '{"type":"invokefunction","function_id":"f","data":[1],"action":{"type":"void"}}',
+    '{"type":"invokefunction","function_id":"f","data":{},"action":{"type":"enqueue","queue":"q"}}',
+    '{"type":"invokefunction","function_id":"f","data":{},"metadata":0,"namespace":"n","baggage":"b"}',
+    ANSWER + '"result":"ü"}',
+    ANSWER + '"error":{"code":"c","message":"m","stacktrace":"s"}}',
+    '{"type":"registrationrejected","code":"c","namespace":"n","owner_worker_id":"","function_id":"f"}',
+    '{"type":"registertriggertype","id":"t","description":"d"}',
+    '{"type":"unregistertriggertype","id":"t"}',
+    '{"type":"registertrigger","id":"i","trigger_type":"t","function_id":"f","config":null}',
+    '{"type":"unregistertrigger","id":"i"}',
+    '{"type":"triggerregistrationresult","id":"i","trigger_type":"t","function_id":"f"}',
+    '{"type":"registerservice","id":"s","name":"n"}',
+    '{"type":"workerregistered","worker_id":"w","reattach_token":"k"}',
+    '{"type":"reattach","previous_worker_id":"w","reattach_token":"k"}',
+    '{"type":"ping"}',
+    '{"type":"pong"}',
+    '{"type":"error","error":{"code":"AUTH_ERROR","message":"m"}}',
 ]
-TEXTS = [text for text, _ in SAMPLES]
 
 
 def call(rest: str) -> str:
     return '{"type":"invokefunction","function_id":"f",' + rest + "}"
 
 
-@pytest.mark.parametrize(("text", "message"), SAMPLES, ids=TEXTS)
-def test_every_message_both_ways(text: str, message: Message) -> None:
-    assert decode(text) == decode(text.encode()) == message
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_message_both_ways(text: str) -> None:
+    message = decode(text)
+    assert message == decode(text.encode())
+    assert type(message).__name__.lower().removesuffix("message") == json.loads(text)["type"]
     assert encode(message) == text.encode()
 
 
-def test_every_class_has_a_sample() -> None:
-    assert {type(message) for _, message in SAMPLES} == set(get_args(Message))
+def test_every_class_is_tried() -> None:
+    assert {type(decode(text)) for text in TEXTS} == set(get_args(Message))
+
+
+def test_what_a_call_is_made_of() -> None:
+    made = InvokeFunction.of("f", {}, action=Enqueue("q"), metadata=0)
+    assert made == decode(call('"data":{},"action":{"type":"enqueue","queue":"q"},"metadata":0'))
+    assert made.metadata != InvokeFunction.of("f", None, action=Void()).metadata == Raw(b"null")
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -157,12 +111,6 @@ def test_what_the_engine_drops(text: str) -> None:
         decode(text)
 
 
-@pytest.mark.parametrize("frame", [b'{"type":"p\xff"}', call('"data":"%"').encode().replace(b"%", b"\xff")])
-def test_bytes_that_are_not_utf8_are_refused_even_where_nobody_looks(frame: bytes) -> None:
-    with pytest.raises(MalformedMessage, match="UTF-8"):
-        decode(frame)
-
-
 def test_what_passes_through_keeps_its_text() -> None:
     data = '{"b":1.50,"a":[1e2, 123456789012345678901234567890],"a":"\\u0041"}'
     message = decode(call(f'"data":{data},"metadata":[ ]'))
@@ -187,11 +135,6 @@ def test_a_key_is_set_once_whatever_was_there(data: str) -> None:
     assert dict(pairs).get("x", [["k", 1]]) == [("k", 1)] or "x" not in data
 
 
-@pytest.mark.parametrize("data", ["null", "[1]", '"k"', "5"])
-def test_what_is_no_object_gets_no_key(data: str) -> None:
-    assert bytes(with_key(Raw(data.encode()), "k", "ours")) == data.encode()
-
-
 @pytest.mark.parametrize(
     "form", [ID, ID.upper(), ID.replace("-", ""), f"{{{ID}}}", f"urn:uuid:{ID}", f"urn:uuid:{ID.upper()}"]
 )
@@ -212,13 +155,6 @@ def test_what_is_no_uuid(form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["😀", {"a": [1, 2.5, None, True, "\x00"]}, [[]] * 300, 2**70, -(2**63), ""]
-)
-def test_any_json_value_survives(value: Any) -> None:
-    assert parse(to_raw(value)) == parse(json.dumps(value)) == parse(f" {json.dumps(value)}\n") == value
-
-
-@pytest.mark.parametrize(
     "text",
     [
         *("", "{", "nope", "1 2", "01", "NaN", "Infinity", "1e999", "-1e999", "9" * 5000, '"\n"', "\ufeff1"),
@@ -230,10 +166,6 @@ def test_any_json_value_survives(value: Any) -> None:
 def test_what_is_not_json(text: str | bytes) -> None:
     with pytest.raises(MalformedJson, match=r"not JSON: ."):
         parse(text)
-
-
-def test_the_deepest_value() -> None:
-    assert parse("[" * NESTING_MAX + "]" * NESTING_MAX)
 
 
 @pytest.mark.parametrize("value", [float("nan"), [float("inf")], "\ud800", b"bytes", {1, 2}, object()])
