@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ("main", "status_of")
 
 # What a print of help or of a version can run into; every other system call is translated where it is made.
-OUTPUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+OUTPUT_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN)
 # Imports create no garbage: the default of 700 would collect 60 times at start-up, 20,000 twice (13 ms).
 COLLECT_AFTER = 50_000
 
@@ -91,7 +91,7 @@ def status_of(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         sys.stdout.write(f"iii {__version__}\n")
-        _flush()
+        sys.stdout.flush()
         return ExitStatus.DONE
     if arguments[:1] == ["_complete"]:
         from iii_cli.commands.completion import answer
@@ -115,7 +115,7 @@ def _run(arguments: list[str]) -> int:
     program = name if name == "iii-cli" else "iii"
     try:
         outcome: Any = command.main(hoist(command, arguments), prog_name=program, standalone_mode=False)
-        _flush()
+        sys.stdout.flush()
     except click_error as error:
         if type(error).__name__ != "NoArgsIsHelpError":
             raise UsageProblem(_usage_text(error)) from None
@@ -189,19 +189,6 @@ def _internal(error: Exception) -> int:
     return ExitStatus.FAILED
 
 
-def _flush() -> None:
-    """Write what is still on its way to stdout. Raises BrokenPipeError, and LocalProblem for a full disk."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except (OSError, ValueError) as error:
-        raise cannot_write(
-            "standard output", error if isinstance(error, OSError) else "it is closed"
-        ) from None
-
-
 def _leave(status: int) -> NoReturn:
     """Say what is still to be said, remove what is not finished, and end.
 
@@ -215,8 +202,8 @@ def _leave(status: int) -> NoReturn:
         trails.close_all()
     if told := sys.modules.get("iii_cli.io.console"):
         told.console.done(code)
-    with suppress(BrokenPipeError, LocalProblem):  # which the status says already
-        _flush()
+    with suppress(OSError):  # which the status says already
+        sys.stdout.flush()
     if status < 0:
         end_by_signal(-status)
     os._exit(code)

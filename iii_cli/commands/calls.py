@@ -6,13 +6,12 @@ What came from a worker is made safe where a terminal shows it, and left as it i
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iii_cli.commands.common import mark_used
-from iii_cli.errors import ContentDiffers, ExitStatus, FunctionFailed, UsageProblem, cannot_write
-from iii_cli.io.console import clean, escape_json
+from iii_cli.errors import ContentDiffers, ExitStatus, FunctionFailed, UsageProblem
+from iii_cli.io.console import clean, emit, escape_json, stdout_is_terminal
 from iii_cli.protocol.payload import MalformedPath, parse_path, place
 
 if TYPE_CHECKING:
@@ -69,10 +68,10 @@ def spending(request: Request) -> Iterator[None]:
     try:
         yield
     except FunctionFailed as failure:
-        if failure.exit_status in (ExitStatus.FAILED, ExitStatus.UNCONFIRMED):
-            _spend(request)
         if failure.exit_status == ExitStatus.UNKNOWN:
             raise failure.with_hint(_meant(request, failure)) from None
+        if failure.exit_status in (ExitStatus.FAILED, ExitStatus.UNCONFIRMED):
+            _spend(request)
         raise
     _spend(request)
 
@@ -113,21 +112,9 @@ def exit_code_of(result: Any) -> int:
 
 
 def print_document(value: Any, form: str = "pretty") -> None:
-    """A result on stdout; nothing for null. UTF-8, whatever the locale says.
-
-    Flushed, so that a full disk is heard of. Raises LocalProblem, and BrokenPipeError where the reader left.
-    """
-    if value is None:
-        return
-    try:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(rendered(value, form, for_terminal=sys.stdout.isatty()).encode())
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = error if isinstance(error, OSError) else "it is closed"
-        raise cannot_write("standard output", reason) from None
+    """A result on stdout; nothing for null. Raises as `emit`."""
+    if value is not None:
+        emit(rendered(value, form, for_terminal=stdout_is_terminal()))
 
 
 def rendered(value: Any, form: str, *, for_terminal: bool) -> str:

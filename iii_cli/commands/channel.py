@@ -266,7 +266,7 @@ def _write(
     from iii_cli.client.call import new_stream_id
     from iii_cli.client.channels import ChannelWriter
     from iii_cli.client.transfer import Branch, FanOut, UploadStatus, opened_within, upload
-    from iii_cli.commands.streams import giving, meter_of, watch_producers
+    from iii_cli.commands.streams import giving, transfer_meter, watch_producers
     from iii_cli.errors import gravest
     from iii_cli.io.console import console
     from iii_cli.io.descriptors import is_standard
@@ -320,7 +320,7 @@ def _write(
     status = UploadStatus({branch.name: branch.writer for branch in branches})
     confirmed = (lambda: min(each.confirmed or 0 for each in confirming)) if confirming else None
     shown = Progress(
-        mode_shown, meter_of(status, total=size, confirmed=confirmed), color=ends[0][1].use_color(True)
+        mode_shown, transfer_meter(status, total=size, confirmed=confirmed), color=ends[0][1].use_color(True)
     )
 
     async def open_ends() -> None:
@@ -481,9 +481,9 @@ def read(
         MessageOutput,
         check_stop_early,
         limits_of,
-        meter_of,
         say_early,
         taking,
+        transfer_meter,
     )
     from iii_cli.io.console import stdout_is_terminal
     from iii_cli.io.progress import Progress, progress_mode
@@ -513,7 +513,7 @@ def read(
     )
     reader = ChannelReader(settings.endpoint, given.ref, verifier, peer_timeout=silence)
     status = DownloadStatus(reader)
-    meter = meter_of(status, total=lambda: None if reader.opened is None else reader.opened.size)
+    meter = transfer_meter(status, total=lambda: None if reader.opened is None else reader.opened.size)
     shown = Progress(mode_shown, meter, color=settings.use_color(True))
 
     not_open = "our output is not open yet: what should read it has not come"

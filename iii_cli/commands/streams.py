@@ -36,11 +36,11 @@ __all__ = (
     "check_stop_early",
     "giving",
     "limits_of",
-    "meter_of",
     "say_early",
     "spawn_heard",
     "taking",
     "tell_line",
+    "transfer_meter",
     "watch_producers",
 )
 
@@ -218,7 +218,7 @@ def limits_of(timeout: str | None, stall_timeout: str | None) -> Limits:
     )
 
 
-def meter_of(status: UploadStatus | DownloadStatus, **about: Any) -> Meter:
+def transfer_meter(status: UploadStatus | DownloadStatus, **about: Any) -> Meter:
     """What progress shows of an upload or a download. `about`: what its caller knows besides."""
     about.setdefault("waiting", lambda seconds: clean(status.reason(span_words(seconds))))
     return Meter(count=lambda: status.moved, messages=lambda: status.messages, **about)

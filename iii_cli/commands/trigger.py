@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iii_cli.commands.common import PassToken, flags_of, settings_of, tell
+from iii_cli.commands.common import PassToken, flags_of, settings_of, span_of, tell, within
 from iii_cli.errors import Failure, FunctionFailed, Interrupted, UsageProblem, cannot_read
 from iii_cli.limits import limit
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ("trigger_app",)
 
 trigger_app = typer.Typer()
-
-CLOSED = "it is closed"
 
 # `--help` is an option of ours: it knows the function
 CONTEXT: dict[str, list[str]] = {"help_option_names": []}
@@ -200,7 +198,11 @@ def trigger_command(
     _use_address(ctx, address, port)
     if help_wanted:
         return _show_function_help(ctx, str(function))
-    given = _given(ctx)
+    given = {
+        part.name
+        for part in ctx.command.params
+        if part.name and ctx.params.get(part.name) not in (part.default, None, (), [])
+    }
     _check_options(given, parallel)
     if not function:
         raise UsageProblem("missing FUNCTION", hint="iii trigger FUNCTION [key=value]...")
@@ -208,11 +210,43 @@ def trigger_command(
         raise UsageProblem("--format is one of pretty, jsonl, raw")
     _check_stream_options(given)
     specs = _specs(ins, outs, read)
-    stdin_users = _stdin_users(ctx, specs, each=each, json=json, metadata=metadata)
-    span = _span(timeout, timeout_ms, None if specs else CALL_SECONDS)
-    whole = timeout is not None or timeout_ms is not None
-    request = _request(
-        ctx, function, pairs, strings, json, refs, metadata, span, whole=whole, begin_trace=trace
+    stdin_users = ["--token-file -"] if flags_of(ctx).token_file == "-" else []
+    stdin_users += ["--each"] if each else []
+    stdin_users += ["--json -"] if json == "-" else []
+    stdin_users += ["--metadata -"] if metadata == "-" else []
+    stdin_users += [f"{spec.label}=-" for spec in specs if spec.option == "--in" and spec.is_standard]
+    if len(stdin_users) > 1:
+        raise UsageProblem(f"{' and '.join(stdin_users)} cannot both read standard input")
+    seconds = _limit(timeout, timeout_ms, None if specs else CALL_SECONDS)
+
+    from iii_cli.commands.calls import Request, embed, exit_code_of
+    from iii_cli.protocol.payload import build_payload
+
+    # Everything local, before a connection is made.
+    documents = [] if json is None else [_document(json, "--json")]
+    payload = build_payload(pairs or (), strings or (), *documents)
+    given_refs = [_find_ref(text) for text in refs or ()]
+    settings = _settings_for(ctx, given_refs)
+    for key, ref in given_refs:
+        payload = embed(payload, key, ref.ref.to_json(), "--ref")
+        for notice in ref.notices:
+            tell(notice)
+    try:
+        function.encode()
+    except UnicodeEncodeError:
+        raise UsageProblem("FUNCTION is not UTF-8") from None
+    # Every SDK does so: the engine's own functions are in `default` unless the person says otherwise.
+    of_engine = function.startswith("engine::") and flags_of(ctx).namespace is None
+    request = Request(
+        settings=settings,
+        function_id=function,
+        payload=payload,
+        metadata=None if metadata is None else _document(metadata, "--metadata"),
+        namespace=None if of_engine else settings.namespace,
+        timeout=seconds,
+        whole=timeout is not None or timeout_ms is not None,
+        traceparent=_traceparent(begin=trace),
+        refs=given_refs,
     )
     if dry_run:
         return _show_payload(request, specs)
@@ -229,51 +263,20 @@ def trigger_command(
         else:
             from iii_cli.commands.trigger_streams import call_with_streams
 
-            value = call_with_streams(
-                request,
-                specs,
-                form=form,
-                result=result,
-                lines=lines,
-                text=text,
-                jsonl=jsonl,
-                messages=messages,
-                seal=seal,
-                require_seal=require_seal,
-                allow_empty=allow_empty,
-                stop_early=stop_early,
-                no_clobber=no_clobber,
-                keep_partial=keep_partial,
-                pass_token=pass_token,
-                buffer=buffer,
-                linger=linger,
-                stall_timeout=stall_timeout,
-                progress=progress,
-                producer=producer,
-                pass_on=exit_code,
-                stdin_taken=bool(stdin_users),
-            )
-    from iii_cli.commands.calls import exit_code_of
-
+            options = {name: ctx.params[name] for name in (*ABOUT_STREAMS, *ALSO_FOR_STREAMS)}
+            value = call_with_streams(request, specs, stdin_taken=bool(stdin_users), **options)
     return exit_code_of(value) if exit_code else 0
-
-
-def _given(ctx: typer.Context) -> set[str]:
-    """The options that have another value than their default, by the names of the parameters."""
-    return {
-        part.name
-        for part in ctx.command.params
-        if part.name and ctx.params.get(part.name) not in (part.default, None, (), [])
-    }
 
 
 # What does not go together.
 
 STREAMS = frozenset({"ins", "outs", "read"})
+# Parameters of the command that `call_with_streams` takes: those of no use without a stream, and others.
 ABOUT_STREAMS = (
     *("lines", "text", "jsonl", "messages", "seal", "require_seal", "allow_empty", "stop_early"),
     *("no_clobber", "keep_partial", "pass_token", "buffer", "linger", "stall_timeout"),
 )
+ALSO_FOR_STREAMS = ("form", "result", "progress", "producer", "exit_code")
 PARALLEL_MAX = 4096  # calls of one connection in flight: beyond that nothing gets faster
 
 
@@ -295,8 +298,8 @@ def _check_options(given: set[str], parallel: int | None) -> None:
             words = {"refs": "--ref", "form": "--format"}
             what = "a stream" if name in STREAMS else words.get(name, f"--{name.replace('_', '-')}")
             raise UsageProblem(f"--each makes many calls, and {what} is for one")
-    if parallel is not None and not 1 <= parallel <= PARALLEL_MAX:
-        raise UsageProblem(f"-P is a number of calls from 1 to {PARALLEL_MAX}")
+    if parallel is not None:
+        within(parallel, 1, PARALLEL_MAX, "-P is a number of calls")
 
 
 def _check_stream_options(given: set[str]) -> None:
@@ -320,20 +323,6 @@ def _specs(ins: list[str] | None, outs: list[str] | None, read: str | None) -> l
     return [*specs, *([] if read is None else [parse_read(read)])]
 
 
-def _stdin_users(
-    ctx: typer.Context, specs: Sequence[StreamSpec], *, each: bool, json: str | None, metadata: str | None
-) -> list[str]:
-    """Which options read standard input. Raises UsageProblem for more than one, before any of it is read."""
-    users = ["--token-file -"] if flags_of(ctx).token_file == "-" else []
-    users += ["--each"] if each else []
-    users += ["--json -"] if json == "-" else []
-    users += ["--metadata -"] if metadata == "-" else []
-    users += [f"{spec.label}=-" for spec in specs if spec.option == "--in" and spec.is_standard]
-    if len(users) > 1:
-        raise UsageProblem(f"{' and '.join(users)} cannot both read standard input")
-    return users
-
-
 # What is to be called.
 
 CALL_SECONDS = limit("call", 30.0)  # without streams, as every SDK and the engine's CLI
@@ -354,70 +343,25 @@ def _use_address(ctx: typer.Context, address: str | None, port: int | None) -> N
     ctx.obj = replace(flags, url=f"ws://{host}:{49134 if port is None else port}")
 
 
-def _span(timeout: str | None, timeout_ms: int | None, default: float | None) -> float | None:
+def _limit(timeout: str | None, timeout_ms: int | None, default: float | None) -> float | None:
     """In seconds; None: no limit. Raises UsageProblem."""
-    from iii_cli.quantities import seconds
-
-    if timeout is not None and timeout_ms is not None:
-        raise UsageProblem("either --timeout or --timeout-ms")
-    if timeout is not None:
-        return seconds(timeout, "--timeout")
     if timeout_ms is None:
-        return default
+        return span_of(timeout, "--timeout", default)
+    if timeout is not None:
+        raise UsageProblem("either --timeout or --timeout-ms")
     if timeout_ms < 0:
         raise UsageProblem("--timeout-ms is a number of milliseconds, 0 or more")
     return timeout_ms / 1000 or None
 
 
-def _request(
-    ctx: typer.Context,
-    function: str,
-    pairs: list[str] | None,
-    strings: list[str] | None,
-    json: str | None,
-    refs: list[str] | None,
-    metadata: str | None,
-    timeout: float | None,
-    *,
-    whole: bool,
-    begin_trace: bool,
-) -> Request:
-    """Read everything local; no connection is made.
-
-    Raises UsageProblem, LocalProblem, UnknownTarget, RefSpent.
-    """
-    from iii_cli.commands.calls import Request, embed
-    from iii_cli.protocol.payload import build_payload
-
-    documents = [] if json is None else [_document(json, "--json")]
-    payload = build_payload(pairs or (), strings or (), *documents)
-    given = [_find_ref(text) for text in refs or ()]
-    saved = [ref for _, ref in given if ref.engine_url is not None]
+def _settings_for(ctx: typer.Context, refs: Sequence[tuple[KeyPath, ResolvedRef]]) -> Settings:
+    """The settings, with the engine of saved refs. Raises UsageProblem, LocalProblem."""
+    saved = [ref for _, ref in refs if ref.engine_url is not None]
     if len({ref.engine_url for ref in saved}) > 1:
         raise UsageProblem("the saved refs belong to different engines, and a call has one")
-    engine_url, engine_tls = (saved[0].engine_url, saved[0].engine_tls) if saved else (None, None)
-    settings = settings_of(ctx, engine_url=engine_url, engine_tls=engine_tls)
-    for key, ref in given:
-        payload = embed(payload, key, ref.ref.to_json(), "--ref")
-        for notice in ref.notices:
-            tell(notice)
-    try:
-        function.encode()
-    except UnicodeEncodeError:
-        raise UsageProblem("FUNCTION is not UTF-8") from None
-    # Every SDK does so: the engine's own functions are in `default` unless the person says otherwise.
-    of_engine = function.startswith("engine::") and flags_of(ctx).namespace is None
-    return Request(
-        settings=settings,
-        function_id=function,
-        payload=payload,
-        metadata=None if metadata is None else _document(metadata, "--metadata"),
-        namespace=None if of_engine else settings.namespace,
-        timeout=timeout,
-        whole=whole,
-        traceparent=_traceparent(begin=begin_trace),
-        refs=given,
-    )
+    if not saved:
+        return settings_of(ctx)
+    return settings_of(ctx, engine_url=saved[0].engine_url, engine_tls=saved[0].engine_tls)
 
 
 def _document(text: str, option: str) -> Any:
@@ -426,11 +370,12 @@ def _document(text: str, option: str) -> Any:
 
     if text == "-":
         try:
-            return parse_document(sys.stdin.buffer.read(), f"{option} -")
-        except (OSError, AttributeError) as error:
-            raise cannot_read("standard input", error if isinstance(error, OSError) else CLOSED) from None
-        except ValueError:
-            raise cannot_read("standard input", CLOSED) from None
+            data = sys.stdin.buffer.read()
+        except (OSError, ValueError, AttributeError) as error:
+            raise cannot_read(
+                "standard input", error if isinstance(error, OSError) else "it is closed"
+            ) from None
+        return parse_document(data, f"{option} -")
     if not text.startswith("@"):
         return parse_document(text, option)
     try:
@@ -442,6 +387,7 @@ def _document(text: str, option: str) -> Any:
 
 
 def _find_ref(text: str) -> tuple[KeyPath, ResolvedRef]:
+    """`KEY=REF` of --ref. Raises UsageProblem, UnknownTarget, RefSpent, LocalProblem."""
     from iii_cli.commands.calls import key_of
     from iii_cli.config.refspec import resolve_ref
     from iii_cli.config.store import SavedRefs

@@ -20,13 +20,14 @@ from iii_cli.client.connection import Connection
 from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, CallStream, StreamedCall, frame_bytes
 from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, download, span_words, upload
 from iii_cli.commands.calls import embed, key_of, rendered, spending
-from iii_cli.commands.common import hand_over_token, run, tell
+from iii_cli.commands.common import check_buffer, hand_over_token, run, span_of, tell
 from iii_cli.commands.streams import (
     MessageOutput,
     check_stop_early,
     giving,
     say_early,
     taking,
+    transfer_meter,
     watch_producers,
 )
 from iii_cli.errors import ContentDiffers, Failure, FunctionFailed, TimedOut, UsageProblem
@@ -34,7 +35,7 @@ from iii_cli.io.console import console
 from iii_cli.io.descriptors import is_standard
 from iii_cli.io.outfile import open_output, share_a_file
 from iii_cli.io.process import DEVNULL, prepare_command, shell_command
-from iii_cli.io.progress import Meter, Progress, progress_mode
+from iii_cli.io.progress import Progress, progress_mode
 from iii_cli.io.sinks import DescriptorSink, StdoutSink
 from iii_cli.io.sources import Source
 from iii_cli.protocol.payload import MalformedPath, check_keys, find, masked, redacted, show, split_key
@@ -42,12 +43,12 @@ from iii_cli.protocol.records import asked_mode
 from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef
 from iii_cli.protocol.seal import Mode, Sealer, is_count
 from iii_cli.protocol.verifier import Verifier
-from iii_cli.quantities import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from iii_cli.commands.calls import Request
+    from iii_cli.io.progress import Meter
     from iii_cli.io.sinks import Sink
     from iii_cli.protocol.payload import KeyPath
     from iii_cli.protocol.refs import Endpoint
@@ -94,19 +95,14 @@ class StreamSpec(Struct, frozen=True):
         return f"{self.option} {show(self.key)}"
 
     @property
-    def command(self) -> str | None:
-        """The COMMAND of `cmd:COMMAND`."""
-        return self.place.removeprefix(COMMAND) if self.place.startswith(COMMAND) else None
-
-    @property
     def argv(self) -> list[str] | None:
-        """What runs it."""
-        return None if self.command is None else shell_command(self.command)
+        """What runs the COMMAND of `cmd:COMMAND`. Raises UsageProblem."""
+        return shell_command(self.place.removeprefix(COMMAND)) if self.place.startswith(COMMAND) else None
 
     @property
-    def command_name(self) -> str | None:
+    def command_name(self) -> str:
         """What people call it."""
-        return None if self.command is None else command_word(self.command)
+        return command_word(self.place.removeprefix(COMMAND))
 
     @property
     def is_standard(self) -> bool:
@@ -158,29 +154,22 @@ def _is_a_ref(spec: StreamSpec, key: str) -> UsageProblem:
 
 
 def _check_specs(
-    specs: Sequence[StreamSpec],
-    ref_keys: Sequence[KeyPath],
-    *,
-    result: str | None,
-    about_file: bool,
-    stop_early: bool,
-    require_seal: bool,
+    request: Request, specs: Sequence[StreamSpec], result: str | None, *, about_file: bool, stop_early: bool
 ) -> None:
     """Find what contradicts. `about_file`: is there an option that needs a FILE? Raises UsageProblem."""
-    keys = [("--ref", key) for key in ref_keys]
+    keys = [("--ref", key) for key, _ in request.refs]
     check_keys([*keys, *((spec.option, spec.key) for spec in specs if spec.option != "--read")])
     targets = [spec for spec in specs if spec.option != "--in"]
     writers = [f"{spec.label}=-" for spec in targets if spec.is_standard]
     writers += ["--result -"] if result == "-" else []
     if len(writers) > 1:
         raise UsageProblem(f"{' and '.join(writers)} cannot both write to standard output")
-    files = [spec.place for spec in targets if spec.command is None and not spec.is_standard]
+    files = [spec.place for spec in targets if spec.argv is None and not spec.is_standard]
     if about_file and not files:
         raise UsageProblem("--no-clobber and --keep-partial are about a FILE; they need --out FILE")
     if share_a_file([*files, *([] if result in (None, "-") else [str(result)])]):
         raise UsageProblem("two streams cannot write to the same FILE")
-    check_stop_early(stop_early, require_seal)
-    if stop_early and all(spec.command is None for spec in targets):
+    if stop_early and all(spec.argv is None for spec in targets):
         raise UsageProblem("--stop-early needs a cmd:COMMAND that takes a stream")
 
 
@@ -206,6 +195,7 @@ def call_with_streams(
     request: Request,
     specs: Sequence[StreamSpec],
     *,
+    stdin_taken: bool,
     form: str,
     result: str | None,
     lines: bool,
@@ -224,166 +214,128 @@ def call_with_streams(
     stall_timeout: str | None,
     progress: str,
     producer: str,
-    pass_on: bool,
-    stdin_taken: bool,
+    exit_code: bool,
 ) -> Any:
     """Make the call with its streams, print its result, and return it.
 
-    Everything that can be known locally is checked before an end is opened or the call is made.
+    `stdin_taken`: an option reads our stdin, so no COMMAND gets it. Everything that can be known locally is
+    checked before an end is opened or the call is made.
     """
-    _check_specs(
-        specs,
-        [key for key, _ in request.refs],
-        result=result,
-        about_file=no_clobber or keep_partial,
-        stop_early=stop_early,
-        require_seal=require_seal,
-    )
+    settings, endpoint = request.settings, request.settings.endpoint
+    about_file = no_clobber or keep_partial
+    _check_specs(request, specs, result, about_file=about_file, stop_early=stop_early)
+    check_stop_early(stop_early, require_seal)
     mode = asked_mode(lines=lines, text=text, jsonl=jsonl)
-    hand_over_token(pass_token, to_command=any(spec.command is not None for spec in specs))
-    if buffer is not None and not 1 <= buffer <= 1024:
-        raise UsageProblem("--buffer is a number of messages from 1 to 1024")
-    linger_seconds = LINGER_SECONDS if linger is None else seconds(linger, "--linger")
-    stall = STALL_SECONDS if stall_timeout is None else seconds(stall_timeout, "--stall-timeout")
+    hand_over_token(pass_token, to_command=any(spec.argv is not None for spec in specs))
+    check_buffer(buffer)
+    linger_seconds = span_of(linger, "--linger", LINGER_SECONDS)
+    stall_seconds = span_of(stall_timeout, "--stall-timeout", STALL_SECONDS)
     with_placeholders(request.payload, specs)
-    to_stdout = any(spec.is_standard for spec in specs if spec.option != "--in")
-    on_screen = to_stdout and sys.stdout is not None and sys.stdout.isatty()
-    shown = Progress(
-        progress_mode(progress, data_on_terminal=on_screen), color=request.settings.use_color(True)
-    )
+    inputs = [spec for spec in specs if spec.option == "--in"]
+    outputs = [spec for spec in specs if spec.option != "--in"]
+    to_stdout = any(spec.is_standard for spec in outputs)
+    shows_data = to_stdout and sys.stdout is not None and sys.stdout.isatty()
+    shown = Progress(progress_mode(progress, data_on_terminal=shows_data), color=settings.use_color(True))
     streams: list[CallStream] = []
+
+    def add(stream: CallStream) -> None:
+        streams.append(stream)
+        shown.add(meter_of(stream, streams, labelled=len(specs) > 1))
+
+    async def open_streams(connection: Connection) -> Any:
+        """Open what is local, then make the channels and take our ends; the payload with the refs."""
+        payload = deepcopy(request.payload)
+        for sink in files():
+            await sink.open()
+        for spec in [spec for spec in specs if spec.option != "--read"]:
+            held = BUFFER if buffer is None and spec.option == "--in" else buffer
+            writer, reader = await connection.create_channel(held, traceparent=request.traceparent)
+            if spec.option == "--out":
+                add(output(spec, sinks[spec], theirs=writer, ours=reader))
+            else:
+                stream = input_stream(
+                    endpoint, spec, sources[spec], ended[spec], (writer, reader), mode=mode, seal=seal,
+                    longest=frame_bytes(held or BUFFER), pass_on=exit_code, stdin_taken=stdin_taken,
+                )  # fmt: skip
+                add(stream)
+            payload = embed(payload, spec.key, streams[-1].theirs.to_json(), spec.option)
+        for stream in streams:
+            await stream.end.open()
+        return payload
+
+    async def answered(value: Any) -> list[CallStream]:
+        """Show the result, and open the stream that `--read` finds in it."""
+        await _show_result(value, form, result_file, on_stderr=to_stdout and result_file is None)
+        before = len(streams)
+        for spec in [spec for spec in specs if spec.option == "--read"]:
+            ref, size = _ref_in_result(value, spec.key)
+            theirs = ref.facing(Direction.WRITE)
+            stream = output(spec, sinks[spec], theirs=theirs, ours=ref, expected=size)
+            await stream.end.open()
+            add(stream)
+        return streams[before:]
+
+    async def call() -> Any:
+        whole = request.timeout
+        deadline = math.inf if whole is None else anyio.current_time() + whole
+        connection: Connection | None = None
+        try:
+            with opened_before(deadline, whole):
+                connection = await Connection.open(endpoint)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(connection.attend)
+                with opened_before(deadline, whole):
+                    payload = await open_streams(connection)
+                async with shown:
+                    value = await StreamedCall(
+                        function_id=request.function_id,
+                        endpoint=endpoint,
+                        streams=list(streams),
+                        invoke=partial(_invoke, connection, request, payload),
+                        answered=answered,
+                        notice=tell,
+                        linger=linger_seconds,
+                        stall=stall_seconds,
+                        stall_asked=stall_timeout is not None,
+                        deadline=deadline,
+                        whole=whole,
+                    ).run()
+                tasks.cancel_scope.cancel()
+        finally:
+            for stream in streams:
+                await stream.close()
+            for sink in files():
+                sink.discard()
+            if connection is not None:
+                connection.close()
+        return value
+
+    def files() -> list[Sink]:
+        return [sink for sink in [result_file, *sinks.values()] if sink is not None]
+
     with ExitStack() as stack:
-        beside = stack.enter_context(MessageOutput(messages, quiet=request.settings.quiet))
+        beside = stack.enter_context(MessageOutput(messages, quiet=settings.quiet))
         result_file = None if result in (None, "-") else open_output(result)
-        sinks: dict[StreamSpec, Sink | None] = {}
-        for spec in [spec for spec in specs if spec.option != "--in"]:
-            sinks[spec] = open_sink(spec, no_clobber=no_clobber, keep_partial=keep_partial)
+        sinks = {spec: open_sink(spec, no_clobber=no_clobber, keep_partial=keep_partial) for spec in outputs}
         sources: dict[StreamSpec, list[Source]] = {}
-        for spec in [spec for spec in specs if spec.option == "--in"]:
-            sources[spec] = given = open_sources(spec)
-            for source in given:
+        for spec in inputs:
+            sources[spec] = open_sources(spec)
+            for source in sources[spec]:
                 stack.callback(source.close)
         ended = {spec: watch_producers(producer, given) for spec, given in sources.items()}
         if any(source.is_terminal for given in sources.values() for source in given):
             tell("reading from the terminal; Ctrl-D ends it")
-        endpoint = request.settings.endpoint
         output = partial(
             output_stream, endpoint, mode=mode, message=beside.show, require_seal=require_seal,
-            allow_empty=allow_empty, stop_early=stop_early, pass_on=pass_on,
+            allow_empty=allow_empty, stop_early=stop_early, pass_on=exit_code,
         )  # fmt: skip
-
-        def add(stream: CallStream) -> None:
-            streams.append(stream)
-            shown.add(meter_of(stream, streams, labelled=len(specs) > 1))
-
-        async def open_streams(connection: Connection) -> Any:
-            """Open what is local, then make the channels and take our ends; the payload with the refs."""
-            payload = deepcopy(request.payload)
-            for sink in [result_file, *sinks.values()]:
-                if sink is not None:
-                    await sink.open()
-            for spec in [spec for spec in specs if spec.option != "--read"]:
-                held = BUFFER if buffer is None and spec.option == "--in" else buffer
-                ends = await connection.create_channel(held, traceparent=request.traceparent)
-                if spec.option == "--out":
-                    add(output(spec, sinks[spec], theirs=ends[0], ours=ends[1]))
-                else:
-                    stream = input_stream(
-                        endpoint, spec, sources[spec], ended[spec], ends, mode=mode, seal=seal,
-                        longest=frame_bytes(held or BUFFER), pass_on=pass_on, stdin_taken=stdin_taken,
-                    )  # fmt: skip
-                    add(stream)
-                payload = embed(payload, spec.key, streams[-1].theirs.to_json(), spec.option)
-            for stream in streams:
-                await stream.end.open()
-            return payload
-
-        async def answered(value: Any) -> list[CallStream]:
-            """Show the result, and open the stream that `--read` finds in it."""
-            await _show_result(value, form, result_file, on_stderr=to_stdout and result_file is None)
-            found: list[CallStream] = []
-            for spec in [spec for spec in specs if spec.option == "--read"]:
-                ref, size = _ref_in_result(value, spec.key)
-                theirs = ref.facing(Direction.WRITE)
-                found.append(output(spec, sinks[spec], theirs=theirs, ours=ref, expected=size))
-                await found[-1].end.open()
-                add(found[-1])
-            return found
-
-        async def release() -> None:
-            for stream in streams:
-                await stream.close()
-            for sink in [result_file, *sinks.values()]:
-                if sink is not None:
-                    sink.discard()
-
         with spending(request):
-            return run(
-                partial(
-                    _call_beside,
-                    request,
-                    streams,
-                    open_streams,
-                    answered,
-                    release,
-                    shown,
-                    linger=linger_seconds,
-                    stall=stall,
-                    stall_asked=stall_timeout is not None,
-                )
-            )
-
-
-async def _call_beside(
-    request: Request,
-    streams: list[CallStream],
-    open_streams: Callable[[Connection], Awaitable[Any]],
-    answered: Callable[[Any], Awaitable[Sequence[CallStream]]],
-    release: Callable[[], Awaitable[None]],
-    shown: Progress,
-    *,
-    linger: float | None,
-    stall: float | None,
-    stall_asked: bool,
-) -> Any:
-    """Connect, open the streams, and make the call beside them; the result.
-
-    `open_streams` fills `streams`, and gives the payload with their refs.
-    """
-    whole = request.timeout
-    deadline = math.inf if whole is None else anyio.current_time() + whole
-    connection: Connection | None = None
-    try:
-        with opened_before(deadline, whole):
-            connection = await Connection.open(request.settings.endpoint)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connection.attend)
-            with opened_before(deadline, whole):
-                payload = await open_streams(connection)
-            async with shown:
-                value = await StreamedCall(
-                    function_id=request.function_id,
-                    endpoint=request.settings.endpoint,
-                    streams=list(streams),
-                    invoke=partial(_invoke, connection, request, payload),
-                    answered=answered,
-                    notice=tell,
-                    linger=linger,
-                    stall=stall,
-                    stall_asked=stall_asked,
-                    deadline=deadline,
-                    whole=whole,
-                ).run()
-            tasks.cancel_scope.cancel()
-    finally:
-        await release()
-        if connection is not None:
-            connection.close()
-    return value
+            return run(call)
 
 
 @contextmanager
 def opened_before(deadline: float, whole: float | None) -> Iterator[None]:
+    """`whole` seconds end at the `deadline`, on anyio's clock. Raises TimedOut."""
     with anyio.CancelScope(deadline=deadline) as scope:
         yield
     if scope.cancelled_caught:
@@ -408,16 +360,16 @@ async def _invoke(connection: Connection, request: Request, payload: Any) -> Any
 
 def open_sources(spec: StreamSpec) -> list[Source]:
     """FILE or stdin, open; nothing for a COMMAND, which starts when the call is made."""
-    if spec.command is not None:
-        prepare_command(shell_command(spec.command))
+    if spec.argv is not None:
+        prepare_command(spec.argv)
         return []
     return [Source.stdin() if spec.is_standard else Source.open_file(spec.place)]
 
 
 def open_sink(spec: StreamSpec, *, no_clobber: bool, keep_partial: bool) -> Sink | None:
     """FILE or stdout, checked and not yet open; None for a COMMAND, which starts when the call is made."""
-    if spec.command is not None:
-        prepare_command(shell_command(spec.command))
+    if spec.argv is not None:
+        prepare_command(spec.argv)
         return None
     path = None if spec.is_standard else spec.place
     return open_output(path, no_clobber=no_clobber, keep_partial=keep_partial)
@@ -519,11 +471,10 @@ def meter_of(stream: CallStream, streams: Sequence[CallStream], *, labelled: boo
         everything = all(each.ended for each in streams)
         return f"waiting {seconds:.0f} s for the result" if everything else None
 
-    return Meter(
+    return transfer_meter(
+        stream.status,
         label=stream.label if labelled else "",
         total=lambda: stream.total,
-        count=lambda: stream.status.moved,
-        messages=lambda: stream.status.messages,
         waiting=waiting,
         over=lambda: stream.ended,
     )
