@@ -253,24 +253,17 @@ _encode = Encoder().encode
 _MESSAGE: Decoder[Message] = Decoder(Message)
 _ANSWER = Decoder(_Answer)
 
-_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_HEX_DIGITS = frozenset("0123456789abcdef")
+_HEX = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_UUID = re.compile(_HEX)
+_ANY_UUID = re.compile(rf"(?:urn:uuid:)?(?i:{_HEX})|\{{(?i:{_HEX})\}}|[0-9a-fA-F]{{32}}")
 
 
 def parse_uuid(text: str) -> str | None:
     """The hyphenated lower-case form of a UUID in any form the engine reads; None if it is none."""
-    if _UUID.fullmatch(text):
-        return text
-    body = text.removeprefix("urn:uuid:")
-    if text[:1] == "{" and text[-1:] == "}":
-        body = text[1:-1]
-    groups = body.lower().split("-")
-    sizes, digits = [len(group) for group in groups], "".join(groups)
-    if sizes != [8, 4, 4, 4, 12] and (sizes != [32] or body != text):
+    if not _ANY_UUID.fullmatch(text):
         return None
-    if not _HEX_DIGITS.issuperset(digits):
-        return None
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    digits = text.removeprefix("urn:uuid:").strip("{}").replace("-", "").lower()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def decode(payload: str | bytes) -> Message:

@@ -44,7 +44,6 @@ __all__ = (
     "Receipt",
     "ReceiptBeat",
     "SealBody",
-    "SealFrame",
     "Sealer",
     "decode",
     "encode",
@@ -260,26 +259,22 @@ class Abort(Struct, frozen=True, forbid_unknown_fields=True):
 SealBody: TypeAlias = Open | Beat | Close | Abort
 
 
-class SealFrame(Struct, frozen=True):
-    """One frame of the seal whose stream has this id (32 lower-case hex digits)."""
-
-    stream_id: str
-    body: SealBody
+_KINDS: dict[str, type[SealBody]] = {"open": Open, "beat": Beat, "close": Close, "abort": Abort}
 
 
-def encode(frame: SealFrame) -> bytes:
-    """The payload of the text frame. An open frame may hold the key of a receipt channel: for the wire only.
-
-    Raises ValueError for an id that is none.
+def encode(stream_id: str, body: SealBody) -> bytes:
+    """The payload of the text frame of that stream. An open frame may hold the key of a receipt channel: for
+    the wire only. Raises ValueError for an id that is none.
     """
-    if not _ID.fullmatch(frame.stream_id):
+    if not _ID.fullmatch(stream_id):
         raise ValueError("the id of a stream is 32 lower-case hex digits")
-    body = frame.body.figures if isinstance(frame.body, Close) else frame.body
-    return _written({"id": frame.stream_id, type(frame.body).__name__.lower(): body})
+    kind = type(body).__name__.lower()
+    return _written({"id": stream_id, kind: body.figures if isinstance(body, Close) else body})
 
 
-def decode(payload: bytes) -> SealFrame | None:
-    """Read a text frame. None when it does not even claim to be of a seal: then it is a message.
+def decode(payload: bytes) -> tuple[str, SealBody] | None:
+    """Read a text frame: the id of its stream, and what it says. None when it does not even claim to be of a
+    seal: then it is a message.
 
     Raises MalformedSeal when it claims to (the only key `iii`, an object with `v` inside) and is not a right
     one.
@@ -302,36 +297,28 @@ def decode(payload: bytes) -> SealFrame | None:
     kinds = inner.keys() - {"v", "id"}
     kind = kinds.pop() if len(kinds) == 1 else ""
     stream_id, body = inner.get("id"), inner.get(kind)
-    if kind not in ("open", "beat", "close", "abort") or not isinstance(body, dict):
+    if kind not in _KINDS or not isinstance(body, dict):
         raise MalformedSeal("a seal frame of an unknown kind")
     if not isinstance(stream_id, str) or not _ID.fullmatch(stream_id):
         raise MalformedSeal("a seal frame without the id of its stream")
     try:
-        return SealFrame(stream_id, _read_body(kind, body))
+        if kind == "open":
+            return stream_id, _read_open(body)
+        return stream_id, convert({"figures": body} if kind == "close" else body, _KINDS[kind])
     except ValidationError:
-        raise MalformedSeal(f"a malformed {kind} frame") from None
+        why = ": its totals are none" if kind == "close" else ""
+        raise MalformedSeal(f"a malformed {kind} frame{why}") from None
 
 
-def _read_body(kind: str, body: dict[str, Any]) -> SealBody:
-    """Raises MalformedSeal, ValidationError."""
-    match kind:
-        case "beat":
-            return convert(body, Beat)
-        case "close":
-            try:
-                return Close(convert(body, Figures))
-            except ValidationError:
-                raise MalformedSeal("a malformed close frame: its totals are none") from None
-        case "abort":
-            return convert(body, Abort)
+def _read_open(body: dict[str, Any]) -> Open:
+    """Raises MalformedSeal. Keys that are not known, and a beat that nobody can mean, are ignored."""
     if body.get("mode") not in list(Mode):
         raise MalformedSeal("the open frame names a mode that this version does not know")
     if body.get("digest") not in DIGESTS:
         raise MalformedSeal("the open frame names a digest that this version does not know")
-    beat = body.get("receipt_beat")
-    if not isinstance(beat, int | float) or not 0 < beat <= RECEIPT_BEAT_MAX:
-        beat = None
-    receipt = None
+    size, receipt, beat = body.get("size"), None, body.get("receipt_beat")
+    if size is not None and not is_count(size):
+        raise MalformedSeal("the open frame's size is not a count of bytes")
     if body.get("receipt") is not None:
         try:
             receipt = ChannelRef.from_json(body["receipt"])
@@ -339,9 +326,8 @@ def _read_body(kind: str, body: dict[str, Any]) -> SealBody:
             raise MalformedSeal("the open frame's receipt is not a ref") from None
         if receipt.direction is not Direction.WRITE:
             raise MalformedSeal("the open frame's receipt is not the writer end of a channel")
-    size = body.get("size")
-    if size is not None and not is_count(size):
-        raise MalformedSeal("the open frame's size is not a count of bytes")
+    if not isinstance(beat, int | float) or not 0 < beat <= RECEIPT_BEAT_MAX:
+        beat = None
     return Open(Mode(body["mode"]), body["digest"], size, receipt, beat)
 
 
@@ -349,13 +335,7 @@ def _written(inner: dict[str, Any]) -> bytes:
     return _ENCODER.encode({"iii": {"v": VERSION} | inner})
 
 
-def _reveal(value: Any) -> str:
-    """The key of a receipt channel."""
-    assert isinstance(value, Secret)
-    return value.reveal()
-
-
-_ENCODER = Encoder(enc_hook=_reveal)
+_ENCODER = Encoder(enc_hook=Secret.reveal)  # the key of a receipt channel
 
 
 class Sealer:
@@ -384,7 +364,7 @@ class Sealer:
         self.opening = Open(Mode.BYTES, digest, size, receipt, receipt_beat)
         self.declare(mode)
         self._ended = False
-        self._encode(self.opening)  # refuse a bad id here and not at the first frame
+        self.open_frame()  # refuse a bad id here and not at the first frame
 
     def declare(self, mode: Mode | str) -> None:
         """Say how the data is framed, before the open frame is taken. Raises ValueError for a mode that
@@ -406,11 +386,11 @@ class Sealer:
 
     def open_frame(self) -> bytes:
         """The first frame. May hold the key of the receipt channel: for the wire only."""
-        return self._encode(self.opening)
+        return encode(self.stream_id, self.opening)
 
     def beat_frame(self) -> bytes:
         """Due when nothing was sent for BEAT_AFTER seconds."""
-        return self._encode(Beat(self._counter.bytes))
+        return encode(self.stream_id, Beat(self._counter.bytes))
 
     def close_frame(self) -> bytes:
         """The last frame of a stream that is whole. RuntimeError after another last frame."""
@@ -427,10 +407,7 @@ class Sealer:
         if self._ended:
             raise RuntimeError("the seal has ended already")
         self._ended = True
-        return self._encode(body)
-
-    def _encode(self, body: SealBody) -> bytes:
-        return encode(SealFrame(self.stream_id, body))
+        return encode(self.stream_id, body)
 
 
 # Receipts (docs: seal, "Receipts")
@@ -485,13 +462,13 @@ def receipt_frame(
     """
     if committed and (code is not None or reason is not None):
         raise ValueError("a committed receipt has no code and no reason")
-    receipt = {"committed": committed} | {
-        name: value for name in figures.__struct_fields__ if (value := getattr(figures, name)) is not None
+    receipt = {
+        "committed": committed,
+        **{name: getattr(figures, name) for name in figures.__struct_fields__},
+        "code": code,
+        "reason": None if reason is None else printable(reason),
     }
-    if code is not None:
-        receipt["code"] = code
-    if reason is not None:
-        receipt["reason"] = printable(reason)
+    receipt = {name: value for name, value in receipt.items() if value is not None}
     return _written({"receipt": receipt})
 
 
@@ -509,12 +486,8 @@ def read_receipt(payload: bytes) -> Receipt | ReceiptBeat:
             raise ValidationError
     except (MalformedJson, ValidationError, LookupError, TypeError, AttributeError):
         raise ContentDiffers("the reader's receipt is malformed") from None
-    return Receipt(
-        committed,
-        figures,
-        code if type(code) is int else None,
-        reason if isinstance(reason, str) else None,
-    )
+    said = code if type(code) is int else None, reason if isinstance(reason, str) else None
+    return Receipt(committed, figures, *said)
 
 
 class _Inner(Struct, forbid_unknown_fields=True):

@@ -225,15 +225,16 @@ class Verifier:
                 return False  # another stream's, quoted
             self._take(Input.FAULT, str(problem))
             return True
-        if frame is None or (self._stream_id and frame.stream_id.encode() != self._stream_id):
+        if frame is None or (self._stream_id and frame[0].encode() != self._stream_id):
             return False
-        self._take(*self._input_of(frame.body))
-        if isinstance(frame.body, Open) and self.opened is None and self.state is State.SEALED:
-            self.opened = frame.body
-            self._stream_id = frame.stream_id.encode()
-            self._counter = Counter(frame.body.digest, records=frame.body.mode is Mode.RECORDS)
-        if isinstance(frame.body, Abort) and self._abort is None:
-            self._abort = frame.body
+        stream_id, body = frame
+        self._take(*self._input_of(body))
+        if isinstance(body, Open) and self.opened is None and self.state is State.SEALED:
+            self.opened = body
+            self._stream_id = stream_id.encode()
+            self._counter = Counter(body.digest, records=body.mode is Mode.RECORDS)
+        if isinstance(body, Abort) and self._abort is None:
+            self._abort = body
         return True
 
     def _input_of(self, body: SealBody) -> tuple[Input, str]:
