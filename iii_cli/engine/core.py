@@ -119,10 +119,8 @@ class Core:
         self.started_at = now
         self.registry = Registry()
         self.triggers = TriggerTable(self._send)
-        self.spans = SpanStore(new_id, max_spans=settings.max_spans, max_bytes=settings.max_span_bytes)
-        self.logs: Remembered[LogRecord] = Remembered(
-            max_records=settings.max_logs, max_bytes=settings.max_log_bytes
-        )
+        self.spans = SpanStore(new_id, settings.max_span_bytes)
+        self.logs: Remembered[LogRecord] = Remembered(settings.max_log_bytes)
         self.channels = ChannelTable(new_id, settings, self.spans)
         self._pending: dict[str, Invocation] = {}  # by the id that the executor was told
         self._outbox: list[Delivery] = []

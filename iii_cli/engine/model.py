@@ -70,10 +70,8 @@ class Settings(Struct, frozen=True):
     max_held_bytes: int = 64 << 20  # what one worker's registrations may take
     max_registrations: int = 20_000  # functions, triggers and trigger types of one worker
     max_in_flight: int = 100_000  # unanswered calls of one worker
-    max_spans: int = 20_000  # finished spans that are kept
-    max_span_bytes: int = 32 << 20  # and what they may take together
-    max_logs: int = 10_000  # log records that are kept
-    max_log_bytes: int = 16 << 20  # and what they may take together
+    max_span_bytes: int = 16 << 20  # of the finished spans that are kept, 20,000 of calls
+    max_log_bytes: int = 8 << 20  # of the log records that are kept, 10,000 of a line
 
 
 class Notice(Protocol):

@@ -111,10 +111,9 @@ Record = TypeVar("Record")
 
 
 class Remembered(Generic[Record]):
-    """The last records, bounded by number and by bytes. `dropped` counts the others."""
+    """The last records, bounded by bytes. `dropped` counts the others."""
 
-    def __init__(self, *, max_records: int, max_bytes: int) -> None:
-        self._max_records = max_records
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._records: deque[tuple[Record, int]] = deque()
         self._bytes = 0
@@ -129,7 +128,7 @@ class Remembered(Generic[Record]):
         size = text_bytes + RECORD_OVERHEAD
         self._records.append((record, size))
         self._bytes += size
-        while len(self._records) > self._max_records or self._bytes > self._max_bytes:
+        while self._bytes > self._max_bytes:
             self._bytes -= self._records.popleft()[1]
             self.dropped += 1
 
@@ -142,10 +141,10 @@ class Remembered(Generic[Record]):
 class SpanStore:
     """Open spans, and the last finished ones."""
 
-    def __init__(self, new_id: Callable[[], str], *, max_spans: int, max_bytes: int) -> None:
+    def __init__(self, new_id: Callable[[], str], max_bytes: int) -> None:
         self._new_id = new_id
         self._open: dict[str, Span] = {}
-        self.finished: Remembered[Span] = Remembered(max_records=max_spans, max_bytes=max_bytes)
+        self.finished: Remembered[Span] = Remembered(max_bytes)
 
     def __iter__(self) -> Iterator[Span]:
         """Finished spans, oldest first, then open ones."""

@@ -26,26 +26,17 @@ __all__ = ("WorkerSockets", "serve_telemetry")
 FLUSH_EVERY = 32  # messages: a send for each costs more, and a send for all lets the others wait in turn
 FAREWELL = 1.0  # seconds that a refused worker has to take leave
 
-_TEXT, _BINARY, _CLOSE, _PING, _PONG = (
-    Opcode.TEXT,
-    Opcode.BINARY,
-    Opcode.CLOSE,
-    Opcode.PING,
-    Opcode.PONG,
-)
+_, _TEXT, _BINARY, _CLOSE, _PING, _PONG = Opcode
 
 
 class _Connection:
     """One worker's socket."""
-
-    __slots__ = ("closing", "draining", "number", "scope", "unflushed", "websocket")
 
     def __init__(self, number: int, websocket: WebSocket) -> None:
         self.number = number
         self.websocket = websocket
         self.draining = False  # a task sends what the socket did not take at once
         self.closing = False  # a Close frame is the last thing in its queue
-        self.unflushed = False  # something is queued that was not tried to be sent yet
         self.scope = anyio.CancelScope()
 
 
@@ -60,7 +51,7 @@ class WorkerSockets:
         self._now = now
         self._tasks = tasks
         self._connections: dict[int, _Connection] = {}
-        self._unflushed: list[_Connection] = []
+        self._unflushed: set[_Connection] = set()  # what is queued there was not tried to be sent yet
         self._queued = 0  # messages since the last flush
         self._numbers = count(1)
 
@@ -100,29 +91,25 @@ class WorkerSockets:
 
     def _post(self, connection: _Connection, opcode: int, payload: bytes) -> None:
         connection.websocket.post(opcode, payload)
-        if not connection.unflushed:
-            connection.unflushed = True
-            self._unflushed.append(connection)
+        self._unflushed.add(connection)
 
     def _flush(self) -> None:
         """One send for each connection, however many messages it got."""
         self._queued = 0
         while self._unflushed:
             connection = self._unflushed.pop()
-            connection.unflushed = False
             try:
-                if not connection.websocket.flush_now():
-                    self._drain_later(connection)
+                if connection.websocket.flush_now():
+                    continue
             except ConnectionLost:
                 connection.scope.cancel()
-
-    def _drain_later(self, connection: _Connection) -> None:
-        if connection.websocket.unsent_bytes > self._core.settings.max_outgoing_bytes:
-            self._core.dropping(connection.number, "it does not read what is sent to it")
-            connection.scope.cancel()
-        elif not connection.draining:
-            connection.draining = True
-            self._tasks.start_soon(self._drain, connection)
+                continue
+            if connection.websocket.unsent_bytes > self._core.settings.max_outgoing_bytes:
+                self._core.dropping(connection.number, "it does not read what is sent to it")
+                connection.scope.cancel()
+            elif not connection.draining:
+                connection.draining = True
+                self._tasks.start_soon(self._drain, connection)
 
     async def _drain(self, connection: _Connection) -> None:
         try:
@@ -145,9 +132,7 @@ class WorkerSockets:
                     pass
         except ConnectionLost:
             pass
-        except (
-            PeerMisbehaved
-        ) as error:  # not a message that cannot be read: a broken frame ends it without a word
+        except PeerMisbehaved as error:  # a broken frame: it ends without a word
             self._core.dropping(connection.number, error.message)
 
     async def _receive_some(self, connection: _Connection) -> bool:
@@ -155,13 +140,12 @@ class WorkerSockets:
 
         Separate function, so that the events are released before we wait again.
         """
-        number = connection.number
         events = await connection.websocket.receive()
         now = self._now()
         try:
             for opcode, payload, _ in events:
                 if opcode in (_TEXT, _BINARY):
-                    self._queue(self._core.received(number, bytes(payload), now))
+                    self._queue(self._core.received(connection.number, bytes(payload), now))
                 elif opcode == _PING:
                     self._post(connection, _PONG, bytes(payload))
                 elif opcode == _CLOSE:

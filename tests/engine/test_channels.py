@@ -21,7 +21,7 @@ READ, WRITE = Direction.READ, Direction.WRITE
 
 def _table(**settings: Any) -> ChannelTable:
     ids = count(1)
-    spans = SpanStore(lambda: uuid(next(ids)), max_spans=10, max_bytes=10**6)
+    spans = SpanStore(lambda: uuid(next(ids)), 10**6)
     return ChannelTable(lambda: uuid(next(ids)), Settings(**settings), spans)
 
 
@@ -232,7 +232,7 @@ def test_both_refs_share_id_and_key_and_the_key_stays_secret() -> None:
 
 def test_ends_leave_spans_in_the_trace_of_the_call_that_made_the_channel() -> None:
     ids = count(1)
-    spans = SpanStore(lambda: uuid(next(ids)), max_spans=10, max_bytes=10**6)
+    spans = SpanStore(lambda: uuid(next(ids)), 10**6)
     table = ChannelTable(lambda: uuid(next(ids)), Settings(), spans)
     channel = table.create(None, 0, TraceContext("a" * 32, "b" * 16))
     for direction in Direction:

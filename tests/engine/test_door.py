@@ -47,7 +47,7 @@ UPGRADE = (
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
 )
 ids = count(1)
-TABLE = ChannelTable(lambda: uuid(next(ids)), Settings(), SpanStore(lambda: "", max_spans=1, max_bytes=1))
+TABLE = ChannelTable(lambda: uuid(next(ids)), Settings(), SpanStore(lambda: "", 1))
 CHANNEL = TABLE.create(None, 0)
 ID, KEY = CHANNEL.id, CHANNEL.key.reveal()
 PATH = f"/ws/channels/{ID}"
