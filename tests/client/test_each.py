@@ -128,10 +128,6 @@ async def test_null_errors_and_lines_that_are_none(engine: ScriptedEngine) -> No
     assert totals.failed == 2
 
 
-async def test_nothing_in_nothing_out(engine: ScriptedEngine) -> None:
-    assert await run(engine) == ([], EachTotals())
-
-
 async def test_fail_fast_begins_no_more(engine: ScriptedEngine) -> None:
     engine.functions = {"f": lambda data: rejects(data) if data == 2 else data}
     lines, totals = await run(engine, b"".join(b"%d\n" % n for n in range(50)), parallel=1, fail_fast=True)
@@ -181,19 +177,6 @@ async def test_answers_that_came_before_the_loss_have_their_lines(engine: Script
 
 def silent() -> NoReturn:
     raise Silence
-
-
-async def test_a_lost_engine_says_how_many_have_no_line(engine: ScriptedEngine) -> None:
-    def dies(data: Any) -> Any:
-        if data == 3:
-            raise Drop
-        if data > 1:
-            raise Silence
-        return data
-
-    engine.functions = {"f": dies}
-    with pytest.raises(EngineUnreachable, match="calls in flight that have no line: 2"):
-        await run(engine, b"0\n1\n2\n3\n")
 
 
 async def test_a_line_that_is_too_long_ends_it_when_the_others_are_answered(engine: ScriptedEngine) -> None:

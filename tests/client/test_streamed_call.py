@@ -12,11 +12,8 @@ from iii_cli.client.channels import EndState, ReaderStatistics
 from iii_cli.client.streams import CallStream, StreamedCall, frame_bytes
 from iii_cli.client.transfer import DownloadStatus, UploadStatus
 from iii_cli.errors import (
-    ContentDiffers,
     Failure,
-    FunctionFailed,
     LocalProblem,
-    NothingArrived,
     PeerLeft,
     StreamTruncated,
     TimedOut,
@@ -109,11 +106,8 @@ class Stage:
         self.notices: list[str] = []
         self.probed = 0
         self.probe_finds = EndState.TAKEN
-        self.on_probe: Callable[[], None] = lambda: None
-        self.later: Sequence[Script] = ()
         self.shown: list[Any] = []
         self._answered = anyio.Event()
-        self._failure: Failure | None = None
         self._scripts = scripts
         self._more = more
 
@@ -139,23 +133,16 @@ class Stage:
     def answer(self) -> None:
         self._answered.set()
 
-    def fail(self, failure: Failure) -> None:
-        self._failure = failure
-        self._answered.set()
-
     async def _invoke(self) -> str:
         await self._answered.wait()
-        if self._failure is not None:
-            raise self._failure
         return "result"
 
     async def _show(self, result: Any) -> Sequence[CallStream]:
         self.shown.append(result)
-        return [script.stream for script in self.later]
+        return ()
 
     async def _probe(self, endpoint: Endpoint, ref: ChannelRef) -> EndState:
         self.probed += 1
-        self.on_probe()
         return self.probe_finds
 
 
@@ -163,20 +150,6 @@ async def everybody_ran() -> None:
     """Let every task that can run do so."""
     for _ in range(20):
         await anyio.lowlevel.checkpoint()
-
-
-async def test_the_result_does_not_end_a_stream() -> None:
-    stream = Script()
-    stage = Stage(stream, linger=None)
-
-    async def meanwhile() -> None:
-        stage.answer()
-        await everybody_ran()
-        assert stage.shown == ["result"]
-        assert stream.cancelled_with is None
-        stream.finish()
-
-    assert await stage.run(meanwhile) == "result"
 
 
 async def test_a_stream_does_not_end_the_call() -> None:
@@ -191,19 +164,6 @@ async def test_a_stream_does_not_end_the_call() -> None:
     with pytest.raises(StreamTruncated, match="--out x: cut"):
         await stage.run(meanwhile)
     assert stage.shown == ["result"]
-
-
-async def test_a_failed_call_aborts_the_streams_and_says_why() -> None:
-    streams = [Script(), Script("--out x")]
-    stage = Stage(*streams)
-
-    async def meanwhile() -> None:
-        await everybody_ran()
-        stage.fail(FunctionFailed("E7", "no"))
-
-    with pytest.raises(FunctionFailed):
-        await stage.run(meanwhile)
-    assert [stream.cancelled_with for stream in streams] == [(1, "the call failed: E7")] * 2
 
 
 async def test_our_own_failure_ends_everything_and_wins() -> None:
@@ -249,40 +209,6 @@ async def test_an_unverified_stream_waits_for_the_success() -> None:
 
     await stage.run(meanwhile)
     assert stage.notices == ["--out x: could not be verified"]
-
-
-async def test_a_stream_found_in_the_result_is_moved_too() -> None:
-    late = Script("--out x")
-    stage = Stage(linger=None)
-    stage.later = [late]
-
-    async def meanwhile() -> None:
-        stage.answer()
-        await everybody_ran()
-        late.finish(ContentDiffers("size"))
-
-    with pytest.raises(ContentDiffers):
-        await stage.run(meanwhile)
-
-
-async def test_an_input_that_was_never_opened_is_over_with_one_line() -> None:
-    stream = Script()
-    stage = Stage(stream, linger=SOON)
-    stage.probe_finds = EndState.UNTAKEN
-    stage.answer()
-    assert await stage.run() == "result"
-    assert stage.notices == ["--in x: the function answered and never opened it"]
-    assert stream.cancelled_with == (1, "nobody reads it")
-
-
-async def test_an_output_that_was_never_opened_is_named() -> None:
-    stream = Script("--out x")
-    stage = Stage(stream, linger=SOON)
-    stage.probe_finds = EndState.UNTAKEN
-    stage.on_probe = lambda: stream.finish(NothingArrived("nothing"))  # as the engine lets our end see it
-    stage.answer()
-    with pytest.raises(NothingArrived, match="never opened it"):
-        await stage.run()
 
 
 @pytest.mark.parametrize(("state", "status"), [(EndState.GONE, 5), (EndState.UNREACHABLE, 3)])
@@ -369,15 +295,6 @@ async def test_a_swept_channel_is_told_at_once_and_fails_in_the_end() -> None:
     with pytest.raises(UnknownTarget, match="within 5 minutes"):
         await stage.run(meanwhile)
     assert stage.shown == ["result"]
-
-
-async def test_cancelled_from_outside_everything_stops() -> None:
-    stream = Script()
-    stage = Stage(stream)
-    with anyio.move_on_after(SOON) as scope:
-        await stage.run()
-    assert scope.cancelled_caught
-    assert stream.cancelled_with == (130, "interrupted")
 
 
 @pytest.mark.parametrize(

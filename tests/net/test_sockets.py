@@ -33,24 +33,6 @@ def ends() -> Iterator[tuple[Socket, socket.socket]]:
         yield Socket(ours), theirs
 
 
-async def test_a_receive_waits_for_a_byte(ends: tuple[Socket, socket.socket]) -> None:
-    ours, theirs = ends
-    buffer = memoryview(bytearray(9))
-    assert ours.receive_now(buffer) is None
-
-    async def later() -> None:
-        await anyio.sleep(0.02)
-        theirs.send(b"abc")
-
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(later)
-            assert await ours.receive_into(buffer) == 3
-        theirs.close()
-        assert await ours.receive_into(buffer) == 0
-    ours.close()
-
-
 async def test_what_is_sent_comes_in_order_though_a_flush_was_cancelled(
     ends: tuple[Socket, socket.socket],
 ) -> None:
