@@ -139,11 +139,9 @@ class EachCall:
         number = 0
         while not self._is_stopping():
             count = await self.source.read_into(buffer)
-            lines = splitter.feed(buffer[:count]) if count else [splitter.finish()]
+            lines = splitter.feed(buffer[:count]) if count else splitter.finish()
             for line in lines:
                 number += 1
-                if line is None:  # the input ended with a newline
-                    return
                 while self._is_full():
                     await self._connection.flush()
                     if self._is_full():

@@ -272,11 +272,8 @@ class _Run:
         if self._writer is None:
             await self._collect(command.stdout)
         else:
-            await upload([command.stdout], self._writer, check_end=self._judged, words=self._words)
-
-    async def _judged(self) -> None:
-        """The output is sealed only when the command has ended well and its input was whole."""
-        await self._ended.wait()
+            # It is sealed only when the command has ended well and its input was whole.
+            await upload([command.stdout], self._writer, check_end=self._ended.wait, words=self._words)
 
     async def _collect(self, source: ByteSource) -> None:
         buffer = memoryview(bytearray(OUTPUT_BYTES))

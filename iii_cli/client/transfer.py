@@ -31,6 +31,7 @@ from iii_cli.errors import (
 from iii_cli.protocol.frames import FRAME_BYTES_MAX, Opcode, text_runs
 from iii_cli.protocol.records import (
     LONGEST_JSONL,
+    LONGEST_MESSAGE,
     LineSplitter,
     chunk_to_jsonl,
     follow,
@@ -289,10 +290,8 @@ async def upload(
     async def copy(source: ByteSource) -> None:
         if mode is Mode.BYTES:
             await _copy_bytes(source, writer, now, size, frame_bytes)
-        elif mode is Mode.RECORDS:
-            await _copy_records(source, writer, now)
         else:
-            await _copy_lines(source, writer, now)
+            await _copy_lines(source, writer, now, are_records=mode is Mode.RECORDS)
 
     async def write() -> None:
         await writer.open()
@@ -341,45 +340,33 @@ async def _copy_bytes(
 LINES_BYTES = 256 << 10  # many short lines at once; each becomes a Python object, so not a megabyte of them
 
 
-async def _copy_lines(source: ByteSource, writer: ChannelWriter | FanOut, now: UploadStatus) -> None:
-    splitter = LineSplitter(what=source.name)
+async def _copy_lines(
+    source: ByteSource, writer: ChannelWriter | FanOut, now: UploadStatus, *, are_records: bool
+) -> None:
+    splitter = LineSplitter(longest=LONGEST_JSONL if are_records else LONGEST_MESSAGE, what=source.name)
     buffer = memoryview(bytearray(LINES_BYTES))
-    while count := await source.read_into(buffer):
-        now.given += count
-        lines = splitter.feed(buffer[:count])
-        now.unfinished = splitter.held
-        await writer.push_messages(lines)
-        now.moved += count
-        now.messages = (now.messages or 0) + len(lines)
-    last = splitter.finish()
-    now.unfinished = 0
-    if last is not None:
-        await writer.push_messages([last])
-        now.messages = (now.messages or 0) + 1
-
-
-async def _copy_records(source: ByteSource, writer: ChannelWriter | FanOut, now: UploadStatus) -> None:
-    splitter = LineSplitter(longest=LONGEST_JSONL, what=source.name)
-    buffer = memoryview(bytearray(LINES_BYTES))
-    number = 0
     while True:
         count = await source.read_into(buffer)
         now.given += count
-        lines = splitter.feed(buffer[:count]) if count else [splitter.finish()]
+        lines = splitter.feed(buffer[:count]) if count else splitter.finish()
         now.unfinished = splitter.held
-        for line in lines:
-            if line is None:
-                return
-            number += 1
-            is_text, payload = jsonl_to_record(line, number, source.name)
-            if is_text:
-                await writer.push_messages([payload])
-            else:
-                await writer.push_whole(payload)
-            now.messages = (now.messages or 0) + 1
+        if are_records:
+            await _push_records(lines, splitter.count - len(lines), source.name, writer, now)
+        else:
+            await writer.push_messages(lines)
+            now.messages = (now.messages or 0) + len(lines)
         now.moved += count
         if not count:
             return
+
+
+async def _push_records(
+    lines: list[bytes], before: int, name: str, writer: ChannelWriter | FanOut, now: UploadStatus
+) -> None:
+    for number, line in enumerate(lines, start=before + 1):
+        is_text, payload = jsonl_to_record(line, number, name)
+        await (writer.push_messages([payload]) if is_text else writer.push_whole(payload))
+        now.messages = (now.messages or 0) + 1
 
 
 @dataclass(slots=True, eq=False)

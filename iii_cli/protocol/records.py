@@ -87,16 +87,16 @@ class LineSplitter:
         self._keep(tail)
         return lines
 
-    def finish(self) -> bytes | None:
-        """A last line without a newline; None when the input ended with one, or was empty.
+    def finish(self) -> list[bytes]:
+        """A last line without a newline; nothing when the input ended with one, or was empty.
 
         Raises LocalProblem as `feed`.
         """
         if not self._tail:
-            return None
-        (line,) = self._checked(bytes(self._tail))
+            return []
+        lines = self._checked(bytes(self._tail))
         self._tail.clear()
-        return line
+        return lines
 
     def _keep(self, tail: bytes) -> None:
         self._tail += tail

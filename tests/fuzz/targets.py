@@ -196,8 +196,7 @@ def _payload(data: bytes, folder: Path) -> None:
 def _lines(data: bytes, folder: Path) -> None:
     splitter = LineSplitter(longest=1000)
     lines = [line for at in range(0, len(data), 7) for line in splitter.feed(data[at : at + 7])]
-    last = splitter.finish()
-    for number, line in enumerate([*lines, *([last] if last is not None else [])]):
+    for number, line in enumerate([*lines, *splitter.finish()]):
         jsonl_to_record(line, number)
 
 
