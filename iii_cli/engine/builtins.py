@@ -22,7 +22,6 @@ from iii_cli.engine.model import (
     Announcement,
     Binding,
     Function,
-    LogRecord,
     Span,
     TriggerType,
     Worker,
@@ -462,18 +461,18 @@ def _logs_at(level: str) -> None:
         service_name: str | None = None,
     ) -> None:
         attributes = data if isinstance(data, dict) else _known(data=data)
-        record = LogRecord(
-            call.now,
-            call.now,
-            SEVERITIES[level],
-            level.upper(),
-            message,
-            attributes,
-            trace_id,
-            span_id,
-            service_name or "unknown",
-            {"service.name": SERVICE},
-        )
+        record = {
+            "timestamp_unix_nano": call.now,
+            "observed_timestamp_unix_nano": call.now,
+            "severity_number": SEVERITIES[level],
+            "severity_text": level.upper(),
+            "body": message,
+            "attributes": attributes,
+            "trace_id": trace_id,
+            "span_id": span_id,
+            "service_name": service_name or "unknown",
+            "resource": {"service.name": SERVICE},
+        }
         call.core.logs.add(record, len(message) + len(render(attributes)))
         call.core.notice("log", level=level, message=message[:200], worker=call.caller.id)
 
@@ -498,11 +497,11 @@ def _list_logs(
     found = [
         record
         for record in call.core.logs
-        if trace_id in (None, record.trace_id)
-        and span_id in (None, record.span_id)
-        and record.severity_number >= (severity_min or 0)
-        and (severity_text is None or severity_text.upper() == record.severity_text)
-        and _within(record.timestamp_unix_nano, start_time, end_time)
+        if trace_id in (None, record["trace_id"])
+        and span_id in (None, record["span_id"])
+        and record["severity_number"] >= (severity_min or 0)
+        and (severity_text is None or severity_text.upper() == record["severity_text"])
+        and _within(record["timestamp_unix_nano"], start_time, end_time)
     ]
     start = offset or 0
     stop = None if limit is None else start + limit

@@ -65,7 +65,7 @@ from iii_cli.protocol.refs import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from iii_cli.engine.model import Delivery, LogRecord, Notice, Registration
+    from iii_cli.engine.model import Delivery, Notice, Registration
     from iii_cli.protocol.messages import Message
 
 __all__ = ("LATER", "Call", "Core", "Refusal")
@@ -120,7 +120,7 @@ class Core:
         self.registry = Registry()
         self.triggers = TriggerTable(self._send)
         self.spans = SpanStore(new_id, settings.max_span_bytes)
-        self.logs: Remembered[LogRecord] = Remembered(settings.max_log_bytes)
+        self.logs: Remembered[dict[str, Any]] = Remembered(settings.max_log_bytes)
         self.channels = ChannelTable(new_id, settings, self.spans)
         self._pending: dict[str, Invocation] = {}  # by the id that the executor was told
         self._outbox: list[Delivery] = []

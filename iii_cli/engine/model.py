@@ -34,7 +34,6 @@ __all__ = (
     "Drop",
     "Function",
     "Invocation",
-    "LogRecord",
     "Notice",
     "Registration",
     "Send",
@@ -272,18 +271,3 @@ class Span(Struct, eq=False, omit_defaults=True):
     links: tuple[()]
     status_description: str | None = None
     pending: bool = False  # it has not ended
-
-
-class LogRecord(Struct, eq=False):
-    """One line that a worker logged, as listings show it."""
-
-    timestamp_unix_nano: int
-    observed_timestamp_unix_nano: int
-    severity_number: int
-    severity_text: str
-    body: str
-    attributes: dict[str, Any]
-    trace_id: str | None
-    span_id: str | None
-    service_name: str
-    resource: dict[str, str]

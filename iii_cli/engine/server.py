@@ -94,21 +94,10 @@ class EngineServer:
         self.core = Core(
             lambda: str(uuid4()), self.now(), builtin_functions(), settings=settings, notice=notice
         )
-        self._unfinished_bytes = 0  # of messages of all connections
+        self.unfinished_bytes = 0  # of messages of all connections, beyond 1 MiB of each
         self._connections = 0
         self._channel_scopes: set[anyio.CancelScope] = set()
         self._channel_over = Bell()
-
-    def statistics(self) -> dict[str, int]:
-        """How much of everything there is, for tests."""
-        return {
-            "connections": self._connections,
-            "workers": len(self.core.registry.workers),
-            "channel_ends": len(self._channel_scopes),
-            "channels": len(self.core.channels),
-            "buffered_bytes": self.core.channels.buffered_bytes,
-            "unfinished_bytes": self._unfinished_bytes,
-        }
 
     async def serve(
         self,
@@ -228,8 +217,8 @@ class EngineServer:
         def hold(size: int) -> None:
             nonlocal counted
             before, counted = counted, max(size - FRAME_BYTES_MAX, 0)
-            self._unfinished_bytes += counted - before
-            if before < counted and self._unfinished_bytes > self.core.settings.max_unfinished_bytes:
+            self.unfinished_bytes += counted - before
+            if before < counted and self.unfinished_bytes > self.core.settings.max_unfinished_bytes:
                 raise PeerMisbehaved("the engine holds too much of unfinished messages")
 
         return hold
