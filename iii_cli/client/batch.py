@@ -90,6 +90,7 @@ class EachCall:
     _writing: anyio.Lock = field(default_factory=partial(anyio.Lock, fast_acquire=True))
     _in_flight: dict[str, int] = field(default_factory=dict)
     _deadlines: deque[tuple[float, str]] = field(default_factory=deque)  # in order: all have the same limit
+    _fed: bool = False  # no more lines will come
     _news: anyio.Event = field(default_factory=anyio.Event)  # something was settled
     _room: anyio.Event = field(default_factory=anyio.Event)  # something was settled or written
 
@@ -121,6 +122,7 @@ class EachCall:
                 problem = error  # no more lines; those that were read are answered all the same
             except Failure:
                 await anyio.sleep_forever()  # the connection is lost: `_receive` says so
+            self._fed = True
             while self._unwritten:
                 await self._wait_for_room()
             tasks.cancel_scope.cancel()
@@ -219,6 +221,8 @@ class EachCall:
         await self._write_settled()
         lost = self._connection.lost
         assert lost is not None
+        if self._fed and not self._in_flight:
+            return  # after the last answer
         if isinstance(lost, EngineUnreachable):
             text = f"{lost.message}; calls in flight that have no line: {len(self._in_flight)}"
             raise EngineUnreachable(text)

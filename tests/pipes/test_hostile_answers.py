@@ -58,12 +58,12 @@ def says(*data: bytes) -> Behaviour:
     return behave
 
 
-def answers(text: str) -> Behaviour:
-    """An answer to the call, with `ID` as its id."""
+def answers(text: str, behind: bytes = b"") -> Behaviour:
+    """An answer to the call, with `ID` as its id, and at once what is `behind` it."""
 
     def behave(connection: socket.socket) -> None:
         call = asked_of(connection)
-        connection.sendall(framed(text.replace("ID", call.get("invocation_id", "")).encode()))
+        connection.sendall(framed(text.replace("ID", call.get("invocation_id", "")).encode()) + behind)
         while connection.recv(65536):
             pass
 
@@ -163,6 +163,18 @@ def test_a_call(tmp_path: Path, name: str, behave: Behaviour, status: int) -> No
         done = Program(tmp_path, url).run("trigger", "f", "--timeout", "5s", limit=10)
     refused(done, status)
     assert b"bug" not in done.stderr, name
+
+
+@pytest.mark.parametrize(
+    "behind", [b"\x88\x00", framed(b"hello"), b"\xf1\x02{}"], ids=["close", "text", "frame"]
+)
+@pytest.mark.parametrize("words", ["trigger f", "trigger f --each"])
+def test_an_answer_that_came_before_the_end_counts(tmp_path: Path, words: str, behind: bytes) -> None:
+    answer = '{"type":"invocationresult","invocation_id":"ID","function_id":"f","result":7}'
+    with listening(answers(answer, behind)) as url:
+        done = Program(tmp_path, url).run(*words.split(), stdin=b"{}\n", limit=10)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout in (b"7\n", b'{"ok":true,"result":7}\n')
 
 
 @pytest.mark.ci
