@@ -37,21 +37,7 @@ def test_a_script_is_found_where_the_shell_looks(tmp_path: Path, shell: str, pla
     assert found == (shell, str(tmp_path / place))
 
 
-def test_the_share_of_a_virtual_environment_is_not_where_a_shell_looks(tmp_path: Path) -> None:
-    script = tmp_path / "share/bash-completion/completions/iii"
-    script.parent.mkdir(parents=True)
-    script.write_text("")
-    (tmp_path / "pyvenv.cfg").write_text("")
-    environ = {"SHELL": "bash", "XDG_DATA_DIRS": str(tmp_path / "none")}
-    assert installed_completion(environ, str(tmp_path))[1] is None
-
-
 def test_a_line_in_the_users_own_file_counts(tmp_path: Path) -> None:
     (tmp_path / ".zshrc").write_text("source <(iii-cli completion zsh)\n")
     found = installed_completion({"SHELL": "/bin/zsh", "HOME": str(tmp_path)}, "/nowhere")
     assert found[1] == str(tmp_path / ".zshrc")
-
-
-@pytest.mark.parametrize("environ", [{}, {"SHELL": ""}, {"SHELL": "/bin/tcsh"}])
-def test_another_shell_is_not_told_what_it_lacks(environ: dict[str, str]) -> None:
-    assert installed_completion(environ, "/nowhere") == (None, None)

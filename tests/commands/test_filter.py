@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from xxhash import xxh3_128_hexdigest
 
 from iii_cli.client.channels import ChannelWriter
 from iii_cli.client.connection import Identity, unique_name
@@ -105,46 +104,12 @@ def facts_of(failure: FunctionFailed) -> dict[str, Any]:
     return facts
 
 
-async def test_bytes_go_through_and_the_facts_come_back() -> None:
-    async with serving("tr a-z A-Z") as bench:
-        result, output = await bench.through(b"hello " * 50_000)
-    assert output == b"HELLO " * 50_000
-    assert result.pop("duration_ms") >= 0
-    assert result == {
-        "exit_code": 0,
-        "stdin_bytes": 300_000,
-        "stdout_bytes": 300_000,
-        "digest": xxh3_128_hexdigest(output),
-        "stderr_tail": "",
-    }
-
-
-async def test_nothing_in_is_nothing_out() -> None:
-    async with serving("cat") as bench:
-        result, output = await bench.through(b"")
-    assert (result["stdin_bytes"], result["stdout_bytes"], output) == (0, 0, b"")
-
-
 async def test_a_filter_may_write_before_it_reads_and_talk_meanwhile() -> None:
     async with serving("sh -c 'head -c 3000000 /dev/zero; echo working >&2; cat'") as bench:
         result, output = await bench.through(b"x" * 2_000_000)
         assert bench.said == ["working"]
     assert output == bytes(3_000_000) + b"x" * 2_000_000
     assert result["stderr_tail"] == "working\n"
-
-
-async def test_a_filter_that_has_had_enough_is_a_success() -> None:
-    async with serving("head -c 10") as bench:
-        result, output = await bench.through(b"0123456789" * 1_000_000)
-    assert output == b"0123456789"
-    assert result["exit_code"] == 0
-
-
-async def test_json_in_and_json_out() -> None:
-    async with serving("cat", stdin="json", stdout="result") as bench:
-        result = await bench.call(a=[1, {"b": "ü"}])
-    assert result["json"] == {"a": [1, {"b": "ü"}]}
-    assert result["stdout"] == '{"a":[1,{"b":"ü"}]}\n'
 
 
 async def test_text_and_bytes_in_the_result() -> None:
@@ -220,22 +185,6 @@ async def test_a_cut_input_never_looks_like_its_end(tmp_path: Path, how: str) ->
     assert b"the end" not in (tmp_path / "got").read_bytes() if (tmp_path / "got").exists() else True
 
 
-async def test_foreign_input_is_taken_where_no_seal_is_required() -> None:
-    async with serving("cat", stdout="result") as bench:
-        source = await bench.channel()
-        writer = ChannelWriter(bench.caller.endpoint, source.writer_ref, None)
-        async with anyio.create_task_group() as tasks:
-            results: list[Any] = []
-
-            async def call() -> None:
-                results.append(await bench.call(stdin=source.reader))
-
-            tasks.start_soon(call)
-            async with writer:
-                await writer.send(b"foreign")
-    assert results[0]["stdout"] == "foreign"
-
-
 @pytest.mark.parametrize("allowed", [False, True])
 async def test_a_foreign_stream_of_nothing_may_be_a_used_ref(allowed: bool) -> None:
     async with serving("cat", stdout="result", allow_empty=allowed) as bench:
@@ -245,43 +194,6 @@ async def test_a_foreign_stream_of_nothing_may_be_a_used_ref(allowed: bool) -> N
             assert (await bench.call(stdin=source.reader))["stdin_bytes"] == 0
         else:
             assert (await bench.refused(stdin=source.reader)).code == "nothing_arrived"
-
-
-async def test_a_command_that_ignores_sigterm_is_killed_with_its_group(tmp_path: Path) -> None:
-    command = 'sh -c \'trap "" TERM; sh -c "trap : TERM; echo \\$\\$ >pid; while :; do sleep 9; done"\''
-    options: dict[str, Any] = {"stdin": "none", "stdout": "result", "timeout": 0.3, "grace": 0.05}
-    async with serving(command, cwd=str(tmp_path), **options) as bench:
-        failure = await bench.refused()
-    assert failure.code == "timed_out"
-    assert "sh took longer than 0.3 s" in failure.remote_message
-    assert facts_of(failure)["exit_code"] == 137
-    grandchild = int((tmp_path / "pid").read_text())
-    with anyio.fail_after(5):
-        while _lives(grandchild):
-            await anyio.sleep(0.01)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] != b"Z"
-    except OSError:
-        return False
-
-
-async def test_when_the_reader_leaves_the_command_is_stopped() -> None:
-    async with serving("yes", stdin="none") as bench:
-        target = await bench.channel()
-        failures: list[FunctionFailed] = []
-
-        async def call() -> None:
-            failures.append(await bench.refused(stdout=target.writer))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call)
-            assert (await target.reader.receive())[:2] == b"y\n"
-            await target.reader.aclose()
-    assert failures[0].code == "peer_left"
 
 
 async def test_an_output_that_is_no_result() -> None:
@@ -313,15 +225,6 @@ async def test_the_output_of_a_call_that_never_ran_is_aborted_too() -> None:
         await bench.refused(stdout=target.writer)
         with pytest.raises(anyio.BrokenResourceError):
             await target.reader.receive()
-
-
-async def test_nothing_of_a_payload_reaches_the_arguments_or_the_environment(tmp_path: Path) -> None:
-    script = "import json,os,sys; print(json.dumps([sys.argv, dict(os.environ)]))"
-    command = shlex.join(["python3", "-c", script])
-    async with serving(command, stdin="json", stdout="result") as bench:
-        result = await bench.call(PATH="$(touch x)", marker="4711-marker", argv=["; touch x"])
-    assert "4711-marker" not in result["stdout"]
-    assert "touch x" not in result["stdout"]
 
 
 def gate(folder: Path) -> int:

@@ -30,22 +30,3 @@ def test_the_help_lists_every_command_that_is_not_hidden() -> None:
     listed = ROOT.get_help(typer.Context(ROOT)).partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     words = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
     assert words == [word for word in TREE if not built(word).hidden]
-
-
-@pytest.mark.parametrize("word", TREE)
-def test_every_command_of_a_group_can_be_built(word: str) -> None:
-    command = built(word)
-    context = typer.Context(ROOT)
-    for inner in command.list_commands(context) if hasattr(command, "list_commands") else ():
-        leaf = command.get_command(context, inner)
-        assert leaf.name == inner
-        assert leaf.help
-
-
-def test_an_unknown_word_is_no_command() -> None:
-    assert built("frobnicate") is None
-    assert "frobnicate" not in ROOT.commands
-
-
-def test_a_command_is_built_once() -> None:
-    assert built("channel") is built("channel")

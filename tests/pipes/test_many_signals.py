@@ -85,3 +85,18 @@ def test_two_at_any_moment(iii: Program, scripted: ScriptedEngine, name: str) ->
             time.sleep(moments.random() / 50)
             said = storm(process, (second, first))
         assert said == b"" or said.endswith(ENDING), said.decode()
+
+
+def test_a_second_signal_takes_a_stubborn_command_along(iii: Program) -> None:
+    iii.refs("x")
+    command = "trap '' TERM; echo ready >&2; while :; do sleep 1; done"
+    with iii.start("channel", "write", "env:x_w", "--", "sh", "-c", command) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"ready\n"
+        process.send_signal(SIGINT)
+        assert process.stderr.readline() == ENDING[0]
+        process.send_signal(SIGINT)
+        began = time.monotonic()
+        assert process.stderr.read() == b"", "until nobody holds it any more"
+        assert process.wait(4) == 130
+    assert time.monotonic() - began < 4, "before a time of grace is over"
