@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iii_cli.commands.common import AsJson, meant_function, run, settings_of, tell
+from iii_cli.commands.common import AsJson, meant_function, run, settings_of, tell, within
 from iii_cli.config.settings import Settings
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import Failure, FunctionNotFound, Interrupted, LocalProblem, UsageProblem
@@ -69,9 +69,9 @@ def channel(
     settings = settings_of(ctx)
     bench = ChannelBench(
         endpoint=settings.endpoint,
-        clients=_within(clients, CLIENTS_MAX, "--clients"),
+        clients=_count(clients, CLIENTS_MAX, "--clients"),
         seconds=_time(duration, "--duration"),
-        size=None if size is None else _within(byte_count(size, "--size"), SIZE_MAX, "--size"),
+        size=None if size is None else _count(byte_count(size, "--size"), SIZE_MAX, "--size"),
         message_bytes=_message_bytes(message_size or ("64" if lines else str(FRAME_BYTES_MAX))),
         lines=lines,
     )
@@ -144,9 +144,9 @@ def trigger(
         function_id=function,
         data=payload,
         namespace="default" if function and function.startswith("engine::") else settings.namespace,
-        in_flight=_within(parallel, IN_FLIGHT_MAX, "--parallel"),
+        in_flight=_count(parallel, IN_FLIGHT_MAX, "--parallel"),
         seconds=_time(duration, "--duration"),
-        calls=_within(calls, CALLS_MAX, "--calls"),
+        calls=_count(calls, CALLS_MAX, "--calls"),
         timeout=_time(timeout, "--timeout"),
     )
 
@@ -202,7 +202,7 @@ def rtt(
         endpoint=settings.endpoint,
         namespace=settings.namespace,
         seconds=_time(duration, "--duration"),
-        count=_within(count, CALLS_MAX, "--count"),
+        count=_count(count, CALLS_MAX, "--count"),
         message_bytes=_message_bytes(message_size),
     )
 
@@ -246,10 +246,8 @@ def _per_second(count: int, span: float) -> float:
     return count / span if span else 0.0
 
 
-def _within(number: int, most: int, option: str) -> int:
-    if not 1 <= number <= most:
-        raise UsageProblem(f"{option} is a number from 1 to {most}")
-    return number
+def _count(number: int, most: int, option: str) -> int:
+    return within(number, 1, most, f"{option} is a number")
 
 
 def _time(text: str, option: str) -> float:
@@ -260,7 +258,7 @@ def _time(text: str, option: str) -> float:
 
 
 def _message_bytes(text: str) -> int:
-    return _within(byte_count(text, "--message-size"), FRAME_BYTES_MAX, "--message-size")
+    return _count(byte_count(text, "--message-size"), FRAME_BYTES_MAX, "--message-size")
 
 
 def _check_descriptors(clients: int) -> None:

@@ -14,6 +14,7 @@ from iii_cli.commands.common import (
     PassthroughCommand,
     PassToken,
     check_buffer,
+    choice,
     find_ref,
     hand_over_token,
     mark_used,
@@ -105,8 +106,7 @@ def create(
     settings = settings_of(ctx)
     if sum((json, export, only is not None)) > 1:
         raise UsageProblem("one of --json, --export and --only is enough")
-    if only not in (None, "writer", "reader"):
-        raise UsageProblem("--only is writer or reader")
+    choice(only, "--only", ("writer", "reader"))
     check_buffer(buffer)
     store = SavedRefs()
     if save is not None:
@@ -280,8 +280,7 @@ def _write(
     mode_shown = progress_mode(progress)
     patience = span_of(receipt_timeout, "--receipt-timeout", RECEIPT_TIMEOUT)
     command = passthrough_of(ctx)
-    if digest not in (None, *DIGESTS):
-        raise UsageProblem(f"--digest is {' or '.join(DIGESTS)}")
+    choice(digest, "--digest", tuple(DIGESTS))
     if command is not None and files:
         raise UsageProblem("either FILEs or a COMMAND behind `--`")
     if exit_code and command is None:

@@ -1,4 +1,4 @@
-"""What commands share: settings, refs, the event loop, a COMMAND behind `--`, the look of a schema."""
+"""What commands share: values of options, settings, refs, the event loop, a COMMAND behind `--`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from iii_cli.errors import (
     UsageProblem,
     sole_cause,
 )
-from iii_cli.io.console import clean, console, width_of
+from iii_cli.io.console import console
 from iii_cli.io.signals import heard, held, note, pass_token_on, receiving, stop_at_once, withhold
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ __all__ = (
     "PassthroughCommand",
     "PlainCommand",
     "check_buffer",
+    "choice",
     "find_ref",
     "flags_of",
     "hand_over_token",
@@ -47,8 +48,6 @@ __all__ = (
     "meant_function",
     "meant_name",
     "opening",
-    "parameter_lines",
-    "parameters_of",
     "passthrough_of",
     "rows_of",
     "run",
@@ -74,6 +73,13 @@ def within(number: int, lowest: int, highest: int, what: str) -> int:
     if not lowest <= number <= highest:
         raise UsageProblem(f"{what} from {lowest} to {highest}")
     return number
+
+
+def choice(word: str | None, option: str, allowed: tuple[str, ...]) -> Any:
+    """The word, or None where it was not given. Raises UsageProblem: `--stdout is ref or result`."""
+    if word is not None and word not in allowed:
+        raise UsageProblem(f"{option} is {', '.join(allowed[:-1])} or {allowed[-1]}")
+    return word
 
 
 def check_buffer(count: int | None) -> None:
@@ -365,46 +371,3 @@ def _meant(settings: Settings, name: str, noun: str, key: str, data: dict[str, A
     # `text::uper` is near `text::upper`; so is `upper` alone, if only one function ends so.
     ends = [each for each in known if each.rpartition("::")[2] == name]
     return ends[0] if len(ends) == 1 else nearest(name, known)
-
-
-# A JSON Schema as people read it.
-
-
-def parameter_lines(schema: Any) -> list[str]:
-    """Indented lines, cleaned: one a parameter, or the schema itself where it names none."""
-    import json
-
-    rows = [[clean(cell) for cell in row] for row in parameters_of(schema)]
-    if not rows:
-        text = clean(json.dumps(schema, indent=2, ensure_ascii=False), keep_newlines=True)
-        return [f"  {line}" for line in text.splitlines()]
-    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(c + " " * (w - width_of(c)) for c, w in zip(row, widths, strict=True) if w).rstrip()
-        for row in rows
-    ]
-
-
-def parameters_of(schema: Any) -> list[tuple[str, str, str, str]]:
-    """Name, type, need and description of each parameter of a JSON Schema. Tolerates any value."""
-    import json
-
-    properties = schema.get("properties") if isinstance(schema, dict) else None
-    if not isinstance(properties, dict):
-        return []
-    required = schema["required"] if isinstance(schema.get("required"), list) else []
-    rows = []
-    for name, part in properties.items():
-        about = part if isinstance(part, dict) else {}
-        kind = about.get("type")
-        if isinstance(kind, list):
-            kind = " or ".join(map(str, kind))
-        elif kind is None and isinstance(about.get("enum"), list):
-            kind = " or ".join(json.dumps(value, ensure_ascii=False) for value in about["enum"])
-        need = "required" if name in required else ""
-        if not need and "default" in about:
-            need = f"[{json.dumps(about['default'], ensure_ascii=False)}]"
-        rows.append(
-            (str(name), "any" if kind is None else str(kind), need, str(about.get("description") or ""))
-        )
-    return rows

@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iii_cli.commands.common import NeedsCommand, flags_of, loop_options, passthrough_of, run, tell
+from iii_cli.commands.common import (
+    NeedsCommand,
+    choice,
+    flags_of,
+    loop_options,
+    passthrough_of,
+    run,
+    span_of,
+    tell,
+    within,
+)
 from iii_cli.config.store import read_token_file
 from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
 from iii_cli.io.console import clean, console, escape_json
 from iii_cli.io.descriptors import allow_open_files
 from iii_cli.io.process import prepare_command, spawn
 from iii_cli.io.signals import heard, held, receiving
-from iii_cli.quantities import byte_count, seconds
+from iii_cli.quantities import byte_count
 
 if TYPE_CHECKING:
     import ssl
@@ -35,7 +45,6 @@ __all__ = ("engine_app",)
 
 engine_app = typer.Typer(no_args_is_help=True, help="Run the embedded engine: for development, tests and CI.")
 
-LOG_FORMATS = ("text", "json", "off")
 TOKEN_CHARACTERS_MIN = 16  # 96 bits in base64; a shorter token can be guessed over a network
 DESCRIPTORS_WANTED = 65_536  # a socket each for workers and channel ends; the usual limit is 1024
 FORWARDED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
@@ -114,11 +123,8 @@ def run_command(
     tls = _tls(tls_cert, tls_key)
     log = log or ("off" if flags.quiet else "text")
     notice = _notice(log)
-    if not 0 <= port < 65536:
-        raise UsageProblem("--port is a number from 0 to 65535")
-    timeout: float | None = SHUTDOWN_TIMEOUT
-    if shutdown_timeout is not None:
-        timeout = seconds(shutdown_timeout, "--shutdown-timeout")
+    within(port, 0, 65535, "--port is a number")
+    timeout = span_of(shutdown_timeout, "--shutdown-timeout", SHUTDOWN_TIMEOUT)
     serve = partial(
         EngineServer(settings=settings, guard=guard, tls=tls, notice=notice).serve,
         host,
@@ -295,9 +301,9 @@ def _refuse_client_options(flags: GlobalFlags, command: str) -> None:
 
 def _notice(form: str) -> Callable[..., None]:
     """What the engine tells its events to. Raises UsageProblem."""
-    if form not in LOG_FORMATS:
-        raise UsageProblem(f"--log is {', '.join(LOG_FORMATS[:-1])} or {LOG_FORMATS[-1]}")
-    return {"text": _as_text, "json": _as_json, "off": _nowhere}[form]
+    ways = {"text": _as_text, "json": _as_json, "off": _nowhere}
+    way: Callable[..., None] = ways[choice(form, "--log", tuple(ways))]
+    return way
 
 
 def _as_text(event: str, /, **details: Any) -> None:

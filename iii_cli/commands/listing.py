@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from msgspec.structs import replace
 
 from iii_cli.client.call import CALL_SECONDS, BlockingCaller, call
-from iii_cli.commands.common import (
-    AsJson,
-    meant_function,
-    meant_name,
-    parameter_lines,
-    rows_of,
-    settings_of,
-)
+from iii_cli.commands.common import AsJson, meant_function, meant_name, rows_of, settings_of
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import (
     EngineUnreachable,
@@ -38,7 +32,16 @@ if TYPE_CHECKING:
 
     from iii_cli.config.settings import Settings
 
-__all__ = ("draw_tree", "find_function", "functions_app", "schema_of", "trace_app", "workers_app")
+__all__ = (
+    "draw_tree",
+    "find_function",
+    "functions_app",
+    "parameter_lines",
+    "parameters_of",
+    "schema_of",
+    "trace_app",
+    "workers_app",
+)
 
 functions_app = typer.Typer(no_args_is_help=True, help="See which functions there are, and wait for them.")
 workers_app = typer.Typer(no_args_is_help=True, help="See which workers are connected, and what they offer.")
@@ -122,7 +125,10 @@ def functions_info(
         if schema is not None:
             lines += ["", f"{title}:", *parameter_lines(schema)]
     for row in found.get("registered_triggers") or ():
-        lines += ["", clean(f"Triggered by {row.get('trigger_type')}: {_one_line(row.get('config'))}")]
+        lines += [
+            "",
+            clean(f"Triggered by {row.get('trigger_type')}: {dumps(row.get('config'), ensure_ascii=False)}"),
+        ]
     emit("\n".join(lines) + "\n")
 
 
@@ -317,6 +323,45 @@ def _known_functions(caller: BlockingCaller, namespace: str, deadline: float | N
     return {row["function_id"] for row in rows if row.get("namespace", "default") == namespace}
 
 
+# A JSON Schema as people read it.
+
+
+def parameter_lines(schema: Any) -> list[str]:
+    """Indented lines, cleaned: one a parameter, or the schema itself where it names none."""
+    rows = [[clean(cell) for cell in row] for row in parameters_of(schema)]
+    if not rows:
+        text = clean(dumps(schema, indent=2, ensure_ascii=False), keep_newlines=True)
+        return [f"  {line}" for line in text.splitlines()]
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(c + " " * (w - width_of(c)) for c, w in zip(row, widths, strict=True) if w).rstrip()
+        for row in rows
+    ]
+
+
+def parameters_of(schema: Any) -> list[tuple[str, str, str, str]]:
+    """Name, type, need and description of each parameter of a JSON Schema. Tolerates any value."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    if not isinstance(properties, dict):
+        return []
+    required = schema["required"] if isinstance(schema.get("required"), list) else []
+    rows = []
+    for name, part in properties.items():
+        about = part if isinstance(part, dict) else {}
+        kind = about.get("type")
+        if isinstance(kind, list):
+            kind = " or ".join(map(str, kind))
+        elif kind is None and isinstance(about.get("enum"), list):
+            kind = " or ".join(dumps(value, ensure_ascii=False) for value in about["enum"])
+        need = "required" if name in required else ""
+        if not need and "default" in about:
+            need = f"[{dumps(about['default'], ensure_ascii=False)}]"
+        rows.append(
+            (str(name), "any" if kind is None else str(kind), need, str(about.get("description") or ""))
+        )
+    return rows
+
+
 # How it is shown.
 
 
@@ -337,12 +382,6 @@ def _age(row: dict[str, Any]) -> str:
 
 def _shown(value: Any) -> str:
     return "-" if value in (None, "") else str(value)
-
-
-def _one_line(value: Any) -> str:
-    import json
-
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _draw_waiting(what: str, waited: float) -> None:

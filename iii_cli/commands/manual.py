@@ -263,15 +263,7 @@ def _page(command: Command, tree: list[Command]) -> str:
     options = [(_flags(option), _described(option)) for option in command.options]
     lines += [*_items("ARGUMENTS", arguments), *_items("COMMANDS", children), *_items("OPTIONS", options)]
     if command.path:
-        lines += [
-            ".PP",
-            "Global options, which may stand anywhere up to \\fB\\-\\-\\fP, are in \\fBiii\\fP(1).",
-        ]
-        lines += [
-            ".SH EXIT STATUS",
-            "0 when it is done; otherwise a line on standard error says what failed,",
-        ]
-        lines += ["where, and what to do next.", "The codes are in \\fBiii\\fP(1)."]
+        lines += _BELOW
     else:
         lines += [*_topic("EXIT STATUS", "exit-codes"), *_topic("ENVIRONMENT", "environment")]
         lines += _items("FILES", [(f"\\fI{_text(path)}\\fP", text) for path, text in _FILES])

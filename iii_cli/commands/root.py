@@ -7,8 +7,8 @@ every time round, so a command is built when its word is looked up. Words and on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -50,48 +50,19 @@ TREE = {
 class LazyGroup(TyperGroup):
     """A group whose commands are built one by one, when somebody asks for them."""
 
-    commands: Any  # typer's dict, which reads only
+    commands: Any  # what builds each, by its word
     lines: Mapping[str, str] = {}  # of the help; without them the commands are built for it
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(self.commands)
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return self.commands[cmd_name]() if cmd_name in self.commands else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Whole sentences: typer cuts them where a row ends."""
         lines = self.lines or {
-            word: built.get_short_help_str(limit=1000) for word, built in self.commands.items()
+            word: build().get_short_help_str(limit=1000) for word, build in self.commands.items()
         }
         with formatter.section("Commands"):
             formatter.write_dl([(word, line) for word, line in lines.items() if line])
-
-
-class _Commands(Mapping[str, Any]):
-    """Commands by their words, each built at the first look."""
-
-    def __init__(self, builders: Mapping[str, Callable[[], Any]]) -> None:
-        self._builders = builders
-        self._built: dict[str, Any] = {}
-
-    def __getitem__(self, word: str) -> Any:
-        if word not in self._built:
-            self._built[word] = self._builders[word]()
-        return self._built[word]
-
-    def __contains__(self, word: object) -> bool:
-        return word in self._builders
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._builders)
-
-    def __len__(self) -> int:
-        return len(self._builders)
-
-
-class _Root(LazyGroup):
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        self.commands = _Commands({word: partial(_build, word, place) for word, (place, _) in TREE.items()})
-        self.lines = {word: line for word, (_, line) in TREE.items()}
 
 
 def _build(word: str, place: str) -> Any:
@@ -107,8 +78,16 @@ def _build(word: str, place: str) -> Any:
         no_args_is_help=bool(found.info.no_args_is_help),
         rich_markup_mode=None,
     )
-    group.commands = _Commands({inner: partial(_single, inner, info) for inner, info in words.items()})
+    group.commands = {inner: cache(partial(_single, inner, info)) for inner, info in words.items()}
     return group
+
+
+class _Root(LazyGroup):
+    lines: Mapping[str, str] = {word: line for word, (_, line) in TREE.items()}
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {word: cache(partial(_build, word, place)) for word, (place, _) in TREE.items()}
 
 
 def _word_of(info: Any) -> str:
@@ -292,7 +271,7 @@ def _options_of_leaf(command: Any, arguments: list[str], takes_value: dict[str, 
         elif word == "--" or children is None:
             break
         elif word in children:
-            command = children[word]
+            command = command.get_command(None, word)
         elif not word.startswith("-"):
             break
     return {name for parameter in command.params for name in parameter.opts}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iii_cli.commands.common import AsJson, flags_of, tell
+from iii_cli.commands.common import AsJson, choice, flags_of, tell
 from iii_cli.config.refspec import resolve_ref
 from iii_cli.config.settings import GlobalFlags, address_of, engine_of
 from iii_cli.config.store import (
@@ -116,8 +116,7 @@ def ref_show(
     """
     store = SavedRefs()
     saved = store.load(name.removeprefix("@"))
-    if end not in (None, "reader", "writer"):
-        raise UsageProblem("--end is reader or writer")
+    choice(end, "--end", ("reader", "writer"))
     wanted = [direction for direction in saved.ends if end in (None, direction.noun)]
     if not wanted:
         said = f"the saved ref {saved.name!r} has no {end}: only its {saved.ends[0].noun} was saved"

@@ -12,6 +12,7 @@ import typer
 from iii_cli.commands.common import (
     NeedsCommand,
     PassToken,
+    choice,
     hand_over_token,
     passthrough_of,
     run,
@@ -89,11 +90,11 @@ def serve_command(
     from iii_cli.commands.streams import check_stop_early
     from iii_cli.io.process import prepare_command
 
-    _choice(progress, "--progress", ("auto", "json"))
+    choice(progress, "--progress", ("auto", "json"))
     _check_name(name)
     check_stop_early(stop_early, require_seal)
-    source = _choice(stdin, "--stdin", ("ref", "json", "none"))
-    target = _choice(stdout, "--stdout", ("ref", "result"))
+    source = choice(stdin, "--stdin", ("ref", "json", "none"))
+    target = choice(stdout, "--stdout", ("ref", "result"))
     limit = span_of(timeout, "--timeout", None)
     parallel = _parallel(max_parallel)
     if cwd is not None and not os.path.isdir(cwd):
@@ -153,12 +154,6 @@ def _show(command: str, line: str) -> None:
         tell_line(command, line)
     elif not console.quiet:
         console.stderr.write(f"{clean(line) if console.stderr.is_terminal else line}\n")
-
-
-def _choice(word: str, option: str, allowed: tuple[Any, ...]) -> Any:
-    if word not in allowed:
-        raise UsageProblem(f"{option} is {', '.join(allowed[:-1])} or {allowed[-1]}")
-    return word
 
 
 def _check_name(name: str) -> None:

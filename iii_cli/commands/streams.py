@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import anyio  # noqa: TID253 - loaded only where a stream is moved
 
 from iii_cli.client.transfer import Limits, span_words
-from iii_cli.commands.common import span_of
+from iii_cli.commands.common import choice, span_of
 from iii_cli.errors import UsageProblem, cannot_write, sole_cause
 from iii_cli.io import process
 from iii_cli.io.console import clean, console
@@ -131,8 +131,7 @@ def watch_producers(option: str, sources: Sequence[Source]) -> Callable[[], Awai
 
     Raises UsageProblem for an unknown option. What is returned raises ProducerFailed.
     """
-    if option not in set(ProducerPolicy):
-        raise UsageProblem("--producer is warn, strict or ignore")
+    choice(option, "--producer", tuple(ProducerPolicy))
     producers = Producers(sources, ProducerPolicy(option))
 
     def note(program: str, code: int) -> None:

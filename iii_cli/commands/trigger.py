@@ -518,8 +518,7 @@ def _show_function_help(ctx: typer.Context, function: str) -> int:
 
     Raises UnknownTarget.
     """
-    from iii_cli.commands.common import parameter_lines, parameters_of
-    from iii_cli.commands.listing import find_function, schema_of
+    from iii_cli.commands.listing import find_function, parameter_lines, parameters_of, schema_of
     from iii_cli.errors import EngineUnreachable
     from iii_cli.io.console import clean, emit
 

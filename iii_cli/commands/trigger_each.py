@@ -118,8 +118,6 @@ class _Shown:
         self._mode = mode
         self._totals = totals
         self._began = time.monotonic()
-        if mode is ProgressMode.JSON:
-            console.configure(as_json=True)
 
     async def run(self) -> None:
         """Show it again and again."""
