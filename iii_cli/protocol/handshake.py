@@ -29,7 +29,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Response(Struct, frozen=True):
-    """An HTTP response head."""
+    """An HTTP response head. Names of headers are in lower case, repeated ones are joined with a comma."""
 
     status: int
     headers: dict[str, str]
@@ -60,11 +60,18 @@ def parse_response(head: bytes) -> Response:
 
     Raises PeerMisbehaved where that is not HTTP.
     """
+    first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    headers: dict[str, str] = {}
     try:
-        first, headers = _parse_head(head)
         version, status, *_ = first.split(" ")
-        if not version.startswith("HTTP/1.") or len(status) != 3:
+        if not version.startswith("HTTP/1.") or len(status) != 3 or len(lines) > HEADERS_MAX:
             raise ValueError
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon or not name or name != name.strip():
+                raise ValueError
+            name, value = name.lower(), value.strip()
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
         return Response(int(status), headers)
     except ValueError:
         raise PeerMisbehaved("what answers there does not speak HTTP") from None
@@ -76,38 +83,16 @@ def check_accepted(response: Response, nonce: bytes) -> None:
     Raises PeerMisbehaved where it is not.
     """
     headers = response.headers
-    expected = _accept_key(b64encode(nonce).decode())
+    accept = b64encode(sha1(b64encode(nonce) + _GUID, usedforsecurity=False).digest()).decode()
     if "websocket" not in _tokens(headers.get("upgrade", "")) or "upgrade" not in _tokens(
         headers.get("connection", "")
     ):
         raise PeerMisbehaved("the answer to our upgrade request is not an upgrade")
-    if headers.get("sec-websocket-accept", "").strip() != expected:
+    if headers.get("sec-websocket-accept", "").strip() != accept:
         raise PeerMisbehaved("the answer to our upgrade request carries the wrong key")
     if headers.get("sec-websocket-extensions") or headers.get("sec-websocket-protocol"):
         raise PeerMisbehaved("the engine chose an extension or subprotocol that was not offered")
 
 
-def _parse_head(head: bytes) -> tuple[str, dict[str, str]]:
-    """The first line, and the headers: names in lower case, repeated ones joined with a comma.
-
-    Raises ValueError.
-    """
-    first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-    if len(lines) > HEADERS_MAX:
-        raise ValueError("too many headers")
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not name or name != name.strip():
-            raise ValueError("not a header")
-        name, value = name.lower(), value.strip()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return first, headers
-
-
 def _tokens(value: str) -> list[str]:
     return [token.strip().lower() for token in value.split(",")]
-
-
-def _accept_key(key: str) -> str:
-    return b64encode(sha1(key.strip().encode() + _GUID, usedforsecurity=False).digest()).decode()

@@ -96,18 +96,12 @@ def find(document: Any, path: KeyPath) -> Any:
     return document
 
 
-def place(document: Any, path: KeyPath, value: Any) -> Any:
+def place(document: Any, path: KeyPath, value: Any, depth: int = 0) -> Any:
     """The document with `value` at that place; objects and lists on the way are made where they lack.
 
     A list grows by one at most. The document itself is changed where it can be. Raises MalformedPath where
-    something else stands in the way.
+    something else stands in the way. `depth`: how much of the path leads to this part of the document.
     """
-    if not path:
-        return value
-    return _place(document, path, 0, value)
-
-
-def _place(document: Any, path: KeyPath, depth: int, value: Any) -> Any:
     if depth == len(path):
         return value
     segment = path[depth]
@@ -118,11 +112,11 @@ def _place(document: Any, path: KeyPath, depth: int, value: Any) -> Any:
             raise MalformedPath(_in_the_way(path, depth, document))
         if segment == len(document):
             document.append(None)
-        document[segment] = _place(document[segment], path, depth + 1, value)
+        document[segment] = place(document[segment], path, value, depth + 1)
     else:
         if not isinstance(document, dict):
             raise MalformedPath(_in_the_way(path, depth, document))
-        document[segment] = _place(document.get(segment), path, depth + 1, value)
+        document[segment] = place(document.get(segment), path, value, depth + 1)
     return document
 
 
@@ -258,14 +252,16 @@ def skeleton(schema: Any) -> Any:
 def _filled(schema: Any, root: dict[str, Any], depth: int) -> Any:
     if not isinstance(schema, dict) or depth > DEPTH_MAX:
         return None
-    for key, pick in (("default", _itself), ("const", _itself), ("examples", _first), ("enum", _first)):
-        if key in schema and pick(schema[key]) is not None:
-            return pick(schema[key])
+    lists = [schema[key] for key in ("examples", "enum") if isinstance(schema.get(key), list)]
+    for value in (schema.get("default"), schema.get("const"), *(values[0] for values in lists if values)):
+        if value is not None:
+            return value
     if isinstance(schema.get("$ref"), str):
         return _filled(target(schema["$ref"], root), root, depth + 1)
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
-            return _filled(_first_but_null(schema[key]), root, depth + 1)
+            some = (part for part in schema[key] if not isinstance(part, dict) or part.get("type") != "null")
+            return _filled(next(some, None), root, depth + 1)
     if isinstance(schema.get("allOf"), list):
         return _merged(schema, root, depth)
     return _of_type(schema, root, depth)
@@ -300,16 +296,3 @@ def target(ref: str, root: Any) -> Any:
         name = step.replace("~1", "/").replace("~0", "~")
         found = found.get(name) if isinstance(found, dict) else None
     return found
-
-
-def _first_but_null(choices: list[Any]) -> Any:
-    real = [choice for choice in choices if not (isinstance(choice, dict) and choice.get("type") == "null")]
-    return real[0] if real else None
-
-
-def _itself(value: Any) -> Any:
-    return value
-
-
-def _first(values: Any) -> Any:
-    return values[0] if isinstance(values, list) and values else None
