@@ -43,6 +43,20 @@ def test_a_provider_hears_of_every_binding(bench: Bench, provider_first: bool) -
     assert worker.hear() == []
 
 
+def test_bindings_die_with_their_worker_and_types_with_their_provider(bench: Bench) -> None:
+    provider, worker = _provider(bench), bench.worker("w", "f")
+    worker.say("registertrigger", **BINDING)
+    provider.hear()
+    worker.leave()
+    assert provider.hear_one()["type"] == "unregistertrigger"
+    worker = bench.worker("w", "f")
+    worker.say("registertrigger", **BINDING)
+    provider.leave()
+    assert worker.hear() == []
+    successor = _provider(bench)
+    assert successor.hear_one()["id"] == "b", "it was parked"
+
+
 def test_a_second_provider_takes_over(bench: Bench) -> None:
     first, worker = _provider(bench), bench.worker("w", "f")
     worker.say("registertrigger", **BINDING)
