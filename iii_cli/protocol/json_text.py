@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 from msgspec import MsgspecError, Raw, ValidationError
 from msgspec.json import Decoder, Encoder
@@ -62,7 +62,9 @@ def parse_once(text: str | bytes) -> Any:
     """
     try:
         return json.loads(
-            text.decode() if isinstance(text, bytes) else text, object_pairs_hook=_without_twins
+            text.decode() if isinstance(text, bytes) else text,
+            object_pairs_hook=_without_twins,
+            parse_constant=_refuse,
         )
     except (ValueError, RecursionError):
         raise MalformedJson("not JSON, or a key comes twice") from None
@@ -123,6 +125,10 @@ def check_depth(data: bytes, value: Any = None) -> None:
 def _within_a_double(digits: str) -> None:
     if math.isinf(float(digits)):
         raise MsgspecError("Number out of range")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

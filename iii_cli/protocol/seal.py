@@ -304,6 +304,8 @@ def decode(payload: bytes) -> tuple[str, SealBody] | None:
     try:
         if kind == "open":
             return stream_id, _read_open(body)
+        if body.get("frames", 0) is None:  # it may be absent, which is not the same
+            raise MalformedSeal("a malformed close frame: its totals are none")
         return stream_id, convert({"figures": body} if kind == "close" else body, _KINDS[kind])
     except ValidationError:
         why = ": its totals are none" if kind == "close" else ""

@@ -28,7 +28,17 @@ SHARE = {
     "share/fish/vendor_completions.d/iii.fish",
     "share/fish/vendor_completions.d/iii-cli.fish",
 }
-TOP = {"iii_cli", "tests", "man", "completions", "PKG-INFO", "pyproject.toml", ".gitignore"} | {
+TOP = {
+    "iii_cli",
+    "tests",
+    "docs",
+    "seals",
+    "man",
+    "completions",
+    "PKG-INFO",
+    "pyproject.toml",
+    ".gitignore",
+} | {
     *("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
 }
 

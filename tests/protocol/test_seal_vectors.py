@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
 from iii_cli.protocol.seal import Sealer
 from iii_cli.protocol.verifier import Outcome, Verifier
@@ -24,11 +25,12 @@ def test_the_verdict_on_a_stream(name: str) -> None:
     verifier = Verifier(
         require_seal=vector.get("require_seal", False), allow_empty=vector.get("allow_empty", False)
     )
-    for kind, payload in vector["frames"]:
+    delivered = []
+    for index, (kind, payload) in enumerate(vector["frames"]):
         if kind == "binary":
             verifier.chunk(bytes.fromhex(payload))
-        else:
-            verifier.text(payload.encode())
+        if not verifier.finished if kind == "binary" else verifier.text(payload.encode()):
+            delivered.append(index)
     silent_for = 60.0 if vector["end"] == "silence" else None
     verdict = verifier.end(close_frame=vector["end"] == "close", silent_for=silent_for)
     failure = verdict.failure()
@@ -36,6 +38,8 @@ def test_the_verdict_on_a_stream(name: str) -> None:
     if failure is None:
         assert verdict.verified == vector["verified"]
     assert vector.get("reason", "") in verdict.text
+    assert vector.get("delivered", delivered) == delivered
+    assert to_builtins(verdict.figures) == vector.get("totals", to_builtins(verdict.figures))
 
 
 # In mode `records` the borders of frames are data, and the seal covers them.
