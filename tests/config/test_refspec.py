@@ -146,11 +146,6 @@ def test_the_hint_for_an_end_repeats_the_option(forms: Forms) -> None:
         forms.find("@x", None, option="--ref k=")
 
 
-def test_a_file_that_is_not_there(forms: Forms) -> None:
-    with pytest.raises(LocalProblem, match="cannot read"):
-        forms.find("file:/nowhere/ref")
-
-
 def test_errors_know_the_habit_of_curl(forms: Forms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownTarget) as caught:
         forms.find("@links.csv", option="--in reader=")
@@ -163,13 +158,6 @@ def test_errors_know_the_habit_of_curl(forms: Forms, tmp_path: Path, monkeypatch
         forms.find("@xx")
     with pytest.raises(UnknownTarget, match="`iii ref ls`"):
         forms.find("@somebody")
-
-
-def test_a_mistyped_name_brings_the_nearest(forms: Forms) -> None:
-    forms.store.save(SavedRef("backup", "c2", Secret(KEY), "ws://saved:1", NOW))
-    with pytest.raises(UnknownTarget, match="did you mean @backup") as caught:
-        forms.find("@bakcup/reader")
-    assert caught.value.exit_status == 5
 
 
 def test_a_spent_one_says_so_and_how_to_get_another(forms: Forms) -> None:

@@ -153,12 +153,6 @@ def test_a_token_comes_from_stdin_only_when_told(monkeypatch: pytest.MonkeyPatch
         settle(environ={"III_TOKEN_FILE": "-"})
 
 
-def test_a_closed_stdin_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(LocalProblem, match="stdin"):
-        settle(GlobalFlags(token_file="-"))
-
-
 @pytest.mark.parametrize(
     ("content", "error"),
     [
@@ -223,14 +217,6 @@ def test_a_malformed_url_names_its_source(flags: GlobalFlags, environ: dict[str,
     with pytest.raises(UsageProblem, match=source) as caught:
         settle(flags, environ)
     assert "s3cret" not in str(caught.value)
-
-
-def test_times() -> None:
-    for text, span in ((None, 10.0), ("0", None), ("250ms", 0.25)):
-        assert settle(GlobalFlags(connect_timeout=text)).endpoint.connect_timeout == span
-    assert settle(GlobalFlags(wait_engine="2m")).endpoint.wait_engine == 120.0
-    with pytest.raises(UsageProblem, match="would wait for ever"):
-        settle(GlobalFlags(wait_engine="0"))
 
 
 def test_headers_are_typed_or_read_from_files(tmp_path: Path) -> None:

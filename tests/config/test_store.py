@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from iii_cli.config import store as store_module
 from iii_cli.config.store import (
@@ -23,7 +22,6 @@ from iii_cli.config.store import (
     SavedRefs,
     checked_name,
     checked_token_source,
-    user_folder,
 )
 from iii_cli.errors import LocalProblem, UnknownTarget, UsageProblem
 from iii_cli.protocol.refs import Direction, EngineAddress, Secret, TlsFiles
@@ -129,28 +127,6 @@ def test_where_no_folder_can_be_only_writing_fails(tmp_path: Path, place: str | 
         known.save(Context("prod", URL))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root may")
-def test_the_home_of_somebody_else_is_no_home(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        os.chmod(folder, 0o755)
-    for path in (home / "x", tmp_path / "x"):
-        path.write_text("not yours")
-        path.chmod(0o600)
-
-    def look() -> None:
-        os.setuid(65534)
-        folder = PrivateFolder(lambda: home / "contexts")
-        assert (folder.read("x"), folder.names("")) == (None, [])
-        with pytest.raises(LocalProblem, match="cannot write"), folder.changing():
-            pass
-        with pytest.raises(LocalProblem, match="Permission denied"):
-            PrivateFolder(lambda: tmp_path).read("x")
-
-    together(look)
-
-
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a\0b", b"x" * (256 << 10) + b"x"])
 def test_what_cannot_be_ours_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
@@ -190,13 +166,6 @@ def test_names() -> None:
     for name in ("", ".", "..", "../x", "a/b", "a\\b", "-f", ".x", "a b", "a\n", "a\0", "é", "x" * 101, "a."):
         with pytest.raises(UsageProblem, match="cannot be the name of a context"):
             checked_name(name, "context")
-
-
-def test_the_folder_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert user_folder("state", "refs") == tmp_path / "state" / "iii-cli" / "refs"
-    assert user_folder("config", "contexts") == tmp_path / "config" / "iii-cli" / "contexts"
 
 
 # Contexts.
@@ -312,20 +281,6 @@ def test_states_by_use_and_by_age(refs: SavedRefs, clock: Clock) -> None:
     assert half.state(NOW + EXPIRY, READ) == "expired"
 
 
-def test_an_unused_one_is_replaced_only_with_force(refs: SavedRefs, clock: Clock) -> None:
-    refs.save(made())
-    with pytest.raises(UsageProblem, match="--force"):
-        refs.save(replace(made(), channel_id="c2"))
-    refs.save(replace(made(), channel_id="c2"), force=True)
-    refs.mark_used("x", made().ref(WRITE))  # of the channel that had the name before
-    assert refs.load("x").used == {}
-    refs.mark_used("x", refs.load("x").ref(WRITE))
-    refs.save(replace(made(), channel_id="c3"))
-    clock.now += EXPIRY
-    refs.save(made(at=clock.now))
-    assert refs.load("x").channel_id == "c1"
-
-
 def test_day_old_ones_are_forgotten(refs: SavedRefs, clock: Clock) -> None:
     refs.save(made("old"))
     clock.now += KEPT / 2
@@ -410,19 +365,6 @@ def test_any_json_is_a_saved_ref_or_a_local_problem(
     (path / "x.json").write_text(json.dumps(GOOD | change))
     found, problems = SavedRefs(PrivateFolder(lambda: path), Clock()).ls()
     assert len(found) + len(problems) <= 1  # none: it was old enough to be forgotten
-
-
-def test_two_processes_that_mark_both_ends_lose_neither(refs: SavedRefs) -> None:
-    names = [f"n{i}" for i in range(12)]
-    for name in names:
-        refs.save(made(name))
-
-    def mark(direction: Direction) -> None:
-        for name in names:
-            refs.mark_used(name, made().ref(direction))
-
-    together(lambda: mark(READ), lambda: mark(WRITE))
-    assert all(len(refs.load(name).used) == 2 for name in names)
 
 
 # What `iii doctor` sees.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from iii_cli.errors import EngineUnreachable, FunctionFailed
+from iii_cli.errors import EngineUnreachable
 from iii_cli.io import console as module
 from iii_cli.io.console import Console, Finding, Stderr, print_checklist
 
@@ -40,42 +39,12 @@ def heard() -> Iterator[tuple[Console, Callable[[], str]]]:
 Heard = tuple[Console, "Callable[[], str]"]
 
 
-def events(said: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in said.splitlines()]
-
-
 def test_lines_for_people(heard: Heard) -> None:
     console, said = heard
     console.notice(HOSTILE)
     console.problem(EngineUnreachable(f"no engine {HOSTILE}", hint="start one"))
     console.done(3)
     assert said() == "iii: a bc\niii: no engine a bc; start one\n"
-
-
-def test_a_failed_function_is_shown_as_the_engines_cli_does(heard: Heard) -> None:
-    console, said = heard
-    console.problem(FunctionFailed("not_found", f"Function {HOSTILE}", None))
-    text = said()
-    assert text.startswith('Error: {\n  "code": "not_found",\n  "message": "Function a\\u001b')
-    assert text.endswith('  "stacktrace": null\n}\n')
-    assert json.loads(text.removeprefix("Error: "))["message"] == f"Function {HOSTILE}"
-    assert "\u202e" not in text
-
-
-def test_events_for_programs(heard: Heard) -> None:
-    console, said = heard
-    console.configure(as_json=True)
-    console.notice(HOSTILE)
-    console.problem(EngineUnreachable("no engine", hint="start one"))
-    console.facts.update(bytes=12, seconds=0.5)
-    console.done(3)
-    text = said()
-    assert events(text) == [
-        {"event": "notice", "message": "a bc"},
-        {"event": "error", "message": "no engine", "hint": "start one", "where": "engine", "exit": 3},
-        {"event": "done", "exit": 3, "bytes": 12, "digest": None, "verified": None, "seconds": 0.5},
-    ]
-    assert "\u202e" not in text
 
 
 def test_a_drawing_makes_way_for_lines(heard: Heard) -> None:
@@ -119,8 +88,6 @@ EVIL = "evil\x1b]0;title\x07\x9b31m \u202etxt\nsecond"
 ROWS = [["text::gzip", "Compress, and say so at great length indeed"], ["漢字::λ", EVIL]]
 
 TABLE = f"from iii_cli.io.console import *; print_table(['FUNCTION', 'DESCRIPTION'], {ROWS!r})"
-VALUE = f"{{'b': {EVIL!r}, 'a': '漢 \\ud83d'}}"
-JSON = f"from iii_cli.io.console import *; print_json({VALUE}, sort_keys=True)"
 
 
 def on_a_terminal(code: str, *, columns: int = 80) -> str:
@@ -179,53 +146,10 @@ def test_columns_that_do_not_fit_are_left_out_from_the_end() -> None:
     )  # fmt: skip
 
 
-def test_json_keeps_its_value_everywhere() -> None:
-    value = {"a": "漢 \ud83d", "b": EVIL}
-    for text in (piped(JSON).decode(), on_a_terminal(JSON)):
-        assert json.loads(text) == value
-        assert text.index('"a"') < text.index('"b"')
-    assert not {"\u202e", "\x9b", "\x1b"} & set(on_a_terminal(JSON))
-
-
-RAISING = """
-import sys
-from iii_cli.io.descriptors import reserve_descriptors
-reserve_descriptors()
-from iii_cli.io.console import emit
-try:
-    emit("x" * 200000)
-except BaseException as error:
-    print(type(error).__name__, error, file=sys.stderr)
-"""
-
-
-@pytest.mark.parametrize(
-    ("redirection", "said"),
-    [
-        ("| true", "BrokenPipeError [Errno 32] Broken pipe"),
-        ("> /dev/full", "LocalProblem cannot write to standard output: No space left on device"),
-        (">&-", "LocalProblem cannot write to standard output: Bad file descriptor"),
-    ],
-)
-def test_a_stdout_that_does_not_work(redirection: str, said: str) -> None:
-    command = f'"$0" -c "$1" {redirection}'
-    done = subprocess.run(
-        ["sh", "-c", command, sys.executable, RAISING], stderr=subprocess.PIPE, text=True, check=False
-    )
-    assert done.stderr.strip() == said
-
-
 FOUND = [
     Finding("engine", "ok", "embedded"),
     Finding("open files", "warning", "64 at once, which is not many", "ulimit -n 1024"),
 ]
-
-
-def test_a_program_gets_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    print_checklist(FOUND)
-    assert capsys.readouterr().out == (
-        "ok\tengine\tembedded\t\nwarning\topen files\t64 at once, which is not many\tulimit -n 1024\n"
-    )
 
 
 def test_a_person_gets_columns_and_advice_beneath(

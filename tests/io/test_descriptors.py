@@ -7,8 +7,6 @@ import os
 import random
 import select
 import socket
-import subprocess
-import sys
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -230,13 +228,6 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, pipe: tuple[int, int]) 
 # sinks
 
 
-async def test_a_full_disk_is_a_local_problem() -> None:
-    sink = DescriptorSink(os.open("/dev/full", os.O_WRONLY), name="/dev/full", owned=True)
-    with pytest.raises(LocalProblem, match=r"cannot write to /dev/full: No space left on device"):
-        await sink.write(b"x")
-    sink.discard()
-
-
 async def test_dev_null_never_waits_and_can_be_cancelled() -> None:
     sink = DescriptorSink(os.open("/dev/null", os.O_WRONLY), name="/dev/null", owned=True)
     with anyio.move_on_after(0.03) as scope:
@@ -284,44 +275,6 @@ async def test_nothing_stays_open_and_the_writer_hears_of_it(pipe: tuple[int, in
 # what descriptors are
 
 
-SCRIPT = """
-import os, socket, sys
-from iii_cli.io.descriptors import reserve_descriptors
-reserve_descriptors()
-taken = socket.socket().fileno()
-def attempt(action):
-    try:
-        return repr(action())
-    except OSError as error:
-        return error.strerror
-print(taken > 2, attempt(lambda: os.read(0, 1)), attempt(lambda: os.write(1, b"")),
-      attempt(lambda: os.write(2, b"")), file=open(sys.argv[1], "w"))
-"""
-
-
-@pytest.mark.parametrize(
-    ("closing", "expected"),
-    [
-        ("<&-", "True Bad file descriptor 0 0"),
-        (">&-", "True b'' Bad file descriptor 0"),
-        ("2>&-", "True b'' 0 0"),
-        ("<&- >&- 2>&-", "True Bad file descriptor Bad file descriptor 0"),
-        ("", "True b'' 0 0"),
-    ],
-)
-def test_closed_descriptors_are_not_taken_by_the_next_socket(
-    tmp_path: Path, closing: str, expected: str
-) -> None:
-    command = f'exec "$0" -c "$1" "$2" {closing}'
-    subprocess.run(
-        ["sh", "-c", command, sys.executable, SCRIPT, str(tmp_path / "said")],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    assert (tmp_path / "said").read_text().strip() == expected
-
-
 def test_names_of_descriptors(tmp_path: Path) -> None:
     (tmp_path / "log").symlink_to("/dev/stdout")
     (tmp_path / "loop").symlink_to("loop")
@@ -331,18 +284,3 @@ def test_names_of_descriptors(tmp_path: Path) -> None:
     assert descriptor_named("/proc/self/fd/7") == 7
     for path in ("/dev/null", "/dev/fd/", "/dev/fd/x", "stdout", str(tmp_path / "loop"), ""):
         assert descriptor_named(path) is None
-
-
-LIMITS = """
-import resource
-from iii_cli.io.descriptors import system_limits
-resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-limits = system_limits()
-print(limits.open_files, limits.open_files_max, limits.file_bytes, (limits.pipe_bytes or 4096) >= 4096)
-"""
-
-
-def test_the_limits_are_those_of_this_process() -> None:
-    told = subprocess.run([sys.executable, "-c", LIMITS], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["100", "200", "4096", "True"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.errors import LocalProblem
 from iii_cli.io.outfile import InPlaceFile, open_output
 from iii_cli.io.sinks import DescriptorSink, TerminalGuard
 from tests.io.opened import opened
@@ -172,43 +172,6 @@ async def test_an_fsync_that_fails_counts(tmp_path: Path, monkeypatch: pytest.Mo
                 await out.finish()
         assert [entry.name for entry in tmp_path.iterdir()] == (["out.part"] if keep else [])
     assert opened() == before
-
-
-def test_what_cannot_work_is_said_before_anything_is_opened(tmp_path: Path) -> None:
-    (tmp_path / "loop").symlink_to("loop")
-    (tmp_path / "file").write_bytes(b"")
-    for path, reason in (
-        (tmp_path / "missing" / "out", "no folder .*missing"),
-        (tmp_path, "it is a folder"),
-        (f"{tmp_path}/new/", "it is a folder"),
-        (tmp_path / "loop", "Too many levels of symbolic links"),
-        (tmp_path / "file" / "out", "Not a directory"),
-        (tmp_path / ("x" * 300), "File name too long"),
-        ("/dev/fd/987654", "it is closed"),
-    ):
-        with pytest.raises(LocalProblem, match=reason):
-            open_output(str(path))
-    for nothing in ("", "a\0b"):
-        with pytest.raises(UsageProblem):
-            open_output(nothing)
-
-
-@needs_root
-def test_what_is_read_only_is_said_before_anything_is_opened() -> None:
-    with as_nobody() as folder:
-        mine = folder / "mine"
-        mine.write_bytes(b"")
-        mine.chmod(0o666)
-        kept = folder / "kept"
-        kept.write_bytes(b"")
-        kept.chmod(0o644)
-        with user(NOBODY):
-            with pytest.raises(LocalProblem, match=rf"{folder} is read-only for you$"):
-                open_output(str(folder / "new"))
-            with pytest.raises(LocalProblem, match=r"is read-only for you; `> .*/mine` writes"):
-                open_output(str(mine))
-            with pytest.raises(LocalProblem, match="kept: it is read-only for you"):
-                open_output(str(kept))
 
 
 async def test_a_fifo_waits_for_its_reader_and_can_be_cancelled(tmp_path: Path) -> None:
