@@ -14,7 +14,7 @@ from iii_cli.client.worker import BUSY, Worker, open_worker
 from iii_cli.commands.streams import spawn_heard
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, Interrupted, NameTaken
 from iii_cli.io.console import console
-from iii_cli.io.process import DEVNULL, PIPE, ConsumerSink, is_first_process, reap_orphans
+from iii_cli.io.process import DEVNULL, PIPE, is_first_process, reap_orphans
 from iii_cli.io.signals import ends_by_itself, heard, note, receiving, stop_at_once
 from iii_cli.quantities import format_bytes, format_duration
 
@@ -220,10 +220,10 @@ class _Service:
 class _Run:
     """One run of the COMMAND, as `client.filter.Running` says."""
 
-    def __init__(self, child: Child, complaints: CommandStderr, *, feed: bool) -> None:
+    def __init__(self, child: Child, complaints: CommandStderr) -> None:
         assert child.stdout is not None
         self.name = child.name
-        self.stdin = ConsumerSink(child) if feed else None
+        self.stdin = child.stdin
         self.stdout: Source = child.stdout
         self._child = child
         self._complaints = complaints
@@ -256,4 +256,4 @@ async def run_command(
     stdin = PIPE if feed else DEVNULL
     how = {"name": name, "stdin": stdin, "stdout": PIPE, "cwd": cwd, "grace": grace}
     async with spawn_heard(argv, show, **how) as (child, complaints):
-        yield _Run(child, complaints, feed=feed)
+        yield _Run(child, complaints)

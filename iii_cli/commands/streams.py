@@ -15,7 +15,7 @@ from iii_cli.commands.common import choice, span_of
 from iii_cli.errors import UsageProblem, cannot_write, sole_cause
 from iii_cli.io import process
 from iii_cli.io.console import clean, console
-from iii_cli.io.process import PIPE, CommandStderr, ConsumerSink
+from iii_cli.io.process import PIPE, CommandStderr
 from iii_cli.io.producers import ProducerPolicy, Producers
 from iii_cli.io.progress import Meter
 from iii_cli.protocol.records import message_notice
@@ -117,7 +117,8 @@ async def taking(
         yield sink, None
         return
     async with _spawn(command, name=name, stdin=PIPE) as child:
-        yield ConsumerSink(child), partial(child.ended_well, pass_on=pass_on)
+        assert child.stdin is not None
+        yield child.stdin, partial(child.ended_well, pass_on=pass_on)
 
 
 def check_stop_early(stop_early: bool, require_seal: bool) -> None:

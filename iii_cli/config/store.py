@@ -50,14 +50,13 @@ __all__ = (
 
 APP_NAME = "iii-cli"  # not `iii`, which is the engine's own
 FILE_BYTES_MAX = 256 << 10  # ours are a few hundred bytes; whatever is larger is not ours
-FILES_MAX = 1000  # that `look` reads; nobody has more
 LOCK_PATIENCE = 5.0  # seconds; a change takes milliseconds, so a longer holder was stopped half-way
 SECRET_FILE_BYTES_MAX = 64 << 10  # engines refuse longer headers, and a wrong path must not eat memory
 EXPIRY = (
     300.0  # seconds: the engine drops a channel with an end not taken by then (docs: protocol, "Lifetime")
 )
 KEPT = 86_400.0  # seconds: how long a spent ref stays, to be told from one that never was
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+-]{0,98}[A-Za-z0-9_+-])?")
 
 
 # Names that were mistyped.
@@ -187,7 +186,7 @@ def user_folder(kind: Literal["config", "state"], *parts: str) -> Path | None:
 
 def checked_name(name: str, noun: str) -> str:
     """The name, if it can be a file's on every system. Raises UsageProblem."""
-    if not _NAME.fullmatch(name) or name.endswith("."):
+    if not _NAME.fullmatch(name):
         raise UsageProblem(
             f"{name[:100]!r} cannot be the name of a {noun}",
             hint="use letters, digits and . _ + - (not first)",
@@ -418,14 +417,10 @@ class Store(Generic[T]):
             exposed=sorted(_exposed(folder)),
         )
         try:
-            state.names = self.names()[:FILES_MAX]
-        except Failure as failure:
-            state.problems.append(failure)
-        for name in state.names:
-            try:
-                self.load(name)
-            except Failure as failure:
-                state.problems.append(failure)
+            state.names = self.names()
+            state.problems += self.ls()[1]
+        except LocalProblem as problem:
+            state.problems.append(problem)
         return state
 
     def parse(self, name: str, text: str) -> T:
@@ -448,7 +443,7 @@ def _exposed(folder: Path) -> Iterator[str]:
         if not stat.S_IMODE(folder.stat().st_mode) & others:
             return  # whatever the files allow, nobody gets there
         yield str(folder)
-        for entry in list(os.scandir(folder))[:FILES_MAX]:
+        for entry in os.scandir(folder):
             with suppress(OSError):
                 if entry.is_file() and stat.S_IMODE(entry.stat().st_mode) & others:
                     yield entry.path
@@ -662,11 +657,12 @@ class SavedRefs(Store[SavedRef]):
 
         Raises UsageProblem and LocalProblem.
         """
-        self.check_free(saved.name, force=force)
         with self.folder.changing():
             self.check_free(saved.name, force=force)
             self._write(saved)
-            self._forget_stale(super().ls()[0])
+            for known in super().ls()[0]:
+                if known.age(self.now()) >= KEPT:
+                    self.forget(known.name)
 
     def mark_used(self, name: str, ref: ChannelRef) -> None:
         """Note that the end `ref` was opened, unless the name means another channel by now.
@@ -679,13 +675,9 @@ class SavedRefs(Store[SavedRef]):
                 self._write(replace(saved, used={ref.direction: self.now()} | saved.used))
 
     def ls(self) -> tuple[list[SavedRef], list[LocalProblem]]:
-        """As every store, but day-old ones are forgotten."""
+        """As every store, but without day-old ones, which the next `save` forgets."""
         found, problems = super().ls()
-        fresh = [saved for saved in found if saved.age(self.now()) < KEPT]
-        if len(fresh) < len(found):
-            with suppress(LocalProblem), self.folder.changing():
-                self._forget_stale(super().ls()[0])
-        return fresh, problems
+        return [saved for saved in found if saved.age(self.now()) < KEPT], problems
 
     def parse(self, name: str, text: str) -> SavedRef:
         try:
@@ -709,18 +701,6 @@ class SavedRefs(Store[SavedRef]):
         body: dict[str, Any] = msgspec.to_builtins(saved, enc_hook=Secret.reveal)
         del body["name"]
         self.folder.write(saved.name + self.suffix, render({"saved_ref": 1, **body}) + "\n")
-
-    def _forget_stale(self, found: Iterable[SavedRef]) -> None:
-        for saved in found:
-            if saved.age(self.now()) >= KEPT:
-                self.forget(saved.name)
-
-
-def _secret(kind: type, value: Any) -> Secret:
-    """The one field that is no JSON type. Raises ValueError."""
-    if not isinstance(value, str) or not value:
-        raise ValueError
-    return Secret(value)
 
 
 def absolute(tls: TlsFiles) -> TlsFiles:

@@ -26,7 +26,7 @@ from iii_cli.io.console import console
 from iii_cli.io.guard import KILL_SECONDS, SpawnRequest, ask_guard, guard_forever
 from iii_cli.io.processes import ending_text, reap_others, shell_code
 from iii_cli.io.signals import inherited
-from iii_cli.io.sinks import DescriptorSink, Sink
+from iii_cli.io.sinks import DescriptorSink
 from iii_cli.io.sources import Source
 from iii_cli.limits import limit
 
@@ -35,14 +35,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from iii_cli.io.sinks import Buffer
-
 __all__ = (
     "DEVNULL",
     "PIPE",
     "Child",
     "CommandStderr",
-    "ConsumerSink",
     "find_command",
     "is_first_process",
     "kill_children",
@@ -154,6 +151,33 @@ def _ask(request: SpawnRequest, descriptors: list[int]) -> dict[str, Any]:
 
 # A running COMMAND
 
+
+@final
+class ConsumerSink(DescriptorSink):
+    """The stdin of a child, closed only for a good end.
+
+    `discard` does nothing on purpose: a closed stdin would look to the child like the end of the data.
+    Whoever runs the child stops it first (`Child.terminate`).
+    """
+
+    durable = True  # what was consumed by a COMMAND that ended with 0 is where it should be
+
+    def __init__(self, fd: int, child: Child) -> None:
+        super().__init__(fd, name=f"the input of {child.name}", owned=True)
+        self._child = child
+        self._verdict: dict[str, object] | None = None
+
+    def judge(self, status: int, *, verified: bool, count: int) -> None:
+        self._verdict = {"exit": status, "verified": verified, "bytes": count}
+
+    async def finish(self) -> None:
+        await super().finish()
+        self._child.let_go(self._verdict)
+
+    def discard(self) -> None:
+        return
+
+
 _living: set[Child] = set()
 
 
@@ -172,10 +196,10 @@ class Child:
         self.name = name
         self.pid = pid
         self.exit_code: int | None = None
-        self.stdin: DescriptorSink | None = None
+        self.stdin: ConsumerSink | None = None
         self.stdout: Source | None = None
         if "stdin" in pipes:
-            self.stdin = DescriptorSink(pipes["stdin"], name=f"the input of {name}", owned=True)
+            self.stdin = ConsumerSink(pipes["stdin"], self)
         if "stdout" in pipes:
             self.stdout = Source(pipes["stdout"], name=f"the output of {name}", owned=True)
         self._status = pipes.get("status")  # the write end of III_STREAM_STATUS
@@ -250,7 +274,7 @@ class Child:
         What was not let go is killed by that; what was sees the end of its stdin.
         """
         if self.stdin is not None:
-            self.stdin.discard()
+            self.stdin.close()
         if self.stdout is not None:
             self.stdout.close()
         self._close_status()
@@ -401,44 +425,7 @@ def _not_started(name: str, error: OSError, cwd: str | None) -> Failure:
     return CommandNotRunnable(f"cannot run {name}: {reason_of(error)}", hint=hint)
 
 
-# What it reads, and what it says
-
-
-@final
-class ConsumerSink(Sink):
-    """Writes into a child's stdin, and closes it only for a good end.
-
-    `discard` does nothing on purpose: a closed stdin would look to the child like the end of the data.
-    Whoever runs the child stops it first (`Child.terminate`).
-    """
-
-    durable = True  # what was consumed by a COMMAND that ended with 0 is where it should be
-
-    def __init__(self, child: Child) -> None:
-        assert child.stdin is not None
-        self._child = child
-        self._verdict: dict[str, object] | None = None
-        self._stdin = child.stdin
-        self.name = child.stdin.name
-
-    async def write(self, chunk: Buffer) -> None:
-        try:
-            await self._stdin.write(chunk)
-        finally:
-            self.bytes_written = self._stdin.bytes_written
-
-    def has_readers(self) -> bool:
-        return self._stdin.has_readers()
-
-    def judge(self, status: int, *, verified: bool, count: int) -> None:
-        self._verdict = {"exit": status, "verified": verified, "bytes": count}
-
-    async def finish(self) -> None:
-        await self._stdin.finish()
-        self._child.let_go(self._verdict)
-
-    def discard(self) -> None:
-        return
+# What it says
 
 
 @final

@@ -384,7 +384,7 @@ class Progress:
         self._words: Sequence[str] = ()
         self._ticking: TaskGroup | None = None
         self._handlers: dict[signal.Signals, Any] = {}
-        self._start()
+        self._began = 0.0
         if mode is ProgressMode.JSON:
             console.configure(as_json=True)
 
@@ -401,7 +401,9 @@ class Progress:
         console.facts.update(digest=digest, verified=verified)
 
     async def __aenter__(self) -> Self:
-        self._start()
+        self._began = time.monotonic()
+        for meter in self._meters:
+            meter.start(self._began)
         for signum in heard(("USR1", "INFO")):
             self._handlers[signum] = signal.signal(signum, lambda *_: self._print(self._look()))
         self._ticking = anyio.create_task_group()
@@ -432,11 +434,6 @@ class Progress:
             else:
                 self._print(self._look())
             await anyio.sleep(self.mode.value)
-
-    def _start(self) -> None:
-        self._began = time.monotonic()
-        for meter in self._meters:
-            meter.start(self._began)
 
     def _look(self) -> list[Snapshot]:
         now = time.monotonic()

@@ -26,6 +26,7 @@ __all__ = (
 
 Buffer = bytes | bytearray | memoryview
 
+STORED = {Kind.FILE, Kind.BLOCK}
 SLOW_SYNC_BYTES = 8 << 20  # a flush of more than this may take seconds, which the loop cannot spare
 
 
@@ -80,7 +81,7 @@ class DescriptorSink(Sink):
         """`owned`: finish() and discard() close it. Raises LocalProblem where it is not open for writing."""
         self.name = name
         self._writing = False
-        self._discarded = False
+        self._closed = False
         self._slice = TimeSlice()
         try:
             self._descriptor = Descriptor(fd, owned=owned, for_writing=True)
@@ -89,7 +90,7 @@ class DescriptorSink(Sink):
 
     @property
     def durable(self) -> bool:
-        return self._descriptor.kind in {Kind.FILE, Kind.BLOCK}
+        return self._descriptor.kind in STORED
 
     @property
     def is_terminal(self) -> bool:
@@ -97,7 +98,7 @@ class DescriptorSink(Sink):
         return self._descriptor.kind is Kind.TERMINAL
 
     def has_readers(self) -> bool:
-        if self._discarded or self._descriptor.kind is not Kind.PIPE:
+        if self._closed or self._descriptor.kind is not Kind.PIPE:
             return False
         return not is_ready(self._descriptor.ready_fd, 0)
 
@@ -117,22 +118,25 @@ class DescriptorSink(Sink):
             raise cannot_write(self.name, error) from None
         finally:
             self._writing = False
-            if self._discarded:
-                self.discard()
+            if self._closed:
+                self.close()
 
     async def finish(self) -> None:
         try:
-            if self.durable:
+            if self._descriptor.kind in STORED:
                 await flush_to_disk(self._descriptor.fd, self.bytes_written)
             self._descriptor.close()
         except OSError as error:
             raise cannot_write(self.name, error) from None
         finally:
-            self.discard()
+            self.close()
 
     def discard(self) -> None:
+        self.close()
+
+    def close(self) -> None:
         """Close it. Does not wake a writer: cancel it. The descriptor lives until it has gone, see Source."""
-        self._discarded = True
+        self._closed = True
         if self._writing:
             return
         try:

@@ -287,7 +287,6 @@ def test_day_old_ones_are_forgotten(refs: SavedRefs, clock: Clock) -> None:
     refs.save(made("young", at=clock.now))
     clock.now += KEPT / 2
     assert [saved.name for saved in refs.ls()[0]] == ["young"]
-    assert refs.names() == ["young"]
     clock.now += KEPT
     refs.save(made("new", at=clock.now))
     assert refs.names() == ["new"]

@@ -16,7 +16,7 @@ import pytest
 from iii_cli.errors import LocalProblem
 from iii_cli.io.descriptors import descriptor_named
 from iii_cli.io.outfile import open_output
-from iii_cli.io.process import PIPE, Child, ConsumerSink, spawn
+from iii_cli.io.process import PIPE, Child, spawn
 from iii_cli.io.sinks import DescriptorSink, Sink
 from iii_cli.io.sources import Source
 from tests.io.opened import opened
@@ -61,7 +61,7 @@ async def pair(
         child = spawn(["cat"], stdin=PIPE, stdout=PIPE)
         assert child.stdin is not None
         assert child.stdout is not None
-        yield ConsumerSink(child), child.stdout
+        yield child.stdin, child.stdout
         await child.terminate()
     elif kind == "fifo":
         with tempfile.TemporaryDirectory() as folder:
