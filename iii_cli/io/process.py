@@ -40,6 +40,7 @@ __all__ = (
     "PIPE",
     "Child",
     "CommandStderr",
+    "ConsumerSink",
     "find_command",
     "is_first_process",
     "kill_children",
