@@ -274,11 +274,9 @@ async def _open_pair(
         yield writer, reader
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS), suppress(Failure):
-            if not writer.ended:  # an end that nobody took keeps the channel for five minutes
-                await reader.open()
-                await writer.open()
+            await reader.open()  # an end that nobody took keeps the channel for five minutes
         reader.leave()
-        await writer.abort(1, "stopped")
+        await writer.give_up(1, "stopped")
 
 
 async def _pull(reader: ChannelReader) -> list[Event]:

@@ -198,6 +198,11 @@ class ChannelReader(ByteReceiveStream):
         return f"<ChannelReader {state.name.lower()}, {self._verifier.byte_count} bytes>"
 
     @property
+    def ended(self) -> bool:
+        """Is the stream over? The verdict says how."""
+        return self.verdict is not None
+
+    @property
     def opened(self) -> Open | None:
         """The seal's open frame, once it has come: mode, digest, size, receipt."""
         return self._verifier.opened
@@ -296,7 +301,7 @@ class ChannelReader(ByteReceiveStream):
             while not self._rest:
                 events = await self.pull()
                 if not events:
-                    await self._raise_end()
+                    raise await self.failure() or anyio.EndOfStream
                 self._rest = self._split(events)
         except Failure as failure:
             raise anyio.BrokenResourceError(str(failure)) from failure
@@ -390,12 +395,6 @@ class ChannelReader(ByteReceiveStream):
             elif self.on_message is not None:
                 self.on_message(bytes(payload).decode())
         return b"".join(chunks)
-
-    async def _raise_end(self) -> None:
-        failure = await self.failure()
-        if failure is not None:
-            raise failure
-        raise anyio.EndOfStream
 
 
 FRAME_BYTES_MIN = 64 << 10  # what every SDK sends; smaller frames cost more than they tell
@@ -624,6 +623,15 @@ class ChannelWriter(ByteSendStream):
                 pass
         ws.socket.close()
         self._over.set()
+
+    async def give_up(self, code: int, reason: str) -> None:
+        """`abort`, of which a reader hears even if this end was never opened: else it waits for minutes, for
+        the engine's sweep. Takes 2 s more at most, cancelled or not. Never raises.
+        """
+        if not self.ended:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS), suppress(Failure):
+                await self.open()
+        await self.abort(code, reason)
 
     async def attend(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run beside the writing: notice at once that the other side ended, beat while the source is silent.

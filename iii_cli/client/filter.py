@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import anyio
 
 from iii_cli.client.call import new_stream_id
-from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
+from iii_cli.client.channels import ChannelReader, ChannelWriter
 from iii_cli.client.function import error_body
 from iii_cli.client.transfer import abort_words, download, upload
 from iii_cli.client.worker import BUSY
@@ -21,7 +21,7 @@ from iii_cli.protocol.seal import Counter, Sealer, printable
 from iii_cli.protocol.verifier import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from iii_cli.client.transfer import ByteSink, ByteSource
@@ -105,9 +105,17 @@ class Filter:
 
         try:
             run.take(payload)
-            with self._queued():
+            if self._waiting >= self.max_waiting + self._turns.value:
+                text = (
+                    f"{self.max_parallel} calls run at once and {self.max_waiting} more wait; try again later"
+                )
+                raise FunctionFailed(BUSY, text)
+            self._waiting += 1
+            try:
                 await run.open_ends()
                 await run.attended(take_turn)
+            finally:
+                self._waiting -= 1
             await run.command()
         except BaseException as error:
             cause = sole_cause(error)
@@ -119,19 +127,6 @@ class Filter:
             if has_turn:
                 self._turns.release()
         return run.result()
-
-    @contextmanager
-    def _queued(self) -> Iterator[None]:
-        if self._waiting >= self.max_waiting + self._turns.value:
-            raise FunctionFailed(
-                BUSY,
-                f"{self.max_parallel} calls run at once and {self.max_waiting} more wait; try again later",
-            )
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
 
 
 @final
@@ -199,11 +194,8 @@ class _Run:
         """Leave the input, and let nobody wait for the output. Bounded in time, also where cancelled."""
         if self._reader is not None:
             self._reader.leave()
-        writer = self._writer
-        if writer is not None and not writer.ended:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS), suppress(Failure):
-                await writer.open()  # a reader of an end that nobody opens waits for minutes
-            await writer.abort(*self._words(cause))
+        if self._writer is not None:
+            await self._writer.give_up(*self._words(cause))
 
     def result(self) -> dict[str, Any]:
         """What the caller of a good run gets."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 from msgspec import Struct
 
-from iii_cli.client.channels import ABORT_SECONDS, ChannelReader, ChannelWriter
+from iii_cli.client.channels import ChannelReader, ChannelWriter
 from iii_cli.errors import Failure, FunctionFailed, NameTaken
 from iii_cli.protocol.json_text import parse, to_raw
 from iii_cli.protocol.messages import ErrorBody, InvokeFunction, RegisterFunction
@@ -138,10 +138,8 @@ class _Ends:
         for end in self._held:
             if isinstance(end, ChannelReader):
                 end.leave()
-            elif not end.ended:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(ABORT_SECONDS), suppress(Failure):
-                    await end.open()
-                await end.abort(1, reason)
+            else:
+                await end.give_up(1, reason)
 
 
 def with_refs(value: Any) -> Any:

@@ -111,7 +111,7 @@ class CallStream:
     @property
     def ended(self) -> bool:
         """Has everything gone through our end?"""
-        return self.end.ended if isinstance(self.end, ChannelWriter) else self.end.verdict is not None
+        return self.end.ended
 
     def progress(self) -> int:
         """Grows while anything moves."""

@@ -520,7 +520,7 @@ class DownloadStatus:
             return "its target has not started" if self.writer == FUNCTION else CONNECTING
         if self.delivering:
             return f"{self.output} takes nothing{span}"
-        if self.reader.verdict is not None:
+        if self.reader.ended:
             rest = "COMMAND runs on" if self.output == "COMMAND" else "it is not yet kept"
             return f"all has come; {rest}"
         if self.reader.writer_alive:
@@ -536,7 +536,7 @@ class DownloadStatus:
     @property
     def waits_for_us(self) -> bool:
         """Is it our side that stands still?"""
-        return self.stage == "opening" or self.delivering or self.reader.verdict is not None
+        return self.stage == "opening" or self.delivering or self.reader.ended
 
 
 async def download(

@@ -226,11 +226,7 @@ async def test_the_byte_stream_ends_only_after_a_good_end() -> None:
 
 
 async def test_messages_go_beside_the_bytes() -> None:
-    frames: list[tuple[int, bytes]] = [
-        (Opcode.TEXT, b"one"),
-        (Opcode.TEXT, b"two"),
-        (Opcode.BINARY, b"bytes"),
-    ]
+    frames: list[tuple[int, bytes]] = [(Opcode.TEXT, b"one"), (Opcode.BINARY, b"bytes")]
     heard: list[str] = []
     async with fake_engine(Sender(frames, close=True)) as engine:
         async with ChannelReader(engine.endpoint, REF, on_message=heard.append) as reader:
