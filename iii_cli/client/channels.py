@@ -80,10 +80,11 @@ class EndState(Enum):
     UNCLEAR = auto()  # something else, such as a gateway's refusal
 
 
-async def probe(endpoint: Endpoint, ref: ChannelRef) -> EndState:
+async def probe(endpoint: Endpoint, ref: ChannelRef, last_words: Sequence[bytes] = ()) -> EndState:
     """Open the end that `ref` names once more and say what it was. Bounded in time, never raises a Failure.
 
-    It disturbs nothing that is in use; an end that nobody had taken is used up.
+    It disturbs nothing that is in use; an end that nobody had taken is used up. Whoever reads what a writer's
+    end would have written hears `last_words`.
     """
     quick = replace(endpoint, wait_engine=None, connect_timeout=PROBE_SECONDS)
     try:
@@ -98,6 +99,8 @@ async def probe(endpoint: Endpoint, ref: ChannelRef) -> EndState:
         with anyio.move_on_after(PROBE_SECONDS):
             goodbye = close_payload(1000, os.urandom(8).hex())
             if ref.direction is Direction.WRITE:
+                for text in last_words:
+                    ws.post(Opcode.TEXT, text)
                 await ws.send(Opcode.CLOSE, goodbye)
             opcode, payload, _ = (await ws.receive())[0]
             taken = opcode == Opcode.CLOSE and parse_close(payload)[0] is None

@@ -221,11 +221,14 @@ class _Run:
 
     def _facts(self) -> dict[str, Any]:
         command, figures = self._command, self._counter.figures
+        judged = self._reader.verdict if self._reader is not None else None  # None: not read to its end
         if self._writer is not None and self._writer.figures is not None:
             figures = self._writer.figures
         return {
             "exit_code": command.exit_code if command else None,
             "stdin_bytes": command.stdin_bytes if command else 0,
+            "stdin_digest": None if judged is None else judged.figures.digest,
+            "stdin_verified": judged is not None and judged.verified,
             "stdout_bytes": figures.bytes,
             "digest": figures.digest,
             "stderr_tail": command.stderr_tail if command else "",

@@ -27,6 +27,7 @@ from iii_cli.errors import (
     LocalProblem,
     NothingArrived,
     PeerLeft,
+    StageFailed,
     TimedOut,
     UnknownTarget,
     UsageProblem,
@@ -83,6 +84,7 @@ class CallStream:
     status: UploadStatus | DownloadStatus
     move: Callable[[CallStream], Awaitable[Verdict | None]]
     expected: int | None = None  # bytes: how many our file has, or the result says
+    check: Callable[[Verdict], None] | None = None  # an output is kept only after success, and if this agrees
     failure: Failure | None = None
     awaits_success: bool = False  # the stream is over, only the call's success is awaited
     never_opened: bool = False  # by the function, which has answered
@@ -129,16 +131,18 @@ class CallStream:
             self.end.leave()
 
     async def permit(self, verdict: Verdict) -> None:
-        """Wait for the call's success, before an output is kept that cannot be verified.
+        """Wait for the call's success, before an output is kept that cannot be verified, or has a `check`.
 
-        Raises ContentDiffers where it has another size than the result says.
+        Raises ContentDiffers where it has another size than the result says, and what `check` raises.
         """
         arrived = self.end.statistics().bytes
         if self.expected is not None and self.expected != arrived:
             raise ContentDiffers(f"the result says {self.expected} bytes, {arrived} arrived")
-        if not verdict.verified:
+        if self.check is not None or not verdict.verified:
             self.awaits_success = True
             await self.answered.wait()
+        if self.check is not None:
+            self.check(verdict)
 
     def abort_words(self, cause: BaseException) -> tuple[int, str]:
         """What a reader hears of an aborted stream."""
@@ -154,7 +158,7 @@ class StreamedCall:
     `invoke` makes the call. `answered` takes its result and may give more streams, open as well. Times are in
     seconds; None: no limit. `stall` counts from the start and for both sides where it was asked for; else it
     counts from the result on, for the function's side only. `deadline` is on anyio's clock, and where `whole`
-    ends. `look` probes the function's end of a stream.
+    ends. `look` probes the function's end of a stream. `unanswered` says what has no result yet.
     """
 
     function_id: str
@@ -169,6 +173,7 @@ class StreamedCall:
     deadline: float = math.inf
     whole: float | None = None
     look: Callable[[Endpoint, ChannelRef], Awaitable[EndState]] = probe
+    unanswered: Callable[[], str] = lambda: "the function has not answered"
     _answered_at: float | None = field(default=None, init=False)
     _tasks: anyio.abc.TaskGroup = field(default_factory=anyio.create_task_group, init=False)
     _clocks: dict[CallStream, tuple[Clock, Clock]] = field(default_factory=dict, init=False)
@@ -206,7 +211,8 @@ class StreamedCall:
         except Failure as failure:
             self._call_failure = failure
             word = failure.code if isinstance(failure, FunctionFailed) else "it was lost"
-            self._end_all(failure.exit_status, f"the call failed: {word}")
+            is_stage = isinstance(failure, StageFailed)
+            self._end_all(failure.exit_status, failure.message if is_stage else f"the call failed: {word}")
             return None
         self._answered_at = anyio.current_time()
         for stream in self.streams:
@@ -328,5 +334,5 @@ class StreamedCall:
             if stream.active
         ]
         if self._answered_at is None:
-            parts.append("the function has not answered")
+            parts.append(self.unanswered())
         return f": {'; '.join(parts)}" if parts else ""

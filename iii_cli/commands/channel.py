@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from iii_cli.protocol.seal import Mode, Sealer
     from iii_cli.protocol.verifier import Verdict
 
-__all__ = ("channel_app",)
+__all__ = ("Jsonl", "Lines", "Producer", "ShowProgress", "Timeout", "channel_app")
 
 channel_app = typer.Typer(no_args_is_help=True, help="Make channels, write into them and read from them.")
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from msgspec.structs import replace
 
-from iii_cli.commands.common import PlainCommand, settings_of
-from iii_cli.errors import FunctionFailed, StageFailed, UnknownTarget
+from iii_cli.commands.channel import Jsonl, Lines, Producer, ShowProgress, Timeout
+from iii_cli.commands.common import PlainCommand, run, settings_of, tell
+from iii_cli.errors import FunctionFailed, StageFailed, TimedOut, UnknownTarget, UsageProblem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from iii_cli.client.pipe import Ends
+    from iii_cli.client.streams import CallStream
+    from iii_cli.client.transfer import Limits
+    from iii_cli.commands.trigger_streams import StreamSpec
     from iii_cli.config.settings import Settings
-    from iii_cli.protocol.pipeline import Stage
+    from iii_cli.protocol.pipeline import Place, Stage
+    from iii_cli.protocol.seal import Mode
 
 __all__ = ("pipe_app",)
 
@@ -34,35 +42,109 @@ def pipe_command(
     ctx: typer.Context,
     stages: Annotated[
         list[str],
-        typer.Argument(
-            metavar="STAGE...", help="`[-n NS] FUNCTION [KEY=VALUE]...`, quoted as one word of the shell."
-        ),
+        typer.Argument(metavar="STAGE...", help="`[-n NS] FUNCTION [KEY=VALUE]...`, one word of the shell."),
     ],
-    no_in: Annotated[
-        bool, typer.Option("--no-in", help="The first stage reads nothing: it is a source.")
+    source: Annotated[
+        str | None,
+        typer.Option("--in", metavar="FILE|cmd:COMMAND", help="Feed the first stage from there. [stdin]"),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE|cmd:COMMAND",
+            help="Write there; FILE appears when every stage has succeeded. [stdout]",
+        ),
+    ] = None,
+    no_in: Annotated[bool, typer.Option("--no-in", help="The first stage reads nothing.")] = False,
+    no_out: Annotated[bool, typer.Option("--no-out", help="The last stage writes nothing.")] = False,
+    lines: Lines = False,
+    text: Annotated[bool, typer.Option("--text", help="Output: join text messages as they are.")] = False,
+    jsonl: Jsonl = False,
+    require_seal: Annotated[
+        bool,
+        typer.Option(
+            "--require-seal",
+            envvar="III_REQUIRE_SEAL",
+            help="Fail if the output, or the input of a served stage, was not sealed.",
+        ),
     ] = False,
-    no_out: Annotated[
-        bool, typer.Option("--no-out", help="The last stage writes nothing: it is a sink.")
-    ] = False,
+    results: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write the results to FILE, a JSON line for each stage."),
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Draw the stages, keys and channels, and make no call.")
+        bool, typer.Option("--dry-run", help="Draw stages, keys and channels, and make no call.")
     ] = False,
+    timeout: Timeout = None,
+    stall_timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Fail if neither our input nor our output moves for TIME. [none]"),
+    ] = None,
+    producer: Producer = "warn",
+    progress: ShowProgress = "auto",
 ) -> None:
     """Pipe data through functions of several workers, as `|` does for programs.
 
+    Stages run side by side. Data goes from worker to worker through the engine; only the first input and the
+    last output are ours. KEY=< is where a stage gets the reader of what comes in, KEY=> the writer of what
+    goes out; else its published schema says so, else they are `stdin` and `stdout`. A first stage with a
+    writer only is a source, and stdin is not read; a last one with a reader only is a sink.
+
+    Exit 0 means that every call succeeded, that our output was verified as far as it was sealed, and that
+    every filter of `iii serve` verified its input. A stage of an SDK that does not check seals takes a cut
+    for an end, and succeeds; only the call of the stage before it tells. A failure names the stage that it
+    began in.
+
+    When one stage fails all streams are aborted; calls that do not end within 5 seconds are named and left
+    running. A stage must open its ends within 5 minutes of the start, or the engine sweeps them away.
+
     \b
     Examples:
+      iii pipe text::sort text::gzip < links.csv > links.gz
+      iii pipe text::sort 'bulk-importer::import_csv reader=<' < links.csv
+      iii pipe 'llm::chat prompt=hi stream=>' -o hi.txt --text
       iii pipe text::sort 'text::gzip level=9' --dry-run
-      iii pipe text::sort 'bulk-importer::import_csv reader=<' --dry-run
     """
-    from iii_cli.io.console import clean, emit
     from iii_cli.protocol.pipeline import draw, parse_stages, plan
+    from iii_cli.protocol.records import asked_mode
+    from iii_cli.protocol.refs import Direction
 
+    began = time.monotonic()
+    mode = asked_mode(lines=lines, text=text, jsonl=jsonl)
     settings = settings_of(ctx)
     parsed = parse_stages(stages, settings.namespace)
     places = plan(parsed, _look_up(settings, parsed), no_in=no_in, no_out=no_out)
+    for option, given, place, side in (
+        ("--in", source, places[0], Direction.READ),
+        ("-o", target, places[-1], Direction.WRITE),
+    ):
+        if given is not None and side not in place.keys:
+            raise UsageProblem(f"{option}: {place.name} has no place for a {side.noun}")
     if dry_run:
-        emit(clean(draw(places, "standard input", "standard output"), keep_newlines=True))
+        from iii_cli.io.console import clean, emit
+
+        drawn = draw(places, source or "standard input", target or "standard output")
+        emit(clean(drawn, keep_newlines=True))
+        return
+    from iii_cli.commands.streams import limits_of
+    from iii_cli.commands.trigger_streams import StreamSpec
+
+    limits = limits_of(timeout, stall_timeout)
+    _run(
+        settings,
+        places,
+        StreamSpec("--in", (), source or "-") if Direction.READ in places[0].keys else None,
+        StreamSpec("--out", (), target or "-") if Direction.WRITE in places[-1].keys else None,
+        mode=mode,
+        require_seal=require_seal,
+        results=results,
+        limits=limits,
+        began=began,
+        producer=producer,
+        progress=progress,
+    )
 
 
 def _look_up(settings: Settings, stages: Sequence[Stage]) -> list[dict[str, Any]]:
@@ -76,3 +158,118 @@ def _look_up(settings: Settings, stages: Sequence[Stage]) -> list[dict[str, Any]
         except (UnknownTarget, FunctionFailed) as failure:
             raise StageFailed(number, stage.function_id, failure) from None
     return infos
+
+
+def _run(
+    settings: Settings,
+    places: Sequence[Place],
+    given: StreamSpec | None,
+    taken: StreamSpec | None,
+    *,
+    mode: Mode | None,
+    require_seal: bool,
+    results: str | None,
+    limits: Limits,
+    began: float,
+    producer: str,
+    progress: str,
+) -> None:
+    """Check what is local, then open the ends and make the calls. `began`: on the monotonic clock."""
+    import json
+    import sys
+    from contextlib import ExitStack
+
+    import anyio
+
+    from iii_cli.client.connection import open_connection
+    from iii_cli.client.pipe import BUFFER, Pipe
+    from iii_cli.client.streams import frame_bytes
+    from iii_cli.commands.streams import MessageOutput, watch_producers
+    from iii_cli.commands.trigger import traceparent
+    from iii_cli.commands.trigger_streams import (
+        input_stream,
+        meter_of,
+        open_sink,
+        open_sources,
+        output_stream,
+    )
+    from iii_cli.io.outfile import open_output, share_a_file
+    from iii_cli.io.progress import Progress, progress_mode
+
+    on_screen = taken is not None and taken.is_standard and sys.stdout is not None and sys.stdout.isatty()
+    shown = Progress(progress_mode(progress, data_on_terminal=on_screen), color=settings.use_color(True))
+    if given is not None and given.is_standard and settings.stdin_taken:
+        raise UsageProblem("--token-file - and the data cannot both be read from standard input")
+    files = ["-" if taken is None else taken.place, results or "-"]
+    if share_a_file([name for name in files if name != "-"]):
+        raise UsageProblem("-o and --results cannot write to the same FILE")
+    kept = None if results is None else open_output(results)
+    sink = None if taken is None else open_sink(taken, no_clobber=False, keep_partial=False)
+    with ExitStack() as stack:
+        beside = stack.enter_context(MessageOutput(None, quiet=settings.quiet))
+        sources = [] if given is None else open_sources(given)
+        for each in sources:
+            stack.callback(each.close)
+            if each.is_terminal:
+                tell("reading from the terminal; Ctrl-D ends it")
+        ended = watch_producers(producer, sources)
+
+        def read_ours(ends: Ends) -> CallStream:
+            assert given is not None
+            seal, longest = True if places[0].served else None, frame_bytes(BUFFER)
+            return input_stream(
+                settings.endpoint, given, sources, ended, ends,
+                mode=mode, seal=seal, longest=longest, pass_on=False, stdin_taken=settings.stdin_taken,
+            )  # fmt: skip
+
+        def write_ours(ends: Ends) -> CallStream:
+            assert taken is not None
+            return output_stream(
+                settings.endpoint, taken, sink, theirs=ends[0], ours=ends[1], mode=mode, message=beside.show,
+                require_seal=require_seal, allow_empty=False, stop_early=False, pass_on=False,
+            )  # fmt: skip
+
+        async def keep(values: list[Any]) -> None:
+            if kept is not None:
+                for place, value in zip(places, values, strict=True):
+                    row = {"stage": place.number, "function": place.function_id, "result": value}
+                    await kept.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+        async def run_it() -> None:
+            whole = limits.whole
+            deadline = (
+                math.inf if whole is None else anyio.current_time() + whole - (time.monotonic() - began)
+            )
+            try:
+                with anyio.CancelScope(deadline=deadline) as opening:
+                    async with open_connection(settings.endpoint) as connection:
+                        pipe = Pipe(
+                            connection,
+                            settings.endpoint,
+                            places,
+                            notice=tell,
+                            traceparent=traceparent(begin=False),
+                            require_seal=require_seal,
+                        )
+                        try:
+                            for each in (kept, sink):
+                                if each is not None:
+                                    await each.open()
+                            await pipe.open(read_ours if given else None, write_ours if taken else None)
+                            opening.deadline = math.inf
+                            for stream in pipe.streams:
+                                shown.add(meter_of(stream, pipe.streams, labelled=True))
+                            async with shown:
+                                await pipe.run(keep, stall=limits.stall, deadline=deadline, whole=whole)
+                            if kept is not None:
+                                await kept.finish()
+                        finally:
+                            await pipe.close()
+                if opening.cancelled_caught:
+                    raise TimedOut(f"the streams were not open within {whole:g} s")
+            finally:
+                for each in (kept, sink):
+                    if each is not None:
+                        each.discard()
+
+        run(run_it)

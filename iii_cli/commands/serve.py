@@ -209,6 +209,11 @@ def _response_schema(target: str) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "exit_code": {"type": "integer"},
         "stdin_bytes": {"type": "integer"},
+        "stdin_digest": {
+            "type": ["string", "null"],
+            "description": "xxh3_128 of the whole input; null if not all was read from a channel.",
+        },
+        "stdin_verified": {"type": "boolean", "description": "Was the input sealed, and is it whole?"},
         "stdout_bytes": {"type": "integer"},
         "digest": {"type": "string", "description": "xxh3_128 of the output, hex."},
         "stderr_tail": {"type": "string"},

@@ -105,6 +105,7 @@ class _Service:
             description=description,
             request_format=request_format,
             response_format=response_format,
+            metadata={"iii": {"serve": {"max_parallel": self._filter.max_parallel}}},  # for `iii pipe`
             live=False,
         )
         register(self._answer_once if self._once else self._handler)

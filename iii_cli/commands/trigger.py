@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from iii_cli.config.settings import Settings
     from iii_cli.protocol.payload import KeyPath
 
-__all__ = ("trigger_app",)
+__all__ = ("traceparent", "trigger_app")
 
 trigger_app = typer.Typer()
 
@@ -245,7 +245,7 @@ def trigger_command(
         namespace=None if of_engine else settings.namespace,
         timeout=seconds,
         whole=timeout is not None or timeout_ms is not None,
-        traceparent=_traceparent(begin=trace),
+        traceparent=traceparent(begin=trace),
         refs=given_refs,
     )
     if dry_run:
@@ -471,7 +471,7 @@ TREE_SECONDS = 5.0  # the call is over; its tree is worth a moment, not more
 HELP_SECONDS = 10.0
 
 
-def _traceparent(*, begin: bool) -> str | None:
+def traceparent(*, begin: bool) -> str | None:
     """TRACEPARENT where it is valid, as W3C wants it; else a new one if `begin`."""
     given = os.environ.get("TRACEPARENT", "").strip()
     if _TRACEPARENT.fullmatch(given):

@@ -163,7 +163,7 @@ def _parts(schema: Any, root: Any, path: KeyPath, depth: int) -> Iterator[tuple[
 # The plan.
 
 
-class Place(Struct, frozen=True):
+class Place(Struct, frozen=True, eq=False):
     """A stage in its pipeline. `keys`: where its refs go; `served`: by `iii serve`, which verifies."""
 
     number: int

@@ -184,13 +184,24 @@ complete -p iii iii-cli
 EXAMPLE
 grep -q complete ~/.config/fish/completions/iii.fish
 
+#== iii pipe text::sort text::gzip < links.csv > links.gz
+iii serve text::sort -- sort &
+iii serve text::gzip -- gzip -1 &
+iii functions wait text::sort text::gzip
+EXAMPLE
+gunzip < links.gz | cmp - <(sort links.csv)
+
+#== iii pipe text::sort 'bulk-importer::import_csv reader=<' < links.csv
+iii serve text::sort -- sort &
+iii functions wait text::sort
+EXAMPLE
+
+#== iii pipe 'llm::chat prompt=hi stream=>' -o hi.txt --text
+EXAMPLE
+test "$(cat hi.txt)" = "Hello from a worker."
+
 #== iii pipe text::sort 'text::gzip level=9' --dry-run
 iii serve text::sort -- sort &
 iii serve text::gzip -- gzip -1 &
 iii functions wait text::sort text::gzip
 EXAMPLE | grep 'channel 3'
-
-#== iii pipe text::sort 'bulk-importer::import_csv reader=<' --dry-run
-iii serve text::sort -- sort &
-iii functions wait text::sort
-EXAMPLE | grep -e '-> reader'

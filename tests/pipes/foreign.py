@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from tests.support.program import Program
 
-__all__ = ("Vanish", "end_target", "foreign_stream", "foreign_worker", "seal_frame", "write_frames")
+__all__ = (
+    "Vanish",
+    "end_target",
+    "foreign_stream",
+    "foreign_worker",
+    "read_frames",
+    "seal_frame",
+    "write_frames",
+)
 
 CALL_ID = "7d0e0000-0000-4000-8000-000000000002"
 
@@ -40,6 +48,14 @@ def write_frames(url: str, end: str | dict[str, Any], frames: Sequence[str | byt
             connection.send(frame)
 
 
+def read_frames(url: str, end: str | dict[str, Any]) -> list[str | bytes]:
+    """What comes out of a reader's `end`, until the stream is over."""
+    frames: list[str | bytes] = []
+    with connect(url + end_target(end), compression=None, ping_interval=None, max_size=None) as connection:
+        frames.extend(connection)
+    return frames
+
+
 @contextmanager
 def foreign_stream(iii: Program, *frames: str | bytes) -> Iterator[str]:
     """The reader's token of a new channel into which these frames are written."""
@@ -58,14 +74,14 @@ def seal_frame(kind: str, body: dict[str, Any]) -> str:
 
 
 @contextmanager
-def foreign_worker(url: str, **functions: Callable[[Any], Any]) -> Iterator[None]:
+def foreign_worker(url: str, metadata: Any = None, **functions: Callable[[Any], Any]) -> Iterator[None]:
     """A worker with these functions, registered when this yields. They run one after another."""
     with connect(url, compression=None) as connection:
         connection.recv()
         about = {"name": "foreign", "runtime": "python", "pid": 44}
         _ask(connection, "engine::workers::register", about)
         for name in functions:
-            connection.send(json.dumps({"type": "registerfunction", "id": name}))
+            connection.send(json.dumps({"type": "registerfunction", "id": name, "metadata": metadata}))
             _ask(connection, "engine::functions::info", {"function_id": name})
         serving = threading.Thread(target=_serve, args=(connection, functions))
         serving.start()

@@ -18,8 +18,14 @@ BUFFER = 4 << 10  # of the proxy's sockets: what waits, waits at the sender
 
 
 @contextmanager
-def slow_link(url: str, up: float | None, down: float | None) -> Iterator[str]:
-    """The URL of an engine behind the link; bytes a second in each direction, None: as many as come."""
+def slow_link(
+    url: str, up: float | None, down: float | None, passed: list[int] | None = None
+) -> Iterator[str]:
+    """The URL of an engine behind the link; bytes a second in each direction, None: as many as come.
+
+    `passed` counts those of both directions.
+    """
+    counts = [0, 0] if passed is None else passed
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
     listener.bind(("127.0.0.1", 0))
@@ -39,9 +45,14 @@ def slow_link(url: str, up: float | None, down: float | None) -> Iterator[str]:
             engine.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
             engine.connect((parts.hostname, parts.port))
             sockets.extend((client, engine))
-            for source, target, rate in ((client, engine, up), (engine, client, down)):
+            ways = ((client, engine, up, 0), (engine, client, down, 1))
+            for source, target, rate, way in ways:
                 target.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-                threads.append(threading.Thread(target=_pass, args=(source, target, rate, over), daemon=True))
+                threads.append(
+                    threading.Thread(
+                        target=_pass, args=(source, target, rate, over, counts, way), daemon=True
+                    )
+                )
                 threads[-1].start()
 
     accepting = threading.Thread(target=accept, daemon=True)
@@ -59,12 +70,20 @@ def slow_link(url: str, up: float | None, down: float | None) -> Iterator[str]:
             each.close()
 
 
-def _pass(source: socket.socket, target: socket.socket, rate: float | None, over: threading.Event) -> None:
+def _pass(
+    source: socket.socket,
+    target: socket.socket,
+    rate: float | None,
+    over: threading.Event,
+    counts: list[int],
+    way: int,
+) -> None:
     began, passed = time.monotonic(), 0
     with suppress(OSError):
         while not over.is_set() and (data := source.recv(1024 if rate else 1 << 16)):
             target.sendall(data)
             passed += len(data)
+            counts[way] += len(data)  # connections take turns, as far as a count needs it
             if rate:
                 late = began + passed / rate - time.monotonic()
                 if late > 0:
