@@ -108,7 +108,7 @@ async def probe(endpoint: Endpoint, ref: ChannelRef, last_words: Sequence[bytes]
     except (ConnectionLost, Failure):
         return EndState.UNCLEAR
     finally:
-        ws.socket.close()
+        ws.close()
     return EndState.UNTAKEN  # an open end on which nothing happens
 
 
@@ -324,7 +324,7 @@ class ChannelReader(ByteReceiveStream):
         """`aclose` without waiting. A writer notices when the engine next fails to send."""
         self._advance(ReaderStep.LEAVE)
         if self._ws is not None:
-            self._ws.socket.close()
+            self._ws.close()
 
     # inside
 
@@ -383,7 +383,7 @@ class ChannelReader(ByteReceiveStream):
         self._last_step = step
         silent_for = self._peer_timeout if step is ReaderStep.FALL_SILENT else None
         self.verdict = self._verifier.end(close_frame=step is ReaderStep.CLOSE, silent_for=silent_for)
-        ws.socket.close()
+        ws.close()
 
     def _worth_a_probe(self, verdict: Verdict) -> bool:
         """Where the engine itself may be gone, and where "nothing" may mean "expired"."""
@@ -600,7 +600,7 @@ class ChannelWriter(ByteSendStream):
             await self._over.wait()
         else:
             await self._watch(ws)
-        ws.socket.close()
+        ws.close()
         if self._fault is not None:
             raise self._fault
 
@@ -624,7 +624,7 @@ class ChannelWriter(ByteSendStream):
                     await ws.flush()
             except ConnectionLost:
                 pass
-        ws.socket.close()
+        ws.close()
         self._over.set()
 
     async def give_up(self, code: int, reason: str) -> None:
@@ -814,7 +814,7 @@ class ChannelWriter(ByteSendStream):
         return self._fault or await self._explain_loss(ws, lost)
 
     async def _explain_loss(self, ws: WebSocket, lost: ConnectionLost) -> Failure:
-        ws.socket.close()
+        ws.close()
         where = self._endpoint.address.url
         state = await probe(self._endpoint, self.ref)
         fault: Failure
@@ -836,7 +836,7 @@ class ChannelWriter(ByteSendStream):
         self.state, self._fault = after, fault
         self._over.set()
         if fault is not None and self._ws is not None:
-            self._ws.socket.close()
+            self._ws.close()
 
     def _size_frames(self, sent: int, seconds: float) -> None:
         """A frame takes FRAME_SECONDS at most, at the rate of the last one: no beat can pass a half-sent one.

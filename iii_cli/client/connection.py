@@ -150,7 +150,7 @@ class Connection:
 
     def close(self) -> None:
         """Drop the connection; the engine forgets what was not answered. Never waits."""
-        self._ws.socket.close()
+        self._ws.close()
 
     @property
     def is_full(self) -> bool:

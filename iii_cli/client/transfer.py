@@ -327,14 +327,15 @@ async def _copy_bytes(
 ) -> None:
     """The fast path: one buffer, and frames as large as what the source has at hand."""
     # On a page of its own: a copy to an address that is none of a cache line's takes the kernel nearly twice
-    # as long, and that copy is half of what a writer of files does.
-    buffer = memoryview(mmap(-1, FRAME_BYTES_MAX))[:frame_bytes]
-    while count := await source.read_into(buffer):
-        now.given += count
-        if size is not None and writer.statistics().bytes + count > size:
-            raise LocalProblem(f"{source.name} gave more than the {size} bytes that --size promised")
-        await writer.push(buffer[:count])
-        now.moved += count
+    # as long, and that copy is half of what a writer of files does. Released here: a cancelled task keeps its
+    # frames until garbage is collected.
+    with memoryview(mmap(-1, FRAME_BYTES_MAX))[:frame_bytes] as buffer:
+        while count := await source.read_into(buffer):
+            now.given += count
+            if size is not None and writer.statistics().bytes + count > size:
+                raise LocalProblem(f"{source.name} gave more than the {size} bytes that --size promised")
+            await writer.push(buffer[:count])
+            now.moved += count
 
 
 LINES_BYTES = 256 << 10  # many short lines at once; each becomes a Python object, so not a megabyte of them

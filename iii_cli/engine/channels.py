@@ -171,10 +171,12 @@ class Channel:
         end.state = after
         if self.ended and end is self.writer:
             self.wake_reader()
+            self.wake_writer = _nobody  # what it waits with holds its buffers, until garbage is collected
         if self.unread and end is self.reader:
             self._messages.clear()
             self._count(-self.queued_bytes)
             self.wake_writer()
+            self.wake_reader = _nobody
         return True
 
     def put(self, messages: Sequence[Event], at: int = 0) -> tuple[int, int]:
@@ -438,7 +440,7 @@ class _Reader:
         self._channel = channel
         self._bell = Bell()
         self._in_flight = 0  # messages that were posted and that the socket has not taken whole
-        self._lost: ConnectionLost | None = None
+        self._lost: str | None = None  # why, and not the failure: its frames hold this
         channel.wake_reader = self._push
 
     async def serve(self) -> Ending:
@@ -446,7 +448,7 @@ class _Reader:
         self._push()
         while True:
             if self._lost is not None:
-                raise self._lost
+                raise ConnectionLost(self._lost)
             if self._in_flight:
                 await self._websocket.flush()
                 self._settle()
@@ -467,7 +469,7 @@ class _Reader:
                 if self._websocket.flush_now():
                     self._settle()
         except ConnectionLost as lost:
-            self._lost = lost
+            self._lost = lost.reason
         if self._in_flight or channel.ended:
             self._bell.ring()
 

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 import traceback
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -192,7 +193,8 @@ class EngineServer:
             if handshake.cancelled_caught:
                 self._note_refusal(socket, None, f"no whole request within {HANDSHAKE_TIMEOUT:g} s")
             elif accepted is not None:
-                await self._serve_purpose(*accepted, workers)
+                with closing(accepted[1]):
+                    await self._serve_purpose(*accepted, workers)
         except ConnectionLost:
             pass
         except Exception as error:  # a bug of ours must not end everybody else's connections

@@ -78,6 +78,13 @@ class WebSocket:
             raise ConnectionLost("the connection ended without a Close frame")
         self._decoder.received(count)
 
+    def close(self) -> None:
+        """Let go of the socket and of all buffers: a cancelled task keeps what it used until garbage is
+        collected. What was sent is still delivered. Never waits.
+        """
+        self.socket.close()
+        self._decoder.release()
+
     def post(self, opcode: int, payload: Buffer) -> None:
         """Queue one whole frame for `flush`. The payload is copied only where it must be masked."""
         key = os.urandom(4) if self._masking else None

@@ -291,6 +291,13 @@ class FrameDecoder:
             self._view = memoryview(self._buffer)
             self._start = self._end = 0
 
+    def release(self) -> None:
+        """The connection is over: keep no buffer, however long somebody keeps this."""
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self._message = bytearray()
+        self._start = self._end = 0
+
     def received(self, count: int) -> None:
         """`count` bytes were received into the last `space()`."""
         self._end += count

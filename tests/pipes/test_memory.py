@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +16,6 @@ from tests.support.processes import memory_of
 from tests.support.program import Program, running_engine
 from tests.support.refs import Ref, address_of, target_of
 from tests.support.websocket import BINARY, connect, frame, header
-
-if TYPE_CHECKING:
-    import socket
 
 RATE = 20_000_000  # bytes a second, what the slow reader takes
 SIZE = 256 << 20
@@ -75,3 +72,65 @@ def test_an_open_channel_does_not_keep_its_last_message() -> None:
             with reader.makefile("rb") as arriving:
                 assert len(arriving.read(size)) == size
         assert memory_of(engine.pid, "VmRSS") - before < 10 << 20
+
+
+@pytest.mark.ci
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_streams_that_are_over_leave_nothing_in_the_engine() -> None:
+    message = frame(BINARY, bytes(1 << 20))
+    with running_engine() as (url, engine):
+
+        def one_stream() -> None:
+            """The reader leaves in the middle."""
+            writer, reader = (connect(*address_of(url), target_of(ref)) for ref in create_channel(url))
+            with writer, suppress(ConnectionError):
+                with reader:
+                    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+                    writer.settimeout(10)
+                    writer.sendall(2 * message)
+                    assert reader.recv(1 << 16)
+                while True:
+                    writer.sendall(message)
+
+        for _ in range(10):
+            one_stream()
+        before = memory_of(engine.pid)
+        for _ in range(60):
+            one_stream()
+        assert memory_of(engine.pid) - before < 16 << 20
+
+
+@pytest.mark.ci
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize("lost", [False, True], ids=["ended", "lost"])
+def test_calls_that_are_over_leave_nothing_in_serve(tmp_path: Path, lost: bool) -> None:
+    data = bytes(6 << 20)
+    with running_engine() as (url, _):
+        iii = Program(tmp_path, url)
+        serving = iii.start("serve", "copy", "--", "cat")
+
+        def one_call() -> None:
+            words = ("trigger", "copy", "--in", "stdin=-", "--out", "stdout=-")
+            caller = iii.start(*words, stdin=subprocess.PIPE)
+            assert caller.stdin is not None
+            assert caller.stdout is not None
+            if not lost:
+                assert caller.communicate(data)[0] == data
+                return
+            caller.stdin.write(data[: 1 << 20])
+            caller.stdin.flush()
+            assert caller.stdout.read(1 << 18)
+            caller.kill()
+            caller.communicate()
+
+        iii.ok("functions", "wait", "copy", "--timeout", "20s")
+        for _ in range(3):
+            one_call()
+        before = memory_of(serving.pid)
+        for _ in range(12):
+            one_call()
+        assert memory_of(serving.pid) - before < 12 << 20
+        serving.terminate()
+        serving.communicate(timeout=20)
