@@ -31,6 +31,7 @@ from iii_cli.engine.model import (
 from iii_cli.engine.registry import function_row
 from iii_cli.engine.spans import SERVICE, context_of, read_baggage
 from iii_cli.protocol.json_text import render
+from iii_cli.protocol.messages import RegisterFunction, RegisterTrigger
 from iii_cli.protocol.refs import Direction, Secret
 
 __all__ = ("builtin_functions",)
@@ -66,7 +67,7 @@ def builtin_functions() -> Iterator[Function]:
     """All of them, for an engine's core."""
     for function_id, description, shape, answer in _BUILTINS:
         schema, run = _schema_of(shape), partial(_run, function_id, shape, answer)
-        yield Function(function_id, description=description, request_schema=schema, run=run)
+        yield Function(RegisterFunction(function_id, description, request_format=schema), run=run)
 
 
 def _schema_of(shape: type[Struct]) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def _list_functions(
 def _is_internal(function: Function) -> bool:
     if function.id.startswith("engine::") and not function.id.startswith("engine::queue::"):
         return True
-    return isinstance(function.metadata, dict) and function.metadata.get("internal") is True
+    return isinstance(function.about.metadata, dict) and function.about.metadata.get("internal") is True
 
 
 def _rank(function: Function, search: str) -> int | None:
@@ -153,7 +154,7 @@ def _rank(function: Function, search: str) -> int | None:
         return 0
     if search in function_id:
         return 1
-    return 2 if search in (function.description or "").lower() else None
+    return 2 if search in (function.about.description or "").lower() else None
 
 
 @_builtin("functions::info", "Describe one function, or several")
@@ -185,11 +186,13 @@ def _describe_functions(
 
 
 def _function_detail(core: Core, function: Function) -> dict[str, Any]:
-    schemas = _known(request_schema=function.request_schema, response_schema=function.response_schema)
+    about = function.about
+    schemas = _known(request_schema=about.request_format, response_schema=about.response_format)
+    keys = ("id", "trigger_type", "config")
     triggers = [
-        {"id": binding.id, "trigger_type": binding.type_id, "config": binding.config}
+        {key: getattr(binding.about, key) for key in keys}
         for binding in core.triggers.bindings()
-        if binding.function_id == function.id and binding.namespace == function.namespace
+        if binding.about.function_id == function.id and binding.namespace == function.namespace
     ]
     return function_row(function) | schemas | {"registered_triggers": triggers}
 
@@ -241,7 +244,7 @@ def _worker_detail(core: Core, owner: Worker | None, row: dict[str, Any]) -> dic
         "registered_triggers": [
             _binding_row(core, binding)
             for binding in core.triggers.bindings()
-            if (target := find(binding.namespace, binding.function_id)) and target.owner is owner
+            if (target := find(binding.namespace, binding.about.function_id)) and target.owner is owner
         ],
     }
 
@@ -331,10 +334,10 @@ def _list_trigger_types(
     rows = [
         _type_row(kind)
         for kind in call.core.triggers.types()
-        if (include_internal or not kind.id.startswith("engine::"))
-        and kind.id.startswith(prefix or "")
-        and worker in (None, worker_name(kind.provider, kind.id))
-        and (search in kind.id.lower() or search in kind.description.lower())
+        if (include_internal or not kind.about.id.startswith("engine::"))
+        and kind.about.id.startswith(prefix or "")
+        and worker in (None, worker_name(kind.provider, kind.about.id))
+        and (search in kind.about.id.lower() or search in kind.about.description.lower())
     ]
     return {"triggers": rows}
 
@@ -349,15 +352,18 @@ def _describe_trigger_type(call: Call, *, id: str, namespace: str | None = None)
 
 def _type_row(kind: TriggerType) -> dict[str, Any]:
     return {
-        "id": kind.id,
+        "id": kind.about.id,
         "namespace": kind.namespace,
-        "worker_name": worker_name(kind.provider, kind.id),
-        "description": kind.description,
+        "worker_name": worker_name(kind.provider, kind.about.id),
+        "description": kind.about.description,
     }
 
 
 def _type_detail(core: Core, kind: TriggerType) -> dict[str, Any]:
-    schemas = _known(configuration_schema=kind.configuration_schema, request_schema=kind.request_schema)
+    about = kind.about
+    schemas = _known(
+        configuration_schema=about.trigger_request_format, request_schema=about.call_request_format
+    )
     count = sum(1 for binding in core.triggers.bindings() if binding.type is kind)
     return _type_row(kind) | schemas | {"instance_count": count}
 
@@ -374,14 +380,15 @@ def _list_triggers(
 ) -> Any:
     search = (search or "").lower()
     rows = [
-        _binding_row(call.core, binding)
-        for binding in call.core.triggers.bindings()
-        if trigger_type in (None, binding.type_id)
-        and function_id in (None, binding.function_id)
-        and (include_internal or not binding.function_id.startswith("engine::"))
-        and any(search in text.lower() for text in (binding.id, binding.type_id, binding.function_id))
+        row
+        for row in (_binding_row(call.core, binding) for binding in call.core.triggers.bindings())
+        if trigger_type in (None, row["trigger_type"])
+        and function_id in (None, row["function_id"])
+        and worker in (None, row["worker_name"])
+        and (include_internal or not row["function_id"].startswith("engine::"))
+        and any(search in row[key].lower() for key in ("id", "trigger_type", "function_id"))
     ]
-    return {"registered_triggers": [row for row in rows if worker in (None, row["worker_name"])]}
+    return {"registered_triggers": rows}
 
 
 @_builtin("registered-triggers::info", "Describe one registered trigger")
@@ -390,9 +397,9 @@ def _describe_trigger(call: Call, *, id: str) -> Any:
     binding = core.triggers.find_binding(id)
     if binding is None:
         raise Refusal("NOT_FOUND", f"Trigger '{id}' is not registered.")
-    detail = _binding_row(core, binding) | _known(metadata=binding.metadata)
+    detail = _binding_row(core, binding) | _known(metadata=binding.about.metadata)
     del detail["config_summary"]  # the list has it, this has not
-    function = core.registry.find(binding.namespace, binding.function_id)
+    function = core.registry.find(binding.namespace, binding.about.function_id)
     detail["trigger"] = None if binding.type is None else _type_detail(core, binding.type)
     detail["function"] = None if function is None else _function_detail(core, function)
     return detail
@@ -400,14 +407,15 @@ def _describe_trigger(call: Call, *, id: str) -> Any:
 
 def _binding_row(core: Core, binding: Binding) -> dict[str, Any]:
     """The worker is the one that has the function."""
-    function = core.registry.find(binding.namespace, binding.function_id)
-    config = render(binding.config)
+    about = binding.about
+    function = core.registry.find(binding.namespace, about.function_id)
+    config = render(about.config)
     return {
-        "id": binding.id,
-        "trigger_type": binding.type_id,
-        "function_id": binding.function_id,
-        "worker_name": worker_name(function.owner if function else None, binding.function_id),
-        "config": binding.config,
+        "id": about.id,
+        "trigger_type": about.trigger_type,
+        "function_id": about.function_id,
+        "worker_name": worker_name(function.owner if function else None, about.function_id),
+        "config": about.config,
         "config_summary": config if len(config) <= SUMMARY_MAX else f"{config[:SUMMARY_MAX]}…",
     }
 
@@ -427,12 +435,11 @@ def _register_trigger(
         raise Refusal("INVALID_NAMESPACE", "namespace must not be blank")
     if len(core.triggers.bindings()) >= core.settings.max_registrations:
         raise Refusal("trigger_registration_failed", "the engine has as many triggers as it takes")
-    binding = Binding(
-        core.new_id(), trigger_type, function_id, config, metadata, call.caller.homes(trigger_namespace)
-    )
+    about = RegisterTrigger(core.new_id(), trigger_type, function_id, config, metadata)
+    binding = Binding(about, call.caller.homes(trigger_namespace))
     core.triggers.bind(binding)
     if binding.type is None or binding.type.provider is None:
-        return {"id": binding.id}
+        return {"id": about.id}
     core.triggers.wait_for_provider(binding, call.invocation, call.now + core.settings.trigger_answer_max)
     return LATER
 
@@ -440,7 +447,7 @@ def _register_trigger(
 @_builtin("unregister_trigger", "Remove a registered trigger")
 def _unregister_trigger(call: Call, *, id: str, trigger_type: str | None = None) -> Any:
     binding = call.core.triggers.find_binding(id)
-    if binding is None or trigger_type not in (None, binding.type_id):
+    if binding is None or trigger_type not in (None, binding.about.trigger_type):
         return {"removed": False}
     call.core.triggers.unbind(binding)
     return {"removed": True}

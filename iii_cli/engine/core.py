@@ -213,7 +213,7 @@ class Core:
         for channel in self.channels.sweep(now):
             self.notice("channel swept", channel=channel.id)
         for invocation, binding in self.triggers.overdue(now):
-            self._answer(invocation, now, {"id": binding.id})
+            self._answer(invocation, now, {"id": binding.about.id})
         if now >= self._polled_at + self.settings.poll_every:
             self._polled_at = now
             self._look_at_functions()
@@ -252,10 +252,10 @@ class Core:
     def _fire(self, type_id: str, payload: dict[str, Any]) -> None:
         """Invoke everything that is bound to one of the engine's own types. Answers are not waited for."""
         for binding in self.triggers.own_bindings(type_id):
-            function = self.registry.find(binding.namespace, binding.function_id)
+            function = self.registry.find(binding.namespace, binding.about.function_id)
             if function is not None and function.owner is not None:
                 call = InvokeFunction.of(
-                    function.id, payload, invocation_id=self.new_id(), metadata=binding.metadata
+                    function.id, payload, invocation_id=self.new_id(), metadata=binding.about.metadata
                 )
                 self._send(function.owner, call)
 
@@ -349,7 +349,9 @@ class Core:
                 if binding is not None and binding.owner is worker:
                     self.triggers.unbind(binding)
             case RegisterTriggerType():
-                self._register_trigger_type(worker, message, size)
+                if not is_blank(message.namespace):  # there is no answer to it that could refuse
+                    home = message.namespace or worker.namespace
+                    self.triggers.provide(TriggerType(message, home, worker, size))
             case UnregisterTriggerType():
                 kind = self.triggers.find_type(message.namespace or worker.namespace, message.id)
                 if kind is not None and kind.provider is worker:
@@ -358,17 +360,8 @@ class Core:
                 pass  # registerservice: for a dashboard that we do not have
 
     def _register_function(self, worker: Worker, message: RegisterFunction, size: int) -> None:
-        function = Function(
-            message.id,
-            worker.namespace,
-            worker,
-            message.description,
-            message.request_format,
-            message.response_format,
-            message.metadata,
-            size=size,
-        )
         reserved = worker.namespace != DEFAULT_NAMESPACE and message.id.startswith("engine::")
+        function = Function(message, worker.namespace, worker, size=size)
         taken = None if reserved else self.registry.register(function)
         if reserved or taken is not None:
             owner_id = taken.owner.id if taken is not None and taken.owner is not None else ""
@@ -376,17 +369,8 @@ class Core:
             self._send(worker, RegistrationRejected(code, worker.namespace, owner_id, function_id=message.id))
 
     def _register_trigger(self, worker: Worker, message: RegisterTrigger, size: int) -> None:
-        binding = Binding(
-            message.id,
-            message.trigger_type,
-            message.function_id,
-            message.config,
-            message.metadata,
-            worker.homes(message.trigger_namespace),
-            message.namespace or DEFAULT_NAMESPACE,
-            worker,
-            size=size,
-        )
+        homes = worker.homes(message.trigger_namespace)
+        binding = Binding(message, homes, message.namespace or DEFAULT_NAMESPACE, worker, size=size)
         error = None
         if is_blank(message.namespace) or is_blank(message.trigger_namespace):
             error = ErrorBody("INVALID_NAMESPACE", "namespace must not be blank")
@@ -395,20 +379,6 @@ class Core:
         if error is not None:
             ids = message.id, message.trigger_type, message.function_id
             self._send(worker, TriggerRegistrationResult(*ids, error))
-
-    def _register_trigger_type(self, worker: Worker, message: RegisterTriggerType, size: int) -> None:
-        if is_blank(message.namespace):
-            return  # there is no answer to it that could refuse
-        kind = TriggerType(
-            message.id,
-            message.namespace or worker.namespace,
-            worker,
-            message.description,
-            message.trigger_request_format,
-            message.call_request_format,
-            size,
-        )
-        self.triggers.provide(kind)
 
     # Calls (docs: protocol, "Calls")
     #

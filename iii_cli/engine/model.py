@@ -173,37 +173,31 @@ class Worker(Struct, eq=False):
 class Function(Struct, eq=False):
     """Something that can be invoked. `owner` is None and `run` is set for the engine's own."""
 
-    id: str
+    about: RegisterFunction
     namespace: str = DEFAULT_NAMESPACE
     owner: Worker | None = None
-    description: str | None = None
-    request_schema: Any = None
-    response_schema: Any = None
-    metadata: Any = None
     run: Callable[[Any], Any] | None = None  # takes a `core.Call`, raises Refusal, may return LATER
     size: int = 0  # bytes of the message that registered it
+
+    @property
+    def id(self) -> str:
+        """What it is called."""
+        return self.about.id
 
 
 class TriggerType(Struct, eq=False):
     """What a function can be bound to. `provider` is None for the engine's own."""
 
-    id: str
-    namespace: str
-    provider: Worker | None
-    description: str
-    configuration_schema: Any = None
-    request_schema: Any = None
+    about: RegisterTriggerType
+    namespace: str = DEFAULT_NAMESPACE
+    provider: Worker | None = None
     size: int = 0
 
 
 class Binding(Struct, eq=False):
     """A registered trigger. Without an `owner` it outlives the connection that made it."""
 
-    id: str
-    type_id: str
-    function_id: str
-    config: Any
-    metadata: Any
+    about: RegisterTrigger
     homes: tuple[str, ...]  # namespaces in which the type is looked for, in order
     namespace: str = DEFAULT_NAMESPACE  # of the function
     owner: Worker | None = None

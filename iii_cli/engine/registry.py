@@ -97,8 +97,8 @@ def function_row(function: Function) -> dict[str, Any]:
         "namespace": function.namespace,
         "worker_name": worker_name(function.owner, function.id),
     }
-    if function.description is not None:
-        row["description"] = function.description
-    if function.metadata is not None:
-        row["metadata"] = function.metadata
+    if function.about.description is not None:
+        row["description"] = function.about.description
+    if function.about.metadata is not None:
+        row["metadata"] = function.about.metadata
     return row

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from iii_cli.engine.model import DEFAULT_NAMESPACE, Binding, TriggerType, Worker
-from iii_cli.protocol.messages import RegisterTrigger, UnregisterTrigger
+from iii_cli.protocol.messages import RegisterTriggerType, UnregisterTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from iii_cli.engine.model import Invocation
-    from iii_cli.protocol.messages import Message, TriggerRegistrationResult
+    from iii_cli.protocol.messages import Message, RegisterTrigger, TriggerRegistrationResult
 
 __all__ = ("FUNCTIONS_AVAILABLE", "WORKERS_AVAILABLE", "TriggerTable")
 
@@ -34,16 +36,16 @@ class TriggerTable:
             (WORKERS_AVAILABLE, "A worker connected, announced itself or left"),
             (FUNCTIONS_AVAILABLE, "The set of functions changed"),
         ):
-            own = TriggerType(type_id, DEFAULT_NAMESPACE, None, description)
+            own = TriggerType(RegisterTriggerType(type_id, description))
             self._types[DEFAULT_NAMESPACE, type_id] = own
 
     def types(self) -> list[TriggerType]:
         """Every trigger type, sorted by id, then namespace."""
-        return sorted(self._types.values(), key=lambda kind: (kind.id, kind.namespace))
+        return sorted(self._types.values(), key=lambda kind: (kind.about.id, kind.namespace))
 
     def bindings(self) -> list[Binding]:
         """Every binding, sorted by id."""
-        return sorted(self._bindings.values(), key=lambda binding: binding.id)
+        return sorted(self._bindings.values(), key=lambda binding: binding.about.id)
 
     def find_type(self, namespace: str, type_id: str) -> TriggerType | None:
         """The type of that id in that namespace."""
@@ -56,7 +58,8 @@ class TriggerTable:
     def own_bindings(self, type_id: str) -> Iterator[Binding]:
         """The bindings to one of the engine's own types, which the engine fires itself."""
         for binding in self._bindings.values():
-            if binding.type_id == type_id and binding.type is not None and binding.type.provider is None:
+            kind = binding.type
+            if kind is not None and kind.provider is None and kind.about.id == type_id:
                 yield binding
 
     # Types
@@ -66,22 +69,23 @@ class TriggerTable:
 
         False where it is one of the engine's own, which cannot be replaced.
         """
-        known = self._types.get((kind.namespace, kind.id))
+        known = self._types.get((kind.namespace, kind.about.id))
         if known is not None:
             if known.provider is None:
                 return False
             known.provider.let_go(known.size)
         if kind.provider is not None:
             kind.provider.hold(kind.size)
-        self._types[kind.namespace, kind.id] = kind
+        self._types[kind.namespace, kind.about.id] = kind
         for binding in self._bindings.values():
-            if binding.type_id == kind.id and (binding.type is None or binding.type is known):
+            fits = binding.about.trigger_type == kind.about.id
+            if fits and (binding.type is None or binding.type is known):
                 self._connect(binding)
         return True
 
     def withdraw(self, kind: TriggerType) -> None:
         """A type is no longer provided; what is bound to it is parked."""
-        del self._types[kind.namespace, kind.id]
+        del self._types[kind.namespace, kind.about.id]
         if kind.provider is not None:
             kind.provider.let_go(kind.size)
         for binding in self._bindings.values():
@@ -95,14 +99,14 @@ class TriggerTable:
 
         A provider that hears of the new one does not hear that the old one is gone.
         """
-        known = self._bindings.get(binding.id)
+        known = self._bindings.get(binding.about.id)
         if known is not None:
             if known.owner is not binding.owner:
                 return False
             if known.type is self._type_for(binding):
                 known.type = None
             self.unbind(known)
-        self._bindings[binding.id] = binding
+        self._bindings[binding.about.id] = binding
         if binding.owner is not None:
             binding.owner.hold(binding.size)
         self._connect(binding)
@@ -110,11 +114,11 @@ class TriggerTable:
 
     def unbind(self, binding: Binding) -> None:
         """Remove a binding and tell its provider."""
-        del self._bindings[binding.id]
+        del self._bindings[binding.about.id]
         if binding.owner is not None:
             binding.owner.let_go(binding.size)
         if binding.type is not None and binding.type.provider is not None:
-            self._send(binding.type.provider, UnregisterTrigger(binding.id, binding.type_id))
+            self._send(binding.type.provider, UnregisterTrigger(binding.about.id, binding.about.trigger_type))
 
     def drop_worker(self, worker: Worker) -> None:
         """A worker is gone: its bindings, and the types that it provided."""
@@ -130,14 +134,14 @@ class TriggerTable:
             self._send(kind.provider, _for_provider(binding, kind))
 
     def _type_for(self, binding: Binding) -> TriggerType | None:
-        found = (self._types.get((home, binding.type_id)) for home in binding.homes)
+        found = (self._types.get((home, binding.about.trigger_type)) for home in binding.homes)
         return next((kind for kind in found if kind is not None), None)
 
     # What providers say
 
     def wait_for_provider(self, binding: Binding, invocation: Invocation, due_at: int) -> None:
         """`invocation` is answered by `answered`, or is overdue at `due_at`."""
-        self._waiting[binding.id] = (invocation, binding, due_at)
+        self._waiting[binding.about.id] = (invocation, binding, due_at)
 
     def answered(self, worker: Worker, answer: TriggerRegistrationResult) -> Invocation | None:
         """A provider accepted or refused a binding. Returns the call that waited for it, if one did."""
@@ -161,7 +165,7 @@ class TriggerTable:
         """The calls that have waited long enough. Their bindings are kept: silence is no refusal."""
         late = [(call, binding) for call, binding, due_at in self._waiting.values() if due_at <= now]
         for _, binding in late:
-            del self._waiting[binding.id]
+            del self._waiting[binding.about.id]
         return late
 
 
@@ -170,6 +174,4 @@ def _for_provider(binding: Binding, kind: TriggerType) -> RegisterTrigger:
     namespace, home = (
         None if name == DEFAULT_NAMESPACE else name for name in (binding.namespace, kind.namespace)
     )
-    return RegisterTrigger(
-        binding.id, binding.type_id, binding.function_id, binding.config, binding.metadata, namespace, home
-    )
+    return replace(binding.about, namespace=namespace, trigger_namespace=home)
