@@ -139,55 +139,25 @@ def test_input_is_read_strictly(bench: Bench, function_id: str, data: Any) -> No
 def test_logs_are_written_and_found(bench: Bench) -> None:
     peer = bench.worker()
     for level in ("trace", "debug", "info", "warn", "error"):
-        call = peer.call_raw(
-            f"engine::log::{level}", {"message": level, "data": {"k": 1}, "trace_id": f"t-{level}"}
-        )
+        data = {"message": level, "data": {"k": 1}, "trace_id": f"t-{level}"}
+        call = peer.call_raw(f"engine::log::{level}", data)
         assert call.keys() == {"type", "invocation_id", "function_id"}, "no result at all"
         bench.wait(1)
 
     def found(**query: Any) -> list[str]:
-        return [record["body"] for record in peer.call("engine::logs::list", query)["logs"]]
+        answer = peer.call("engine::logs::list", query)
+        assert answer["query"].items() >= query.items()
+        return [record["body"] for record in answer["logs"]]
 
     assert found() == ["trace", "debug", "info", "warn", "error"]
     assert found(severity_min=13) == ["warn", "error"]
-    assert found(severity_text="info") == ["info"]
-    assert found(trace_id="t-warn") == ["warn"]
+    assert found(severity_text="info") == found(trace_id="t-info") == ["info"]
     assert found(span_id="x") == []
     assert found(start_time=START // 10**6 + 3500) == ["error"]
     assert found(end_time=START // 10**6 + 500) == ["trace"]
     assert found(offset=1, limit=2) == ["debug", "info"]
-    answer = peer.call("engine::logs::list", {"trace_id": "t-info"})
-    assert answer == {
-        "logs": [
-            {
-                "timestamp_unix_nano": START + 2 * 10**9,
-                "observed_timestamp_unix_nano": START + 2 * 10**9,
-                "severity_number": 9,
-                "severity_text": "INFO",
-                "body": "info",
-                "attributes": {"k": 1},
-                "trace_id": "t-info",
-                "span_id": None,
-                "resource": {"service.name": "iii"},
-                "service_name": "unknown",
-            }
-        ],
-        "total": 1,
-        "query": {
-            "trace_id": "t-info",
-            "span_id": None,
-            "severity_min": None,
-            "severity_text": None,
-            "start_time": None,
-            "end_time": None,
-            "offset": None,
-            "limit": None,
-        },
-        "timestamp": START // 10**6 + 5000,
-    }
     assert peer.call("engine::logs::clear")["success"] is True
     assert found() == []
-    assert peer.refused("engine::log::info", {})[0] == "deserialization_error"
 
 
 def test_health_and_baggage(bench: Bench) -> None:

@@ -90,12 +90,6 @@ def test_the_queue_is_bounded_by_number() -> None:
     assert channel.put(messages, 2) == (3, 0)
 
 
-def test_a_control_frame_is_not_queued() -> None:
-    channel = _opened(_table())
-    assert channel.put([(1, b"a", True), (2, b"bc", True), (9, b"ping", True), (1, b"d", True)]) == (2, 3)
-    assert len(channel) == 2
-
-
 def test_the_queue_is_bounded_by_bytes_but_one_message_always_fits() -> None:
     table = _table(max_buffer_bytes=100)
     channel = _opened(table)
@@ -153,16 +147,6 @@ def test_keys_are_checked_before_and_after_the_end() -> None:
     for direction in Direction:
         table.finish(second, direction, Ending.CLOSED, 0)
     assert not table.exists(first.id, key), "the oldest tombstone goes first"
-
-
-def test_the_writers_end_leaves_the_data_and_the_readers_end_does_not() -> None:
-    table = _table()
-    channel = _opened(table)
-    channel.put([(2, b"data", True)])
-    table.finish(channel, WRITE, Ending.CLOSED, 0)
-    assert (channel.ended, channel.unread, len(channel)) == (True, False, 1)
-    table.finish(channel, READ, Ending.LOST, 0)
-    assert (channel.unread, len(channel), table.buffered_bytes, len(table)) == (True, 0, 0, 0)
 
 
 @pytest.mark.parametrize("taken", [(), (READ,), (WRITE,), (READ, WRITE)])

@@ -14,7 +14,6 @@ import pytest
 import iii_cli.engine.server
 from iii_cli.engine.server import EngineServer
 from iii_cli.errors import LocalProblem
-from iii_cli.protocol.frames import ENGINE_FRAME_MAX
 from tests.engine.place import Place, opened
 from tests.support.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, Dropped, RawSocket
 
@@ -38,16 +37,6 @@ async def place() -> AsyncIterator[Place]:
 
 
 # Start and stop
-
-
-async def test_localhost_is_loopback_in_every_family_on_one_port() -> None:
-    async with anyio.create_task_group() as tasks:
-        url = await tasks.start(partial(EngineServer().serve, "localhost", 0, shutdown_timeout=0))
-        port = int(url.rsplit(":", 1)[1])
-        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-            with socket.socket(family) as probe:
-                assert probe.connect_ex((host, port)) == 0
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_port_in_use_is_a_local_problem_with_a_way_out() -> None:
@@ -122,16 +111,6 @@ async def _until_dropped(raw: RawSocket) -> None:
     with pytest.raises(Dropped):
         while True:
             await raw.receive(5)
-
-
-@pytest.mark.parametrize(("target", "event"), [("/", "worker dropped"), ("/otel", "telemetry dropped")])
-async def test_a_frame_over_the_limit_ends_its_connection_before_it_came(
-    place: Place, target: str, event: str
-) -> None:
-    raw = await place.dial(target)
-    raw.post_bytes(b"\x82\xff" + (ENGINE_FRAME_MAX + 1).to_bytes(8, "big") + b"\0\0\0\0")
-    await _until_dropped(raw)
-    assert place.reasons(event) == ["a frame or message over the limit"]
 
 
 async def _begin_message(raw: RawSocket, *, of_fragments: bool) -> None:

@@ -106,21 +106,22 @@ def test_the_list_is_filtered_sorted_and_cut() -> None:
     def traces(**query: Any) -> list[int]:
         return [int(span["trace_id"], 16) for span in caller.call("engine::traces::list", query)["spans"]]
 
-    assert traces() == [3, 2, 1]
-    assert traces(sort_order="asc") == [1, 2, 3]
-    assert traces(sort_by="duration", sort_order="asc") == [1, 2, 3]
-    assert traces(limit=1, offset=1) == [2]
-    assert traces(limit=0) == []
-    assert traces(status="error") == [2]
-    assert traces(name="CALL F") == [3, 1]
-    assert traces(min_duration_ms=15) == [3, 2]
-    assert traces(max_duration_ms=15) == [1]
-    assert traces(trace_id=f"{2:032x}") == [2]
-    assert traces(trace_ids=[f"{1:032x}", f"{3:032x}"]) == [3, 1]
-    assert traces(attributes=[["iii.function.id", "g"]]) == [2]
-    assert traces(exclude_attributes=[["iii.function.id", "g"]]) == [3, 1]
-    assert traces(start_time=START // 10**6 + 5) == [3, 2]
-    assert traces(end_time=START // 10**6 + 5) == [1]
+    first, second = START // 10**6, START // 10**6 + 5
+    for query, expected in (
+        ({}, [3, 2, 1]),
+        ({"sort_order": "asc", "sort_by": "duration"}, [1, 2, 3]),
+        ({"limit": 1, "offset": 1}, [2]),
+        ({"limit": 0}, []),
+        ({"status": "error"}, [2]),
+        ({"name": "CALL F"}, [3, 1]),
+        ({"min_duration_ms": 15}, [3, 2]),
+        ({"max_duration_ms": 15, "end_time": second, "start_time": first}, [1]),
+        ({"trace_id": f"{2:032x}"}, [2]),
+        ({"trace_ids": [f"{1:032x}", f"{3:032x}"], "start_time": second}, [3]),
+        ({"attributes": [["iii.function.id", "g"]]}, [2]),
+        ({"exclude_attributes": [["iii.function.id", "g"]]}, [3, 1]),
+    ):
+        assert traces(**query) == expected, query
     assert caller.call("engine::traces::clear")["success"]
     assert traces() == []
 

@@ -20,7 +20,6 @@ from iii_cli.protocol.frames import (
     encode_frame,
     frame_header,
     mask,
-    parse_close,
 )
 
 if TYPE_CHECKING:
@@ -111,19 +110,6 @@ def test_large_frames_settle_at_the_front_of_the_buffer() -> None:
     assert len(decoder.space()) == len(frame) - 14
 
 
-def test_fragments_are_put_together_around_control_frames() -> None:
-    data = (
-        frame_header(Opcode.TEXT, 1, fin=False)
-        + b"a"
-        + wire(Opcode.PING, b"", masked=False)
-        + frame_header(Opcode.CONTINUATION, 1)
-        + b"b"
-    )
-    decoder = FrameDecoder(masked=False)
-    decoder.feed(data)
-    assert decoder.events() == [(Opcode.PING, b"", True), (Opcode.TEXT, b"ab", True)]
-
-
 def test_binary_fragments_come_as_pieces_of_one_message() -> None:
     data = frame_header(Opcode.BINARY, 1, fin=False) + b"a" + frame_header(Opcode.CONTINUATION, 1) + b"b"
     decoder = FrameDecoder(masked=False, pieces=True)
@@ -156,29 +142,12 @@ def test_what_is_not_a_frame_is_refused_after_what_came_before(data: bytes) -> N
         decoder.events()
 
 
-def test_limits_are_exact() -> None:
-    decoder = FrameDecoder(masked=False, frame_max=10, message_max=15)
-    decoder.feed(frame_header(Opcode.BINARY, 10, fin=False) + bytes(10) + frame_header(0, 6))
-    with pytest.raises(PeerMisbehaved) as caught:
-        decoder.events()
-    assert caught.value.close_code == 1009
-    decoder = FrameDecoder(masked=False, frame_max=10, message_max=15)
-    decoder.feed(frame_header(Opcode.BINARY, 10, fin=False) + bytes(10) + frame_header(0, 5) + bytes(5))
-    assert decoder.events() == [(Opcode.BINARY, bytes(15), True)]
-
-
 def test_masking_is_its_own_inverse_on_both_paths() -> None:
     for size in (0, 1, 3, 4, 5, SMALL, SMALL + 1, 100_003):
         data = random.Random(size).randbytes(size)
         masked = mask(data, KEY)
         assert mask(masked, KEY) == data
         assert masked == bytes(b ^ KEY[i % 4] for i, b in enumerate(data))
-
-
-def test_close_payloads() -> None:
-    assert parse_close(b"") == (None, "")
-    assert parse_close(close_payload(1000, "done")) == (1000, "done")
-    assert close_payload(None) == b""
 
 
 def test_a_header_that_promises_much_costs_little_until_it_keeps_its_promise() -> None:

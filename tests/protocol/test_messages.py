@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from iii_cli.errors import FunctionNotFound, PeerMisbehaved
+from iii_cli.errors import FunctionNotFound
 from iii_cli.protocol.json_text import NESTING_MAX, MalformedJson, Raw, parse, parse_once, to_raw, with_key
 from iii_cli.protocol.messages import (
     Enqueue,
@@ -20,7 +20,6 @@ from iii_cli.protocol.messages import (
     decode,
     encode,
     parse_uuid,
-    read_message,
     result_of,
 )
 
@@ -183,47 +182,6 @@ def test_a_key_that_comes_twice_is_refused_where_it_matters() -> None:
 
 
 # Answers that cannot be read
-
-
-def answer(**fields: Any) -> bytes:
-    return json.dumps({"type": "invocationresult", "function_id": "f"} | fields).encode()
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        answer(invocation_id=ID, error="a bare string"),
-        answer(error={"code": 5, "message": ""}, invocation_id=ID.upper()),
-        answer(invocation_id=ID, function_id=None),
-        answer(invocation_id=ID, result="%").replace(b'"%"', b"[" * 200 + b"]" * 200),
-        answer(invocation_id=ID, result="%").replace(b'"%"', b"1e999"),
-    ],
-)
-def test_the_call_of_an_unreadable_answer_is_found(payload: bytes) -> None:
-    message = read_message(payload)
-    assert isinstance(message, InvocationResult)
-    assert message.invocation_id == ID
-    with pytest.raises(PeerMisbehaved, match="the answer cannot be read: not JSON: "):
-        result_of(message)
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        answer(error=1),
-        answer(invocation_id="nope", error=1),
-        b'{"type":"ping","invocation_id":1,"x":NaN}',
-        answer(invocation_id=ID, error=1).replace(b"invocationresult", b"somethingnew"),
-    ],
-)
-def test_what_answers_no_call_is_ignored(payload: bytes) -> None:
-    assert read_message(payload) is None
-
-
-@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"5", b"\xff"])
-def test_what_is_no_json_object_is_no_engines(payload: bytes) -> None:
-    with pytest.raises(PeerMisbehaved, match="no JSON object"):
-        read_message(payload)
 
 
 def test_the_error_of_an_answer_is_raised() -> None:

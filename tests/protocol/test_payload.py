@@ -17,7 +17,6 @@ from iii_cli.protocol.payload import (
     place,
     show,
     skeleton,
-    split_key,
 )
 
 
@@ -58,29 +57,6 @@ def test_what_is_no_key(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("reader=links.csv", ("reader", "links.csv")),
-        ("links.csv", None),
-        ("-", None),
-        ("./a=b", None),
-        ("cmd:A=1 make", None),
-        ("a.b=cmd:A=1 make", ("a.b", "cmd:A=1 make")),
-        ("=x", None),
-        ("k=", ("k", "")),
-        ("k=line one\nline two", ("k", "line one\nline two")),
-        ('["a=b"]=c', ('["a=b"]', "c")),
-        ("http://x/?a=b", None),
-        ("iii:read:a:b=", None),
-        ("@name=x", None),
-        ('{"a":"="}', None),
-    ],
-)
-def test_a_key_before_the_first_equals_sign(text: str, parts: tuple[str, str] | None) -> None:
-    assert split_key(text) == parts
-
-
-@pytest.mark.parametrize(
     ("document", "key", "result"),
     [
         ({}, "reader", {"reader": "R"}),
@@ -110,12 +86,6 @@ def test_something_in_the_way(document: Any, key: str, words: str) -> None:
     with pytest.raises(MalformedPath) as caught:
         place(document, parse_path(key), "R")
     assert str(caught.value) == words
-
-
-@pytest.mark.parametrize("key", ["b", "a[1]", "a.x", "a[0].x", "[0]"])
-def test_what_cannot_be_found(key: str) -> None:
-    with pytest.raises(MalformedPath, match="there is no"):
-        find({"a": [1]}, parse_path(key))
 
 
 segments = st.one_of(st.text(min_size=1).filter(lambda s: s.isprintable()), st.just(0))

@@ -111,15 +111,6 @@ def test_jsonl_there_and_back(is_text: bool, data: bytes, text: str) -> None:
     )
 
 
-def test_jsonl_is_the_form_of_the_design() -> None:
-    assert (
-        messages_to_data(Mode.RECORDS, ['é"\n'.encode(), b""]) == '{"text":"é\\"\\n"}\n{"text":""}\n'.encode()
-    )
-    assert chunk_to_jsonl(memoryview(b"\x00\xff")) == b'{"base64":"AP8="}\n'
-    assert jsonl_to_record(b' {"text": "\\ud83d\\ude00"}\r', 1) == Record(True, "😀".encode())
-    assert jsonl_to_record(b'{"base64":""}', 1) == Record(False, b"")
-
-
 @pytest.mark.parametrize(
     "line",
     [
