@@ -15,18 +15,16 @@ from tests.support.raw import RawSocket
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from iii_cli.engine.door import Guard
-
 __all__ = ("Place", "opened")
 
 
 class Place:
     """The engine, its log, and sockets to it."""
 
-    def __init__(self, guard: Guard | None, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any]) -> None:
         self.said: list[dict[str, Any]] = []
         self.url = ""
-        self.server = EngineServer(guard=guard, settings=Settings(**settings), notice=self.notice)
+        self.server = EngineServer(settings=Settings(**settings), notice=self.notice)
         self.sockets: list[RawSocket] = []
 
     def notice(self, event: str, /, **details: Any) -> None:
@@ -41,13 +39,11 @@ class Place:
 
 
 @asynccontextmanager
-async def opened(
-    guard: Guard | None = None, *, shutdown_timeout: float = 0, **settings: Any
-) -> AsyncIterator[Place]:
+async def opened(**settings: Any) -> AsyncIterator[Place]:
     """Cancelled at the end, with all sockets to it dropped."""
-    place = Place(guard, settings)
+    place = Place(settings)
     async with anyio.create_task_group() as tasks:
-        serve = partial(place.server.serve, "127.0.0.1", 0, shutdown_timeout=shutdown_timeout)
+        serve = partial(place.server.serve, "127.0.0.1", 0, shutdown_timeout=0)
         place.url = await tasks.start(serve)
         yield place
         for socket in place.sockets:

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from itertools import count
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from websockets.datastructures import Headers
 
 from iii_cli.engine.channels import ChannelTable
 from iii_cli.engine.door import (
+    ChannelEnd,
     Guard,
     HeadParser,
     MalformedOrigin,
-    Purpose,
     Refused,
+    Route,
     admit,
     origin_of,
 )
 from iii_cli.engine.model import Settings
 from iii_cli.engine.spans import SpanStore
-from iii_cli.protocol.refs import Secret
+from iii_cli.protocol.refs import Direction, Secret
 from tests.engine.bench import uuid
-from tests.engine.place import Place, opened
-from tests.support.raw import TEXT, Dropped
-from tests.support.raw import Refused as RefusedSocket
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 TOKEN = "0123456789abcdef0123"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """RawSocket is asyncio's."""
-    return "asyncio"
 
 
 # The route, the query, the upgrade, the channel
@@ -54,44 +40,74 @@ PATH = f"/ws/channels/{ID}"
 QUERY = "Failed to deserialize query string: "
 
 
-def _ask(target: str, *, method: str = "GET", headers: str = UPGRADE, http: str = "1.1") -> Purpose:
-    head = f"{method} {target} HTTP/{http}\r\nHost: localhost\r\n{headers}\r\n".encode()
+def _head(target: str, headers: str = UPGRADE, *, method: str = "GET", http: str = "1.1") -> bytes:
+    return f"{method} {target} HTTP/{http}\r\nHost: localhost\r\n{headers}\r\n".encode()
+
+
+def _ask(head: bytes, guard: Guard | None = None) -> Route | ChannelEnd:
+    """What a request is let in for. It comes in two parts, and something is behind it."""
     parser = HeadParser()
-    assert parser.feed(head[:9]) is None
-    request = parser.feed(head[9:] + b"rest")
+    assert parser.feed(head[:3]) is None
+    request = parser.feed(head[3:] + b"rest")
     assert request is not None
     assert parser.rest == b"rest"
-    purpose, answer = admit(request, TABLE, Guard())
+    purpose, answer = admit(request, TABLE, guard or Guard())
     assert answer.startswith(b"HTTP/1.1 101 ")
     return purpose
 
 
+def _refused(head: bytes, guard: Guard | None = None) -> tuple[int, str]:
+    with pytest.raises(Refused) as refused:
+        _ask(head, guard)
+    refusal = refused.value
+    assert refusal.response().startswith(f"HTTP/1.1 {refusal.status} ".encode())
+    assert (b"\r\nwww-authenticate: Bearer\r\n" in refusal.response()) is (refusal.status == 401)
+    return refusal.status, refusal.body
+
+
 @pytest.mark.parametrize(
-    ("target", "changed", "status", "body"),
+    ("head", "status", "body"),
     [
-        ("/nope", {"headers": ""}, 404, ""),
-        ("/nope", {"method": "POST"}, 404, ""),
-        (f"{PATH}/?key={KEY}&dir=read", {}, 404, ""),
-        (f"{PATH}?key={KEY}", {"method": "POST"}, 405, "Request method must be `GET`"),
-        (f"{PATH}?key={KEY}", {"headers": ""}, 400, QUERY + "missing field `dir`"),
-        (f"{PATH}?dir=read", {"headers": ""}, 400, QUERY + "missing field `key`"),
-        (f"{PATH}?key=a&key=b&dir=read", {"headers": ""}, 400, QUERY + "duplicate field `key`"),
-        (f"{PATH}?key=nope&dir=read", {"headers": ""}, 400, "missing Connection header"),
-        (f"{PATH}?key=nope&dir=read", {}, 404, "Channel not found"),
-        (f"/ws/channels/nope?key={KEY}&dir=read", {}, 404, "Channel not found"),
-        ("/", {"headers": ""}, 400, "missing Connection header"),
-        ("/", {"method": "DELETE"}, 405, "Request method must be `GET`"),
-        ("/", {"method": "HEAD"}, 405, ""),
-        ("/", {"http": "1.0"}, 426, "WebSocket needs HTTP/1.1"),
-        ("/", {"headers": UPGRADE.replace("13", "12")}, 400, "invalid Sec-WebSocket-Version header: 12"),
-        ("/%6ftel", {}, 404, ""),
-        (f"/%77s/channels/{ID}?key={KEY}&dir=read", {}, 404, ""),
+        (_head("/nope", ""), 404, ""),
+        (_head("/nope", method="POST"), 404, ""),
+        (_head(f"{PATH}/?key={KEY}&dir=read"), 404, ""),
+        (_head(f"{PATH}?key={KEY}", method="POST"), 405, "Request method must be `GET`"),
+        (_head(f"{PATH}?key={KEY}", ""), 400, QUERY + "missing field `dir`"),
+        (_head(f"{PATH}?dir=read", ""), 400, QUERY + "missing field `key`"),
+        (_head(f"{PATH}?key=a&key=b&dir=read", ""), 400, QUERY + "duplicate field `key`"),
+        (_head(f"{PATH}?key=nope&dir=read", ""), 400, "missing Connection header"),
+        (_head(f"{PATH}?key=nope&dir=read"), 404, "Channel not found"),
+        (_head(f"/ws/channels/nope?key={KEY}&dir=read"), 404, "Channel not found"),
+        (_head("/", ""), 400, "missing Connection header"),
+        (_head("/", method="DELETE"), 405, "Request method must be `GET`"),
+        (_head("/", method="HEAD"), 405, ""),
+        (_head("/", http="1.0"), 426, "WebSocket needs HTTP/1.1"),
+        (_head("/", http="2"), 400, ""),
+        (_head("/", UPGRADE.replace("13", "12")), 400, "invalid Sec-WebSocket-Version header: 12"),
+        (_head("/%6ftel"), 404, ""),
+        (_head(f"/%77s/channels/{ID}?key={KEY}&dir=read"), 404, ""),
+        (_head("http://["), 400, ""),
+        (_head("/%00%ff"), 404, ""),
+        (_head("/" + "a" * (30 << 10)), 404, ""),  # long, but not too long
+        (_head("/" + "a" * (66 << 10)), 431, ""),
+        (_head("/", "X: " + "y" * (66 << 10)), 431, ""),
+        (_head("/", "X: y\r\n" * 101), 431, ""),
+        (_head("/", "no header\r\n"), 400, ""),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * (66 << 10), 431, ""),
+        (b"\x16\x03\x01\x02\x00\x01 and no end", 400, ""),
+        (b"get / HTTP/1.1", 400, ""),
     ],
 )
-def test_why_it_is_refused(target: str, changed: dict[str, str], status: int, body: str) -> None:
-    with pytest.raises(Refused) as refused:
-        _ask(target, **changed)
-    assert (refused.value.status, refused.value.body) == (status, body)
+def test_why_it_is_refused(head: bytes, status: int, body: str) -> None:
+    assert _refused(head) == (status, body)
+
+
+def test_what_is_asked_for() -> None:
+    assert _ask(_head("/?token=x&token=y")) is Route.WORKER
+    assert _ask(_head("/otel?x")) is Route.TELEMETRY
+    odd = f"%{ord(ID[0]):02x}{ID[1:]}?key={KEY}&dir=write"
+    for target in (f"{PATH}?dir=write&x=&key={KEY}&x=1", f"/ws/channels/{odd}"):
+        assert _ask(_head(target)) == ChannelEnd(ID, Direction.WRITE)
 
 
 # The guard
@@ -221,118 +237,26 @@ def test_none_is_out_only_where_one_is_needed() -> None:
     assert TOKEN not in repr(GUARDED)
 
 
-# On sockets: what the client gets, what the log says, and that nobody else is hurt
-
-
-@pytest.fixture
-async def usual() -> AsyncIterator[Place]:
-    async with opened() as place:
-        yield place
-
-
-@pytest.fixture
-async def guarded() -> AsyncIterator[Place]:
-    async with opened(Guard(Secret(TOKEN), frozenset(["http://app.test"]), frozenset(["engine"]))) as place:
-        yield place
-
-
-async def _refused(place: Place, target: str, *headers: str) -> tuple[int, str]:
-    """The status and the one line in the log."""
-    before = len(place.said)
-    with pytest.raises(RefusedSocket) as refusal:
-        await place.dial(target, *headers)
-    assert refusal.value.body.count("\n") == 0
-    (line,) = place.said[before:]
-    assert (line["event"], line["status"]) == ("request refused", refusal.value.status)
-    assert TOKEN not in json.dumps(line)
-    if line["status"] == 401:
-        assert refusal.value.headers["www-authenticate"] == "Bearer"
-    return refusal.value.status, line["reason"]
-
-
-async def _channel(place: Place, *headers: str) -> dict[str, Any]:
-    worker = await place.dial("/", *headers)
-    await worker.receive()
-    call = {"type": "invokefunction", "function_id": "engine::channels::create", "data": {}}
-    call["invocation_id"] = "7d0e2c1a-0b1c-4d2e-8f3a-445566778899"
-    await worker.send(TEXT, json.dumps(call).encode())
-    result: dict[str, Any] = json.loads((await worker.receive()).payload)["result"]
-    return result
-
-
-def _target(ref: dict[str, str], key: str | None = None, extra: str = "") -> str:
-    key = ref["access_key"] if key is None else key
-    return f"/ws/channels/{ref['channel_id']}?{extra}key={key}&dir={ref['direction']}"
+# Both
 
 
 @pytest.mark.parametrize("header", ["Origin: http://evil.test", "Origin: null", "Host: evil.test:49134"])
-@pytest.mark.parametrize("target", ["/", "/otel", "channel", "/no/such/path"])
-async def test_no_page_gets_any_socket(usual: Place, header: str, target: str) -> None:
-    if target == "channel":
-        target = _target((await _channel(usual))["reader"])
-    assert (await _refused(usual, target, header))[0] == 403
+@pytest.mark.parametrize("target", ["/", "/otel", f"{PATH}?key={KEY}&dir=read", "/no/such/path"])
+def test_no_page_gets_any_socket(header: str, target: str) -> None:
+    assert _refused(_head(target, f"{header}\r\n{UPGRADE}"))[0] == 403
 
 
-async def test_the_token_is_needed_but_where_the_key_suffices(
-    guarded: Place,
-) -> None:
+def test_the_token_is_needed_but_where_the_key_suffices() -> None:
+    guard = Guard(Secret(TOKEN), frozenset(["http://app.test"]))
+    page, bearer = f"Origin: http://app.test\r\n{UPGRADE}", f"Authorization: Bearer %s\r\n{UPGRADE}"
     for target in ("/?", "/otel?", "/?key=x&"):
         needed = (401, "a token is needed: Authorization: Bearer, or ?token=")
-        page = ("Host: engine:49134", "Origin: http://app.test")
-        assert await _refused(guarded, target) == await _refused(guarded, target, *page) == needed
-        assert await _refused(guarded, f"{target}token=no") == (401, "the token is wrong")
-        await guarded.dial(f"{target}token={TOKEN}", *page)
-    refs = await _channel(guarded, f"Authorization: Bearer {TOKEN}")
-    writer, reader = refs["writer"], refs["reader"]
-    assert (await _refused(guarded, _target(writer), "Authorization: Bearer nope"))[0] == 401
-    assert (await _refused(guarded, _target(writer, extra="token=nope&")))[0] == 401
-    assert await _refused(guarded, _target(writer, key="nope")) == (404, "Channel not found")
-    await guarded.dial(_target(writer))
-    await guarded.dial(_target(reader, extra=f"token={TOKEN}&"), f"Authorization: Bearer {TOKEN}")
-
-
-async def _speak(place: Place, data: bytes) -> bytes:
-    """Everything that comes back for bytes that may be no request, until the engine hangs up."""
-    port = int(place.url.rsplit(":", 1)[1])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(data)
-        return await asyncio.wait_for(reader.read(), 5)
-    finally:
-        writer.close()
-
-
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [
-        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
-        (b"GET /" + b"a" * (66 << 10), 431),
-        (b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * (66 << 10), 431),
-        (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400),
-        (b"\x16\x03\x01\x02\x00\x01 and no end", 400),
-        (b"GET / HTTP/2\r\n\r\n", 400),
-        (b"GET http://[ HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nno header\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
-        (b"GET /%00%ff HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
-        (
-            b"GET /" + b"a" * (30 << 10) + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            404,
-        ),  # long, but not too long
-    ],
-)
-async def test_bytes_that_are_no_good_request(usual: Place, data: bytes, status: int) -> None:
-    answer = await _speak(usual, data)
-    assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
-    assert [line["event"] for line in usual.said[1:]] == ["request refused"]
-
-
-async def test_connections_beyond_the_limit_are_closed_and_said() -> None:
-    async with opened(max_connections=2) as place:
-        workers = [await place.dial("/") for _ in range(2)]
-        with pytest.raises(Dropped):
-            await place.dial("/")
-        assert place.said[-1] == {"event": "connection refused", "reason": "too many connections"}
-        for worker in workers:
-            assert json.loads((await worker.receive()).payload)["type"] == "workerregistered"
+        assert _refused(_head(target), guard) == _refused(_head(target, page), guard) == needed
+        assert _refused(_head(f"{target}token=no"), guard) == (401, "the token is wrong")
+        _ask(_head(f"{target}token={TOKEN}", page), guard)
+    end = f"{PATH}?dir=read&key="
+    assert _refused(_head(end + KEY, bearer % "nope"), guard) == (401, "the token is wrong")
+    assert _refused(_head(f"{end}{KEY}&token=nope"), guard) == (401, "the token is wrong")
+    assert _refused(_head(f"{end}nope"), guard) == (404, "Channel not found")
+    _ask(_head(end + KEY), guard)
+    _ask(_head(f"{end}{KEY}&token={TOKEN}", bearer % TOKEN), guard)

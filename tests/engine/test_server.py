@@ -64,7 +64,7 @@ async def _ends(place: Place) -> tuple[RawSocket, RawSocket, RawSocket]:
 
 @pytest.mark.parametrize("patient", [True, False])
 async def test_stopping_drops_the_workers_first_and_lets_channels_end(patient: bool) -> None:
-    place = Place(None, {})
+    place = Place({})
     async with anyio.create_task_group() as tasks:
         timeout = 20 if patient else 0
         place.url = await tasks.start(partial(place.server.serve, "127.0.0.1", 0, shutdown_timeout=timeout))
@@ -187,3 +187,13 @@ async def test_that_descriptors_ran_out_is_said_once_each_time(
     for _ in range(2):
         await (await place.dial("/")).receive()
     assert place.reasons("connections wait") == ["too many open files", "too many open files in system"]
+
+
+async def test_connections_beyond_the_limit_are_closed_and_said() -> None:
+    async with opened(max_connections=2) as place:
+        workers = [await place.dial("/") for _ in range(2)]
+        with pytest.raises(Dropped):
+            await place.dial("/")
+        assert place.reasons("connection refused") == ["too many connections"]
+        for worker in workers:
+            assert json.loads((await worker.receive()).payload)["type"] == "workerregistered"
