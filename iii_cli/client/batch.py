@@ -23,7 +23,7 @@ from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, LocalProb
 from iii_cli.protocol.json_text import MalformedJson, compact, to_raw
 from iii_cli.protocol.messages import (
     NULL,
-    UNREADABLE,
+    UNREADABLE_ANSWER,
     ErrorBody,
     InvocationResult,
     InvokeFunction,
@@ -197,7 +197,7 @@ class EachCall:
         try:
             self._settle(index, b'{"ok":true,"result":%b}\n' % compact(message.result))
         except MalformedJson as fault:
-            self._settle(index, ErrorBody(UNREADABLE, unreadable(fault)))
+            self._settle(index, ErrorBody(UNREADABLE_ANSWER, unreadable(fault)))
 
     def _settle(self, index: int, outcome: bytes | ErrorBody) -> None:
         """The line of a call, or why it failed."""

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = (
     "TABLE",
-    "Bell",
     "Channel",
     "ChannelTable",
     "End",
@@ -42,6 +41,7 @@ __all__ = (
     "State",
     "Step",
     "TooManyChannels",
+    "WakeUp",
     "serve_end",
 )
 
@@ -102,10 +102,6 @@ class End(Struct, eq=False):
     span: Span | None = None
 
 
-def _nobody() -> None:
-    """Nobody waits."""
-
-
 class Channel:
     """A queue of messages, bounded by number and by bytes, and the state of its two ends.
 
@@ -134,8 +130,8 @@ class Channel:
         self.queued_bytes = 0
         self.writer = End()
         self.reader = End()
-        self.wake_reader: Callable[[], None] = _nobody
-        self.wake_writer: Callable[[], None] = _nobody
+        self.wake_reader: Callable[[], None] = lambda: None  # nobody waits
+        self.wake_writer: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
         states = f"writer {self.writer.state.name}, reader {self.reader.state.name}"
@@ -235,7 +231,7 @@ class ChannelTable:
         self._settings = settings
         self._spans = spans
         self._channels: dict[str, Channel] = {}  # in the order of creation
-        self._tombstones: dict[str, Secret] = {}  # the oldest first
+        self._closed: dict[str, Secret] = {}  # keys of channels that are over, the oldest first
         self._sweep_at: int | None = None
         self.buffered_bytes = 0
 
@@ -269,7 +265,7 @@ class ChannelTable:
     def exists(self, channel_id: str, key: str) -> bool:
         """Does the pair name a channel, over or not? Wrong keys look like unknown ids."""
         channel = self._channels.get(channel_id)
-        expected = self._tombstones.get(channel_id) if channel is None else channel.key
+        expected = self._closed.get(channel_id) if channel is None else channel.key
         return expected is not None and hmac.compare_digest(expected.reveal().encode(), key.encode())
 
     def take(self, channel_id: str, direction: Direction, now: int) -> Channel | None:
@@ -296,9 +292,9 @@ class ChannelTable:
             figures = (("iii.channel.bytes", str(end.bytes)), ("iii.channel.messages", str(end.messages)))
             self._spans.end(end.span, now, *figures, ("iii.channel.ended", ending.value), error=error)
         if channel.ended and channel.unread and self._channels.pop(channel.id, None) is not None:
-            self._tombstones[channel.id] = channel.key
-            if len(self._tombstones) > self._settings.max_tombstones:
-                del self._tombstones[next(iter(self._tombstones))]
+            self._closed[channel.id] = channel.key
+            if len(self._closed) > self._settings.max_closed:
+                del self._closed[next(iter(self._closed))]
 
     @property
     def next_sweep(self) -> int | None:
@@ -326,28 +322,26 @@ class ChannelTable:
 # The sockets
 
 
-class Bell:
-    """An event that one task waits for again and again. Rung before the wait, it is not missed."""
-
-    __slots__ = ("_event", "_rung")
+class WakeUp:
+    """An event that one task waits for again and again. Set before the wait, it is not missed."""
 
     def __init__(self) -> None:
         self._event: anyio.Event | None = None
-        self._rung = False
+        self._due = False
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake the task that waits, or the next that would."""
-        self._rung = True
+        self._due = True
         if self._event is not None:
             self._event.set()
             self._event = None
 
     async def wait(self) -> None:
-        """Wait for a ring. Cancelling loses none."""
-        if not self._rung:
-            event = self._event = anyio.Event()
-            await event.wait()
-        self._rung = False
+        """Wait to be woken. Cancelling loses nothing."""
+        if not self._due:
+            self._event = anyio.Event()
+            await self._event.wait()
+        self._due = False
 
 
 async def serve_end(
@@ -387,15 +381,15 @@ async def serve_end(
 
 async def _serve_writer(websocket: WebSocket, channel: Channel, closed: Callable[[], None]) -> Ending:
     """`closed` is called when the writer's Close has come, before it is echoed: the reader need not wait."""
-    bell, ending = Bell(), None
-    channel.wake_writer = bell.ring
+    woken, ending = WakeUp(), None
+    channel.wake_writer = woken.wake
     while ending is None:
-        ending = await _pass_on(websocket, channel, bell, closed, await websocket.receive())
+        ending = await _pass_on(websocket, channel, woken, closed, await websocket.receive())
     return ending
 
 
 async def _pass_on(
-    websocket: WebSocket, channel: Channel, bell: Bell, closed: Callable[[], None], events: list[Event]
+    websocket: WebSocket, channel: Channel, woken: WakeUp, closed: Callable[[], None], events: list[Event]
 ) -> Ending | None:
     """Queue the messages, waiting for room. How it ended, where the writer closed or a message found no
     reader: pings and a Close are answered even then.
@@ -420,7 +414,7 @@ async def _pass_on(
             return Ending.ABANDONED
         before, (at, size) = at, channel.put(events, at)
         if at == before:
-            await bell.wait()
+            await woken.wait()
             continue
         end.messages += at - before
         end.bytes += size
@@ -438,7 +432,7 @@ class _Reader:
     def __init__(self, websocket: WebSocket, channel: Channel) -> None:
         self._websocket = websocket
         self._channel = channel
-        self._bell = Bell()
+        self._woken = WakeUp()
         self._in_flight = 0  # messages that were posted and that the socket has not taken whole
         self._lost: str | None = None  # why, and not the failure: its frames hold this
         channel.wake_reader = self._push
@@ -451,13 +445,13 @@ class _Reader:
                 raise ConnectionLost(self._lost)
             if self._in_flight:
                 await self._websocket.flush()
-                self._settle()
+                self._was_taken()
                 self._push()
             elif self._channel.ended:
                 await self._websocket.send(_CLOSE, b"")
                 return Ending.CLOSED
             else:
-                await self._bell.wait()
+                await self._woken.wait()
 
     def _push(self) -> None:
         """Send without waiting. Whatever needs a wait, or fails, is left to the task."""
@@ -467,13 +461,13 @@ class _Reader:
                 _post(self._websocket, batch)
                 self._in_flight = len(batch)
                 if self._websocket.flush_now():
-                    self._settle()
+                    self._was_taken()
         except ConnectionLost as lost:
             self._lost = lost.reason
         if self._in_flight or channel.ended:
-            self._bell.ring()
+            self._woken.wake()
 
-    def _settle(self) -> None:
+    def _was_taken(self) -> None:
         count, self._in_flight = self._in_flight, 0
         self._channel.reader.messages += count
         self._channel.reader.bytes += self._channel.sent(count)

@@ -15,7 +15,7 @@ import anyio
 from anyio import TASK_STATUS_IGNORED
 
 from iii_cli.engine.builtins import builtin_functions
-from iii_cli.engine.channels import Bell, serve_end
+from iii_cli.engine.channels import WakeUp, serve_end
 from iii_cli.engine.core import Core
 from iii_cli.engine.door import ChannelEnd, Guard, HeadParser, Refused, Route, admit, is_loopback
 from iii_cli.engine.model import SECOND, keep_quiet
@@ -98,7 +98,7 @@ class EngineServer:
         self.unfinished_bytes = 0  # of messages of all connections, beyond 1 MiB of each
         self._connections = 0
         self._channel_scopes: set[anyio.CancelScope] = set()
-        self._channel_over = Bell()
+        self._channel_over = WakeUp()
 
     async def serve(
         self,
@@ -287,7 +287,7 @@ class EngineServer:
                 )
             finally:
                 self._channel_scopes.discard(scope)
-                self._channel_over.ring()
+                self._channel_over.wake()
             how = "taken before" if ending is None else ending.value
             self._notice("channel end over", **details, how=how)
 

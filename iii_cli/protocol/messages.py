@@ -16,7 +16,7 @@ from iii_cli.protocol.json_text import MalformedJson, Raw, check_depth, parse, t
 
 __all__ = (
     "NULL",
-    "UNREADABLE",
+    "UNREADABLE_ANSWER",
     "Action",
     "Enqueue",
     "ErrorBody",
@@ -298,7 +298,7 @@ def encode(message: Message | ErrorBody) -> bytes:
 
 # Answers that cannot be read
 
-UNREADABLE = "unreadable_answer"  # the code of an answer that failed so
+UNREADABLE_ANSWER = "unreadable_answer"  # the code of an answer that failed so
 
 
 def unreadable(fault: ValueError) -> str:
@@ -323,7 +323,7 @@ def read_message(payload: bytes) -> Message | None:
             raise PeerMisbehaved(f"a message that is no JSON object: {fault}") from None
         if invocation_id is None:
             return None
-        error = ErrorBody(UNREADABLE, unreadable(fault))
+        error = ErrorBody(UNREADABLE_ANSWER, unreadable(fault))
         return InvocationResult(invocation_id, "", error=error)
 
 
@@ -349,6 +349,6 @@ def result_of(message: InvocationResult) -> Any:
 
 def failure_of(error: ErrorBody) -> Failure:
     """What a caller raises for the error of an answer."""
-    if error.code == UNREADABLE:
+    if error.code == UNREADABLE_ANSWER:
         return PeerMisbehaved(error.message)
     return FunctionFailed.of(error.code, error.message, error.stacktrace)

@@ -132,7 +132,7 @@ def test_an_end_is_taken_once() -> None:
 
 
 def test_keys_are_checked_before_and_after_the_end() -> None:
-    table = _table(max_tombstones=1)
+    table = _table(max_closed=1)
     first, second = _opened(table), _opened(table)
     key = first.key.reveal()
     assert table.exists(first.id, key)
@@ -146,7 +146,7 @@ def test_keys_are_checked_before_and_after_the_end() -> None:
     assert table.take(first.id, READ, 0) is None
     for direction in Direction:
         table.finish(second, direction, Ending.CLOSED, 0)
-    assert not table.exists(first.id, key), "the oldest tombstone goes first"
+    assert not table.exists(first.id, key), "the oldest is forgotten first"
 
 
 @pytest.mark.parametrize("taken", [(), (READ,), (WRITE,), (READ, WRITE)])
@@ -170,7 +170,7 @@ def test_the_sweep_takes_what_is_old_and_has_an_end_nobody_took(taken: tuple[Dir
     for direction in taken:
         table.finish(channel, direction, Ending.CLOSED, 0)
     assert table.buffered_bytes == 0 or READ in taken
-    assert not table.exists(channel.id, channel.key.reveal()), "a swept channel leaves no tombstone"
+    assert not table.exists(channel.id, channel.key.reveal()), "a swept channel is forgotten"
 
 
 def test_the_sweep_comes_every_minute_and_only_then() -> None:
