@@ -307,7 +307,7 @@ def decode(payload: bytes) -> tuple[str, SealBody] | None:
         if body.get("frames", 0) is None:  # it may be absent, which is not the same
             raise MalformedSeal("a malformed close frame: its totals are none")
         return stream_id, convert({"figures": body} if kind == "close" else body, _KINDS[kind])
-    except ValidationError:
+    except (ValidationError, UnicodeError):  # half of a surrogate pair is no key
         why = ": its totals are none" if kind == "close" else ""
         raise MalformedSeal(f"a malformed {kind} frame{why}") from None
 
@@ -486,7 +486,7 @@ def read_receipt(payload: bytes) -> Receipt | ReceiptBeat:
         code, reason = receipt.get("code"), receipt.get("reason")
         if type(code) is int and not is_count(abs(code)):
             raise ValidationError
-    except (MalformedJson, ValidationError, LookupError, TypeError, AttributeError):
+    except (MalformedJson, ValidationError, UnicodeError, LookupError, TypeError, AttributeError):
         raise ContentDiffers("the reader's receipt is malformed") from None
     said = code if type(code) is int else None, reason if isinstance(reason, str) else None
     return Receipt(committed, figures, *said)

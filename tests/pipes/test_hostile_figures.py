@@ -42,8 +42,19 @@ def scripted() -> Iterator[ScriptedEngine]:
             ("abort", {"code": HUGE, "reason": "x"}, "a malformed abort frame"),
             ("abort", {"code": -HUGE, "reason": "x"}, "a malformed abort frame"),
         ),
+        ("close", FIGURES | {"\ud800": 1}, "a malformed close frame: "),
     ],
-    ids=["size", "size 2**63", "size -1", "beat", "close bytes", "close messages", "code", "code below 0"],
+    ids=[
+        "size",
+        "size 2**63",
+        "size -1",
+        "beat",
+        "close bytes",
+        "close messages",
+        "code",
+        "code below 0",
+        "key",
+    ],
 )
 def test_a_seal(iii: Program, kind: str, body: dict[str, Any], said: str) -> None:
     opening: list[str | bytes] = [seal_frame("open", OPEN), b"abc"] if kind != "open" else []
@@ -65,7 +76,12 @@ def test_the_longest_file_is_no_fault(iii: Program) -> None:
 
 @pytest.mark.ci
 @pytest.mark.parametrize(
-    "receipt", [{"committed": True, "bytes": HUGE}, {"committed": False, "code": HUGE, "reason": "full"}]
+    "receipt",
+    [
+        {"committed": True, "bytes": HUGE},
+        {"committed": False, "code": HUGE, "reason": "full"},
+        {"committed": "yes", "\ud800": 1},
+    ],
 )
 def test_a_receipt(iii: Program, receipt: dict[str, Any]) -> None:
     url = iii.env["III_URL"]
