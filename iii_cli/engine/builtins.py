@@ -88,8 +88,8 @@ def _run(function_id: str, shape: type[Struct], answer: Answer, call: Call) -> A
     except msgspec.ValidationError as error:
         text = f"Failed to deserialize input for {function_id}: {error}"
         raise Refusal("deserialization_error", text) from None
-    fields = msgspec.structs.asdict(given)
-    return answer(call._replace(data=fields), **fields)
+    call.data = fields = msgspec.structs.asdict(given)
+    return answer(call, **fields)
 
 
 def _known(**fields: Any) -> dict[str, Any]:

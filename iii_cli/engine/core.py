@@ -6,7 +6,9 @@ chooses and does not use twice. Channels are opened through `channels`; everythi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from iii_cli.engine.channels import ChannelTable
 from iii_cli.engine.model import (
@@ -88,7 +90,7 @@ class Refusal(Exception):
         self.body = ErrorBody(code, message)
 
 
-class Call(NamedTuple):
+class Call(Struct, eq=False):
     """What a built-in function gets to work with."""
 
     core: Core
