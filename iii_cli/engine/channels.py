@@ -102,6 +102,10 @@ class End(Struct, eq=False):
     span: Span | None = None
 
 
+def _nobody() -> None:
+    """Nobody waits."""
+
+
 class Channel:
     """A queue of messages, bounded by number and by bytes, and the state of its two ends.
 
@@ -130,8 +134,8 @@ class Channel:
         self.queued_bytes = 0
         self.writer = End()
         self.reader = End()
-        self.wake_reader: Callable[[], None] = lambda: None  # nobody waits
-        self.wake_writer: Callable[[], None] = lambda: None
+        self.wake_reader: Callable[[], None] = _nobody
+        self.wake_writer: Callable[[], None] = _nobody
 
     def __repr__(self) -> str:
         states = f"writer {self.writer.state.name}, reader {self.reader.state.name}"
