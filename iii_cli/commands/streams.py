@@ -53,20 +53,17 @@ async def spawn_heard(
     argv: Sequence[str], show: Callable[[str], None], **how: Any
 ) -> AsyncIterator[tuple[Child, CommandStderr]]:
     """As `process.spawn`, and raises as it does. `show` gets the lines of its stderr, all before the end."""
-    complaints = CommandStderr(show)
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(complaints.follow)
-            child = process.spawn(argv, stderr=complaints.fd, **how)
-            complaints.started()
-            async with child:
+            async with process.spawn(argv, stderr=PIPE, **how) as child:
+                assert child.stderr is not None
+                complaints = CommandStderr(child.stderr, show)
+                tasks.start_soon(complaints.follow)
                 yield child, complaints
             await complaints.rest()
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise sole_cause(group) from None
-    finally:
-        complaints.close()
 
 
 @asynccontextmanager

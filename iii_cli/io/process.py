@@ -186,7 +186,8 @@ _living: set[Child] = set()
 class Child:
     """A running COMMAND. Use it as `async with`: whatever is left of it is stopped at the end.
 
-    `name` is its first word, for people. `stdin` and `stdout` are there where PIPE was asked for.
+    `name` is its first word, for people. `stdin`, `stdout` and `stderr` are there where PIPE was asked for;
+    who reads the last one closes it.
     `exit_code` is None while it runs, and 128+n after signal n.
     """
 
@@ -199,10 +200,13 @@ class Child:
         self.exit_code: int | None = None
         self.stdin: ConsumerSink | None = None
         self.stdout: Source | None = None
+        self.stderr: Source | None = None
         if "stdin" in pipes:
             self.stdin = ConsumerSink(pipes["stdin"], self)
         if "stdout" in pipes:
             self.stdout = Source(pipes["stdout"], name=f"the output of {name}", owned=True)
+        if "stderr" in pipes:
+            self.stderr = Source(pipes["stderr"], name=f"the stderr of {name}", owned=True)
         self._status = pipes.get("status")  # the write end of III_STREAM_STATUS
         self._grace = grace
         self._code = 0  # as Popen has it
@@ -354,7 +358,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     grace: float = GRACE_SECONDS,
 ) -> Child:
-    """Start a COMMAND. Each descriptor is inherited (None), a descriptor, DEVNULL, or PIPE (not for stderr).
+    """Start a COMMAND. Each descriptor is inherited (None), DEVNULL or PIPE.
 
     `grace`: seconds between SIGTERM and SIGKILL, where it has to be stopped. Without an `env` of its own it
     gets what is `inherited`. Where `stdin` is PIPE it finds in III_STREAM_STATUS a descriptor on which a line
@@ -375,12 +379,11 @@ def spawn(
             return standard
         if wanted == DEVNULL:
             theirs.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
-            return theirs[-1]
-        if wanted != PIPE:
-            return wanted
-        pipe = os.pipe()  # close-on-exec, and grown by Source and Sink
-        theirs.append(pipe[standard])
-        ours["stdin" if standard == 0 else "stdout"] = pipe[1 - standard]
+        else:
+            read, write = os.pipe()  # close-on-exec, and grown by Source and Sink
+            stream = ("stdin", "stdout", "stderr")[standard]
+            ours[stream], end = (write, read) if standard == 0 else (read, write)
+            theirs.append(end)
         return theirs[-1]
 
     line: socket.socket | None = None
@@ -431,19 +434,14 @@ def _not_started(name: str, error: OSError, cwd: str | None) -> Failure:
 
 @final
 class CommandStderr:
-    """A pipe for the command's stderr. Give `fd` to the command, then call `started`, and run `follow`."""
+    """What a COMMAND says on stderr: run `follow`, which shows it."""
 
-    def __init__(self, show: Callable[[str], None]) -> None:
-        """`show` takes whole lines, without their newline, and must not wait. Raises LocalProblem."""
+    def __init__(self, source: Source, show: Callable[[str], None]) -> None:
+        """`show` takes whole lines, without their newline, and must not wait."""
         self._show = show
+        self._source = source
         self._tail = b""
-        self._line = b""
         self._over = anyio.Event()
-        try:
-            read, self.fd = os.pipe()
-        except OSError as error:
-            raise LocalProblem(f"cannot make a pipe: {reason_of(error)}") from None
-        self._source = Source(read, owned=True, name="the stderr of the command")
 
     @property
     def tail(self) -> str:
@@ -453,40 +451,29 @@ class CommandStderr:
             text = text.partition(b"\n")[2]
         return text.decode(errors="replace")
 
-    def started(self) -> None:
-        """The command has its own copy of the descriptor by now."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
     async def follow(self) -> None:
-        """Show what comes until every writer has left."""
-        buffer = memoryview(bytearray(TAIL_BYTES))
+        """Show what comes until every writer has left, an unfinished line at the end; close the pipe."""
+        buffer, rest = memoryview(bytearray(TAIL_BYTES)), b""
         try:
             with suppress(LocalProblem):
                 while count := await self._source.read_into(buffer):
                     data = bytes(buffer[:count])
                     self._tail = (self._tail + data)[-TAIL_BYTES:]
-                    *lines, self._line = (self._line + data).split(b"\n")
-                    if len(self._line) > LINE_BYTES:
-                        lines, self._line = [*lines, self._line], b""
+                    *lines, rest = (rest + data).split(b"\n")
+                    if len(rest) > LINE_BYTES:
+                        lines, rest = [*lines, rest], b""
                     for line in lines:
                         self._show(line.decode(errors="replace"))
         finally:
+            if rest:
+                self._show(rest.decode(errors="replace"))
+            self._source.close()
             self._over.set()
 
     async def rest(self) -> None:
         """After the command's end: wait for what is still in the pipe, for a moment at most."""
         with anyio.move_on_after(REST_SECONDS):
             await self._over.wait()
-
-    def close(self) -> None:
-        """Show an unfinished line, and close the pipe. Safe to repeat."""
-        if self._line:
-            self._show(self._line.decode(errors="replace"))
-            self._line = b""
-        self.started()
-        self._source.close()
 
 
 # As the first process of a container

@@ -24,6 +24,7 @@ from iii_cli.io.process import (
     shell_command,
     spawn,
 )
+from iii_cli.io.sources import Source
 from tests.io.opened import opened
 
 
@@ -162,16 +163,15 @@ def test_path_is_searched_as_a_shell_does(tmp_path: Path) -> None:
 async def said(*parts: bytes) -> tuple[list[str], str]:
     """What is shown of these writes, and what is kept."""
     shown: list[str] = []
-    stderr = CommandStderr(shown.append)
+    read, write = os.pipe()
+    stderr = CommandStderr(Source(read, name="stderr", owned=True), shown.append)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(stderr.follow)
         for part in parts:
-            os.write(stderr.fd, part)
+            os.write(write, part)
             await anyio.wait_all_tasks_blocked()
-        stderr.started()
+        os.close(write)
         await stderr.rest()
-    stderr.close()
-    stderr.close()
     return shown, stderr.tail
 
 
@@ -189,17 +189,15 @@ async def test_the_tail_is_bounded_and_begins_with_a_line() -> None:
 
 async def test_a_grandchild_that_keeps_it_open_is_not_waited_for() -> None:
     shown: list[str] = []
-    stderr = CommandStderr(shown.append)
-    kept = os.dup(stderr.fd)
+    read, kept = os.pipe()
+    stderr = CommandStderr(Source(read, name="stderr", owned=True), shown.append)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(stderr.follow)
         os.write(kept, b"daemon\n")
-        stderr.started()
         with anyio.fail_after(2):
             await stderr.rest()
         tasks.cancel_scope.cancel()
     os.close(kept)
-    stderr.close()
     assert shown == ["daemon"]
 
 
