@@ -32,7 +32,7 @@ from iii_cli.limits import limit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ("KILL_SECONDS", "STATUS_VARIABLE", "SpawnRequest", "ask_guard", "guard_forever")
+__all__ = ("KILL_SECONDS", "STATUS_VARIABLE", "Line", "SpawnRequest", "ask_guard", "guard_forever")
 
 
 STATUS_VARIABLE = "III_STREAM_STATUS"
@@ -98,10 +98,36 @@ def guard_forever(control: socket.socket) -> NoReturn:
 
 
 @final
+class Line:
+    """One end of a COMMAND's line: a verb, and perhaps a number, on each line of text."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._rest = b""
+
+    def say(self, text: str) -> None:
+        """Nothing where nobody is left to hear it."""
+        with suppress(OSError):
+            self.connection.sendall(f"{text}\n".encode())
+
+    def hear(self) -> tuple[list[tuple[str, str]], bool]:
+        """The verbs and numbers that have come; whether the other end is still there."""
+        try:
+            data = self.connection.recv(4096)
+        except BlockingIOError:
+            return [], True
+        except OSError:
+            data = b""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        words = (line.decode().partition(" ") for line in lines)
+        return [(verb, number) for verb, _, number in words], bool(data)
+
+
+@final
 class _Run:
     """A COMMAND, from its start until we hang up."""
 
-    def __init__(self, pid: int, line: socket.socket, kept: list[int]) -> None:
+    def __init__(self, pid: int, line: Line, kept: list[int]) -> None:
         self.pid = pid
         self.line = line
         self.kept = kept  # closed in this order
@@ -109,11 +135,6 @@ class _Run:
         self.ended = False
         self.let_go = False
         self.stop_by: float | None = None  # asked to end until then
-        self.heard = b""
-
-    def tell(self, text: str) -> None:
-        with suppress(OSError):
-            self.line.sendall(f"{text}\n".encode())
 
     def release(self) -> None:
         """Close our copies: from now on it sees the end of its stdin, and of the status last."""
@@ -191,35 +212,31 @@ class _Guard:
             )
             process.returncode = 0  # its own bookkeeping, which is ours
             kept = [_moved(fd) for fd in (held, status) if fd is not None]
-            run = _Run(process.pid, _kept(socket.socket(fileno=line)), kept)
+            run = _Run(process.pid, Line(_kept(socket.socket(fileno=line))), kept)
         except OSError as error:
             return {"errno": error.errno, "filename": error.filename}
         finally:
             for fd in fds:
                 with suppress(OSError):
                     os.close(fd)
-        self._runs[run.line.fileno()] = run
-        self._poll.register(run.line.fileno(), select.POLLIN)
+        fd = run.line.connection.fileno()
+        self._runs[fd] = run
+        self._poll.register(fd, select.POLLIN)
         return {"pid": run.pid}
 
     def _hear(self, fd: int, run: _Run) -> None:
-        try:
-            data = run.line.recv(4096)
-        except OSError:
-            data = b""
-        *words, run.heard = (run.heard + data).split(b"\n")
-        for word in words:
-            self._obey(run, word.decode())
-        if not data:
+        words, is_there = run.line.hear()
+        for verb, number in words:
+            self._obey(run, verb, number)
+        if not is_there:
             if not run.let_go:
                 self._kill(run)
             run.release()
             self._poll.unregister(fd)
             del self._runs[fd]
-            run.line.close()
+            run.line.connection.close()
 
-    def _obey(self, run: _Run, word: str) -> None:
-        verb, _, number = word.partition(" ")
+    def _obey(self, run: _Run, verb: str, number: str) -> None:
         if verb == "go":
             run.let_go = True
             run.release()
@@ -235,7 +252,7 @@ class _Guard:
                 run.stop_by = None
                 left = self._kill(run)
                 run.release()
-                run.tell(f"gone {left}")
+                run.line.say(f"gone {left}")
 
     def _reap(self) -> None:
         """Hear of our children. Never of any child at once: an orphan is looked at before it is taken."""
@@ -244,7 +261,7 @@ class _Guard:
                 pid, status = os.waitpid(run.pid, os.WNOHANG)
                 if pid:
                     run.ended = True
-                    run.tell(f"ended {status}")
+                    run.line.say(f"ended {status}")
         reap_others({run.pid for run in self._runs.values() if not run.ended})
 
     def _lives(self, run: _Run) -> bool:

@@ -23,7 +23,7 @@ from iii_cli.errors import (
     reason_of,
 )
 from iii_cli.io.console import console
-from iii_cli.io.guard import KILL_SECONDS, SpawnRequest, ask_guard, guard_forever
+from iii_cli.io.guard import KILL_SECONDS, Line, SpawnRequest, ask_guard, guard_forever
 from iii_cli.io.processes import ending_text, reap_others, shell_code
 from iii_cli.io.signals import inherited
 from iii_cli.io.sinks import DescriptorSink
@@ -210,8 +210,7 @@ class Child:
         self._status = pipes.get("status")  # the write end of III_STREAM_STATUS
         self._grace = grace
         self._code = 0  # as Popen has it
-        self._line = line
-        self._heard = b""
+        self._line = Line(line)
         self._left: int | None = None  # processes that could not be stopped, once that is known
         self._listening = anyio.Lock()
         self._closed = False
@@ -235,7 +234,7 @@ class Child:
         if self._closed:
             return self.exit_code
         with anyio.CancelScope(shield=True), anyio.move_on_after(self._grace + KILL_SECONDS + 1):
-            self._say(f"stop {self._grace}")
+            self._line.say(f"stop {self._grace}")
             await self._listen_until(lambda: self._left is not None)
         if self._left != 0 and self.stdin is not None and self.stdin.bytes_written:
             console.tell(f"warning: {self.name} {NOT_STOPPED}")
@@ -248,11 +247,11 @@ class Child:
             with suppress(OSError):
                 os.write(self._status, json.dumps(verdict).encode() + b"\n")
         self._close_status()
-        self._say("go")
+        self._line.say("go")
 
     def signal(self, signum: int) -> None:
         """Pass a signal on to the whole group. Says nothing where nobody is left to hear it."""
-        self._say(f"signal {signum:d}")
+        self._line.say(f"signal {signum:d}")
 
     def kill(self) -> None:
         """SIGKILL to the whole group, at once and without waiting: for the second Ctrl-C."""
@@ -285,7 +284,7 @@ class Child:
         self._close_status()
         self._closed = True
         if not self._listening.locked():  # closed under a waiter, it would not wake him (see Source)
-            self._line.close()
+            self._line.connection.close()
         _living.discard(self)
 
     async def __aenter__(self) -> Self:
@@ -307,27 +306,22 @@ class Child:
                 if known():
                     return
                 try:
-                    await anyio.wait_readable(self._line)
+                    await anyio.wait_readable(self._line.connection)
                     self._hear()
                 finally:
                     if self._closed:
-                        self._line.close()
+                        self._line.connection.close()
 
     def _hear(self) -> None:
-        try:
-            data = self._line.recv(4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        *words, self._heard = (self._heard + data).split(b"\n")
-        for word in words:
-            verb, _, number = word.decode().partition(" ")
+        words, is_there = self._line.hear()
+        for verb, number in words:
             if verb == "ended":
                 self._ended(int(number))
             elif verb == "gone":
                 self._left = int(number)
-        if not data:  # somebody killed the guard: without it nothing can be promised, so this is no success
+        if (
+            not is_there
+        ):  # somebody killed the guard: without it nothing can be promised, so this is no success
             if self.exit_code is None:
                 self.kill()
                 self._ended(signal.SIGKILL)
@@ -336,10 +330,6 @@ class Child:
     def _ended(self, status: int) -> None:
         self._code = os.waitstatus_to_exitcode(status)
         self.exit_code = shell_code(self._code)
-
-    def _say(self, word: str) -> None:
-        with suppress(OSError):
-            self._line.sendall(f"{word}\n".encode())
 
     def _close_status(self) -> None:
         if self._status is not None:
