@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from iii_cli.client.receipts import ConfirmedWriter
-    from iii_cli.client.transfer import Branch, Limits
+    from iii_cli.client.transfer import Branch
     from iii_cli.config.settings import Settings
     from iii_cli.io.progress import Progress
     from iii_cli.io.sinks import Sink
@@ -173,7 +173,6 @@ def write(
       iii channel write @backup --receipt -- pg_dump db
       iii channel write @x < big.csv
     """
-    from iii_cli.commands.streams import limits_of
     from iii_cli.protocol.records import asked_mode
     from iii_cli.protocol.seal import Mode
 
@@ -188,12 +187,7 @@ def write(
         mode,
         digest=None if no_seal else digest,
         promised=_promised(size, mode),
-        receipt=receipt,
-        receipt_timeout=receipt_timeout,
-        limits=limits_of(timeout, stall_timeout),
-        exit_code=exit_code,
-        producer=producer,
-        progress=progress,
+        **_shared(ctx),
     )
 
 
@@ -227,7 +221,6 @@ def tee(
       iii channel tee @here @there --from big.csv
       tail -f app.log | iii channel tee --lines @one @two
     """
-    from iii_cli.commands.streams import limits_of
     from iii_cli.protocol.seal import Mode
 
     hand_over_token(pass_token, to_command=passthrough_of(ctx) is not None)
@@ -238,13 +231,14 @@ def tee(
         Mode.LINES if lines else Mode.BYTES,
         digest=digest,
         promised=None,
-        receipt=receipt,
-        receipt_timeout=receipt_timeout,
-        limits=limits_of(timeout, stall_timeout),
-        exit_code=exit_code,
-        producer=producer,
-        progress=progress,
+        **_shared(ctx),
     )
+
+
+def _shared(ctx: typer.Context) -> dict[str, Any]:
+    """The options that `write` and `tee` only hand on, by the names that they have here and there."""
+    names = ("receipt", "receipt_timeout", "timeout", "stall_timeout", "exit_code", "producer", "progress")
+    return {name: ctx.params[name] for name in names}
 
 
 def _write(
@@ -257,7 +251,8 @@ def _write(
     promised: int | None,
     receipt: bool,
     receipt_timeout: str | None,
-    limits: Limits,
+    timeout: str | None,
+    stall_timeout: str | None,
     exit_code: bool,
     producer: str,
     progress: str,
@@ -266,7 +261,7 @@ def _write(
     from iii_cli.client.call import new_stream_id
     from iii_cli.client.channels import ChannelWriter
     from iii_cli.client.transfer import Branch, FanOut, UploadStatus, opened_within, upload
-    from iii_cli.commands.streams import giving, transfer_meter, watch_producers
+    from iii_cli.commands.streams import giving, limits_of, transfer_meter, watch_producers
     from iii_cli.errors import gravest
     from iii_cli.io.console import console
     from iii_cli.io.descriptors import is_standard
@@ -277,6 +272,7 @@ def _write(
     from iii_cli.protocol.seal import DIGESTS, RECEIPT_TIMEOUT, Mode, Sealer
 
     # Everything local first: an end is good for one use.
+    limits = limits_of(timeout, stall_timeout)
     mode_shown = progress_mode(progress)
     patience = span_of(receipt_timeout, "--receipt-timeout", RECEIPT_TIMEOUT)
     command = passthrough_of(ctx)
@@ -477,9 +473,9 @@ def read(
     from iii_cli.client.channels import ChannelReader
     from iii_cli.client.transfer import CONNECTING, DownloadStatus, download, opened_within
     from iii_cli.commands.streams import (
-        MessageOutput,
         check_stop_early,
         limits_of,
+        message_output,
         say_early,
         taking,
         transfer_meter,
@@ -547,7 +543,7 @@ def read(
                     mode=mode,
                     limits=whole,
                     status=status,
-                    message=beside.show,
+                    message=show_message,
                     consumer=consumer,
                     deliver_partial=deliver_partial,
                     stop_early=stop_early,
@@ -556,7 +552,7 @@ def read(
             _conclude_read(shown, verdict)
         return verdict
 
-    with MessageOutput(messages, quiet=settings.quiet) as beside:
+    with message_output(messages, quiet=settings.quiet) as show_message:
         verdict = run(read_stream)
     _remark(verdict, mode)
 

@@ -184,7 +184,7 @@ def _run(
     from iii_cli.client.connection import open_connection
     from iii_cli.client.pipe import BUFFER, Pipe
     from iii_cli.client.streams import frame_bytes
-    from iii_cli.commands.streams import MessageOutput, watch_producers
+    from iii_cli.commands.streams import message_output, watch_producers
     from iii_cli.commands.trigger import traceparent
     from iii_cli.commands.trigger_streams import (
         input_stream,
@@ -206,7 +206,7 @@ def _run(
     kept = None if results is None else open_output(results)
     sink = None if taken is None else open_sink(taken, no_clobber=False, keep_partial=False)
     with ExitStack() as stack:
-        beside = stack.enter_context(MessageOutput(None, quiet=settings.quiet))
+        show_message = stack.enter_context(message_output(None, quiet=settings.quiet))
         sources = [] if given is None else open_sources(given)
         for each in sources:
             stack.callback(each.close)
@@ -225,7 +225,7 @@ def _run(
         def write_ours(ends: Ends) -> CallStream:
             assert taken is not None
             return output_stream(
-                settings.endpoint, taken, sink, theirs=ends[0], ours=ends[1], mode=mode, message=beside.show,
+                settings.endpoint, taken, sink, theirs=ends[0], ours=ends[1], mode=mode, message=show_message,
                 require_seal=require_seal, allow_empty=False, stop_early=False, pass_on=False,
             )  # fmt: skip
 

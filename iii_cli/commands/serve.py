@@ -86,17 +86,21 @@ def serve_command(
       iii serve json::keys --stdin json --stdout result -- jq keys
     """
     from iii_cli.client.filter import Filter
-    from iii_cli.commands.serving import run_command, serve_function
+    from iii_cli.commands.serving import Service, run_command
     from iii_cli.commands.streams import check_stop_early
     from iii_cli.io.process import prepare_command
 
     choice(progress, "--progress", ("auto", "json"))
-    _check_name(name)
+    if not name.strip():
+        raise UsageProblem("NAME is blank")
+    if name.startswith("engine::"):
+        raise UsageProblem("names that begin with engine:: are the engine's own")
     check_stop_early(stop_early, require_seal)
     source = choice(stdin, "--stdin", ("ref", "json", "none"))
     target = choice(stdout, "--stdout", ("ref", "result"))
     limit = span_of(timeout, "--timeout", None)
-    parallel = _parallel(max_parallel)
+    if max_parallel is not None and max_parallel < 1:
+        raise UsageProblem("--max-parallel is at least 1")
     if cwd is not None and not os.path.isdir(cwd):
         raise LocalProblem(f"--cwd: no folder {cwd}")
     argv = passthrough_of(ctx) or []
@@ -118,31 +122,25 @@ def serve_command(
         show=partial(_show, argv[0]),
     )
     request_format = _request_schema(source, target) if schema is None else _schema(schema)
+    about = {
+        "description": description or f"Runs {argv[0]}: reads {READS[source]}, writes to {WRITES[target]}.",
+        "request_format": request_format,
+        "response_format": _response_schema(target),
+    }
     settings = settings_of(ctx)
-    run(
-        partial(
-            serve_function,
-            settings,
-            name,
-            Filter(
-                settings.endpoint,
-                command,
-                stdin=source,
-                stdout=target,
-                require_seal=require_seal,
-                allow_empty=allow_empty,
-                stop_early=stop_early,
-                max_parallel=parallel,
-                timeout=limit,
-            ),
-            description=description or f"Runs {argv[0]}: reads {READS[source]}, writes to {WRITES[target]}.",
-            request_format=request_format,
-            response_format=_response_schema(target),
-            once=once,
-            standby=standby,
-            shutdown_timeout=seconds(shutdown_timeout, "--shutdown-timeout"),
-        )
+    handler = Filter(
+        settings.endpoint,
+        command,
+        stdin=source,
+        stdout=target,
+        require_seal=require_seal,
+        allow_empty=allow_empty,
+        stop_early=stop_early,
+        max_parallel=max_parallel or max(4, os.cpu_count() or 4),
+        timeout=limit,
     )
+    shutdown = seconds(shutdown_timeout, "--shutdown-timeout")
+    run(lambda: Service(settings, name, handler, about, once, standby, shutdown).run())
 
 
 def _show(command: str, line: str) -> None:
@@ -154,21 +152,6 @@ def _show(command: str, line: str) -> None:
         tell_line(command, line)
     elif not console.quiet:
         console.stderr.write(f"{clean(line) if console.stderr.is_terminal else line}\n")
-
-
-def _check_name(name: str) -> None:
-    if not name.strip():
-        raise UsageProblem("NAME is blank")
-    if name.startswith("engine::"):
-        raise UsageProblem("names that begin with engine:: are the engine's own")
-
-
-def _parallel(asked: int | None) -> int:
-    if asked is None:
-        return max(4, os.cpu_count() or 4)
-    if asked < 1:
-        raise UsageProblem("--max-parallel is at least 1")
-    return asked
 
 
 def _schema(path: str) -> dict[str, Any]:

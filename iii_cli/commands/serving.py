@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import signal
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import anyio  # noqa: TID253 - loaded only when `serve` runs
@@ -19,99 +21,80 @@ from iii_cli.io.signals import ends_by_itself, heard, note, receiving, stop_at_o
 from iii_cli.quantities import format_bytes, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from iii_cli.client.filter import Filter
     from iii_cli.config.settings import Settings
     from iii_cli.io.process import Child, CommandStderr
     from iii_cli.io.sources import Source
 
-__all__ = ("run_command", "serve_function")
+__all__ = ("Service", "run_command")
 
 STANDBY_SECONDS = 1.0  # between two attempts at a name that another worker has
 OWNER_SECONDS = 2.0  # for the owner's name, without which the error says its id alone
 
 
-async def serve_function(
-    settings: Settings,
-    name: str,
-    handler: Filter,
-    *,
-    description: str,
-    request_format: Any,
-    response_format: Any,
-    once: bool,
-    standby: bool,
-    shutdown_timeout: float | None,
-) -> None:
-    """Serve until a signal, or with `once` until the first call has been answered.
-
-    `standby`: wait for the name while another worker has it. `shutdown_timeout`, in seconds, is for the calls
-    that run at the end; None: wait for every one.
-
-    A first signal lets the calls that run end; a second one ends everything at once. Returns after SIGTERM
-    and SIGHUP when every call has ended by itself. Raises Interrupted otherwise, and NameTaken.
-    """
-    service = _Service(settings, name, handler, once, standby, shutdown_timeout)
-    service.register(description, request_format, response_format)
-    with receiving(heard()) as signals:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(service.listen, signals)
-            if is_first_process():
-                tasks.start_soon(reap_orphans)
-            await service.run()
-            tasks.cancel_scope.cancel()
-
-
 @final
-class _Service:
-    """One function, from its registration to the end."""
+@dataclass(slots=True, eq=False)
+class Service:
+    """One function, from its registration to the end. Made in an event loop; `run` it once.
 
-    def __init__(
-        self,
-        settings: Settings,
-        name: str,
-        handler: Filter,
-        once: bool,
-        standby: bool,
-        shutdown_timeout: float | None,
-    ) -> None:
-        self._name = name
-        self._filter = handler
-        self._once = once
-        self._standby = standby
-        self._shutdown_timeout = shutdown_timeout
-        self._namespace = settings.namespace or "default"
-        self._handler = self._told if settings.verbose else handler
+    `about` is what the engine is told of it. `once`: for one call. `standby`: wait for the name while another
+    worker has it. `shutdown_timeout`, in seconds, is for the calls that run at the end; None: wait for every
+    one.
+    """
+
+    settings: Settings
+    name: str
+    filter: Filter
+    about: dict[str, Any]
+    once: bool
+    standby: bool
+    shutdown_timeout: float | None
+    _worker: Worker = field(init=False)
+    _stopping: anyio.Event = field(default_factory=anyio.Event, init=False)
+    _connecting: anyio.CancelScope = field(default_factory=anyio.CancelScope, init=False)
+    _serving: anyio.CancelScope = field(default_factory=anyio.CancelScope, init=False)
+    _signum: int | None = field(default=None, init=False)
+    _drained: bool = field(default=False, init=False)  # every call has ended by itself
+    _taken: bool = field(default=False, init=False)  # the one call of --once has come
+    _failure: Failure | None = field(default=None, init=False)  # of that call
+
+    def __post_init__(self) -> None:
         self._worker = Worker(
-            settings.endpoint,
-            Identity(unique_name(), settings.namespace),
-            max_calls=handler.max_parallel + handler.max_waiting + 16,  # more, to be refused politely
+            self.settings.endpoint,
+            Identity(unique_name(), self.settings.namespace),
+            max_calls=self.filter.max_parallel + self.filter.max_waiting + 16,  # more, to be refused politely
             on_lost=lambda failure: console.notice(f"{failure.message}; trying again"),
-            on_back=lambda: console.notice(f"serving {name} again"),
+            on_back=lambda: console.notice(f"serving {self.name} again"),
         )
-        self._stopping = anyio.Event()
-        self._connecting = anyio.CancelScope()
-        self._serving = anyio.CancelScope()
-        self._signum: int | None = None
-        self._drained = False  # every call has ended by itself
-        self._taken = False  # the one call of --once has come
-        self._failure: Failure | None = None  # of that call
+        handler = self._told if self.settings.verbose else self.filter
+        metadata = {"iii": {"serve": {"max_parallel": self.filter.max_parallel}}}  # for `iii pipe`
+        register = self._worker.function(self.name, live=False, metadata=metadata, **self.about)
+        register(partial(self._answer_once, handler) if self.once else handler)
 
-    def register(self, description: str, request_format: Any, response_format: Any) -> None:
-        """Before `run`: what the engine is told of the function."""
-        register = self._worker.function(
-            self._name,
-            description=description,
-            request_format=request_format,
-            response_format=response_format,
-            metadata={"iii": {"serve": {"max_parallel": self._filter.max_parallel}}},  # for `iii pipe`
-            live=False,
-        )
-        register(self._answer_once if self._once else self._handler)
+    async def run(self) -> None:
+        """Serve until a signal, or until the one call has been answered.
 
-    async def listen(self, signals: AsyncIterator[signal.Signals]) -> None:
-        """Hear the signals."""
+        A first signal lets the calls that run end; a second one ends everything at once. Returns after
+        SIGTERM and SIGHUP when every call has ended by itself. Raises Interrupted otherwise, and NameTaken.
+        """
+        with receiving(heard()) as signals:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._listen, signals)
+                if is_first_process():
+                    tasks.start_soon(reap_orphans)
+                with self._serving, self._connecting:
+                    async with open_worker(self._worker):
+                        self._connecting = anyio.CancelScope()  # from here on the end is not that abrupt
+                        await self._serve()
+                tasks.cancel_scope.cancel()
+        if self._signum is not None and (self._signum == signal.SIGINT or not self._drained):
+            raise Interrupted(self._signum)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _listen(self, signals: AsyncIterator[signal.Signals]) -> None:
         async for signum in signals:
             if self._signum is not None:
                 stop_at_once(signum)
@@ -129,17 +112,6 @@ class _Service:
             self._connecting.cancel()
             self._stopping.set()
 
-    async def run(self) -> None:
-        """Connect, serve, drain."""
-        with anyio.CancelScope() as self._serving, anyio.CancelScope() as self._connecting:
-            async with open_worker(self._worker):
-                self._connecting = anyio.CancelScope()  # from here on the end is not that abrupt
-                await self._serve()
-        if self._signum is not None and (self._signum == signal.SIGINT or not self._drained):
-            raise Interrupted(self._signum)
-        if self._failure is not None:
-            raise self._failure
-
     async def _serve(self) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._keep_registered)
@@ -153,10 +125,10 @@ class _Service:
             try:
                 await self._worker.wait_registered()
                 waiting = False
-                console.notice(f"serving {self._name}")
+                console.notice(f"serving {self.name}")
                 await self._worker.serve()
             except NameTaken as taken:
-                if not self._standby:
+                if not self.standby:
                     raise await self._with_owner(taken) from None
                 if not waiting:
                     waiting = True
@@ -167,20 +139,20 @@ class _Service:
 
     async def _with_owner(self, taken: NameTaken) -> NameTaken:
         """The engine says only the owner's id, which means little to people."""
-        question = {"function_id": self._name, "namespace": self._namespace}
+        question = {"function_id": self.name, "namespace": self.settings.namespace or "default"}
         with suppress(Failure):
             info = await self._worker.trigger("engine::functions::info", question, timeout=OWNER_SECONDS)
             if isinstance(info, dict) and isinstance(info.get("worker_name"), str):
                 return NameTaken(f"{taken.message} ({info['worker_name']})", hint=taken.hint)
         return taken
 
-    async def _answer_once(self, payload: Any) -> Any:
+    async def _answer_once(self, handler: Callable[[Any], Awaitable[Any]], payload: Any) -> Any:
         if self._taken:
-            raise FunctionFailed(BUSY, f"{self._name} is served for one call only, and that has come")
+            raise FunctionFailed(BUSY, f"{self.name} is served for one call only, and that has come")
         self._taken = True
-        await self._worker.unregister(self._name)
+        await self._worker.unregister(self.name)
         try:
-            return await self._handler(payload)
+            return await handler(payload)
         except FunctionFailed as failure:
             cause = failure.__cause__
             self._failure = cause if isinstance(cause, Failure) else failure
@@ -191,13 +163,13 @@ class _Service:
     async def _told(self, payload: Any) -> Any:
         """For --verbose: a line for each call."""
         try:
-            facts = await self._filter(payload)
+            facts = await self.filter(payload)
         except FunctionFailed as failure:
-            console.notice(f"{self._name}: {failure.message}")
+            console.notice(f"{self.name}: {failure.message}")
             raise
         took = format_duration(facts["duration_ms"] / 1000)
         console.notice(
-            f"{self._name}: {format_bytes(facts['stdin_bytes'])} in, "
+            f"{self.name}: {format_bytes(facts['stdin_bytes'])} in, "
             f"{format_bytes(facts['stdout_bytes'])} out, {took}"
         )
         return facts
@@ -205,8 +177,8 @@ class _Service:
     async def _drain(self) -> None:
         """Take no new calls, and let those that run end: for so long, then they are cancelled."""
         with suppress(EngineUnreachable):
-            await self._worker.unregister(self._name)
-        with anyio.move_on_after(self._shutdown_timeout):
+            await self._worker.unregister(self.name)
+        with anyio.move_on_after(self.shutdown_timeout):
             await self._worker.wait_idle()
             self._drained = True
         if not self._drained:

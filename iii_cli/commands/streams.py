@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import anyio  # noqa: TID253 - loaded only where a stream is moved
 
@@ -22,8 +22,7 @@ from iii_cli.protocol.records import message_notice
 from iii_cli.quantities import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-    from types import TracebackType
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from iii_cli.client.transfer import DownloadStatus, UploadStatus
     from iii_cli.io.process import Child
@@ -32,10 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = (
     "NOT_FILES",
-    "MessageOutput",
     "check_stop_early",
     "giving",
     "limits_of",
+    "message_output",
     "say_early",
     "spawn_heard",
     "taking",
@@ -153,56 +152,49 @@ def watch_producers(option: str, sources: Sequence[Source]) -> Callable[[], Awai
 NOT_FILES = ("stderr", "drop")  # what `--messages` may say in place of a FILE
 
 
-class MessageOutput:
-    """`--messages stderr|drop|FILE`. FILE is emptied by the first message, or a good end.
+@contextmanager
+def message_output(where: str | None, *, quiet: bool) -> Iterator[Callable[[bytes], None]]:
+    """`--messages stderr|drop|FILE`: what shows a message, a line each. FILE is emptied by the first one, or
+    by a good end.
 
     Raises LocalProblem when FILE cannot be opened or written.
     """
+    if where is None or where in NOT_FILES:
+        silent = quiet if where is None else where == "drop"
+        yield lambda message: None if silent else console.tell(message_notice(message))
+        return
+    emptied = False
 
-    def __init__(self, where: str | None, *, quiet: bool) -> None:
-        self._where = where or "stderr"
-        self._quiet = quiet and where is None
-        self._file: IO[bytes] | None = None
-        self._emptied = False
-        if self._where not in NOT_FILES:
-            try:
-                # Not emptied yet: what is there is lost only to a stream.
-                fd = os.open(self._where, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-                self._file = open(fd, "wb")  # noqa: SIM115 - closed by __exit__
-            except OSError as error:
-                raise cannot_write(self._where, error) from None
+    @contextmanager
+    def translated() -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(where, error) from None
 
-    def __enter__(self) -> MessageOutput:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file is not None:
-            try:
-                if kind is None:
-                    self._empty(self._file)
-                self._file.close()
-            except OSError as problem:
-                raise cannot_write(self._where, problem) from None
-
-    def show(self, message: bytes) -> None:
-        """One message, one line."""
-        if self._file is not None:
-            try:
-                self._empty(self._file)
-                self._file.write(message + b"\n")
-                self._file.flush()
-            except OSError as error:
-                raise cannot_write(self._where, error) from None
-        elif self._where == "stderr" and not self._quiet:
-            console.tell(message_notice(message))
-
-    def _empty(self, file: IO[bytes]) -> None:
+    def empty() -> None:
         """Once. A FIFO or a device has nothing to lose."""
-        if not self._emptied and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        nonlocal emptied
+        if not emptied and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.truncate(0)
-        self._emptied = True
+        emptied = True
+
+    def show(message: bytes) -> None:
+        with translated():
+            empty()
+            file.write(message + b"\n")
+            file.flush()
+
+    with translated():
+        # Not emptied yet: what is there is lost only to a stream.
+        file = open(os.open(where, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb")  # noqa: SIM115
+    try:
+        yield show
+        with translated():
+            empty()
+    finally:
+        with translated():
+            file.close()
 
 
 # Limits and progress.

@@ -22,9 +22,9 @@ from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, down
 from iii_cli.commands.calls import embed, key_of, rendered, spending
 from iii_cli.commands.common import check_buffer, hand_over_token, run, span_of, tell
 from iii_cli.commands.streams import (
-    MessageOutput,
     check_stop_early,
     giving,
+    message_output,
     say_early,
     taking,
     transfer_meter,
@@ -314,7 +314,7 @@ def call_with_streams(
         return [sink for sink in [result_file, *sinks.values()] if sink is not None]
 
     with ExitStack() as stack:
-        beside = stack.enter_context(MessageOutput(messages, quiet=settings.quiet))
+        show_message = stack.enter_context(message_output(messages, quiet=settings.quiet))
         result_file = None if result in (None, "-") else open_output(result)
         sinks = {spec: open_sink(spec, no_clobber=no_clobber, keep_partial=keep_partial) for spec in outputs}
         sources: dict[StreamSpec, list[Source]] = {}
@@ -326,7 +326,7 @@ def call_with_streams(
         if any(source.is_terminal for given in sources.values() for source in given):
             tell("reading from the terminal; Ctrl-D ends it")
         output = partial(
-            output_stream, endpoint, mode=mode, message=beside.show, require_seal=require_seal,
+            output_stream, endpoint, mode=mode, message=show_message, require_seal=require_seal,
             allow_empty=allow_empty, stop_early=stop_early, pass_on=exit_code,
         )  # fmt: skip
         with spending(request):
