@@ -73,17 +73,12 @@ class Verdict(Struct, frozen=True):
 
     def failure(self) -> Failure | None:
         """What to raise; None when `fine`."""
-        match self.outcome:
-            case outcome if outcome in _FINE:
-                return None
-            case Outcome.EMPTY:
-                return NothingArrived(self.text, hint=self.hint)
-            case Outcome.DIFFERS:
-                return ContentDiffers(self.text, hint=self.hint)
-            case Outcome.ABORTED:
-                return StreamAborted(self.text, code=1 if self.code is None else self.code, hint=self.hint)
-            case _:
-                return StreamTruncated(self.text, hint=self.hint)
+        if self.fine:
+            return None
+        if self.outcome is Outcome.ABORTED:
+            return StreamAborted(self.text, code=1 if self.code is None else self.code, hint=self.hint)
+        others = {Outcome.EMPTY: NothingArrived, Outcome.DIFFERS: ContentDiffers}
+        return others.get(self.outcome, StreamTruncated)(self.text, hint=self.hint)
 
 
 class State(Enum):
@@ -258,56 +253,49 @@ class Verifier:
         `close_frame`: did a WebSocket Close frame come? `silent_for`: we ended it ourselves, after so many
         seconds without a byte. May be asked again.
         """
+        outcome, text, *hint = self._judge(close_frame, silent_for)
+        code = self._abort.code if outcome is Outcome.ABORTED and self._abort is not None else None
+        return Verdict(outcome, text, self.figures, code, *hint)
+
+    def _judge(
+        self, close_frame: bool, silent_for: float | None
+    ) -> tuple[Outcome, str] | tuple[Outcome, str, str]:
+        """The first row that fits: its outcome, what is said, and what to do."""
+        count, messages = self._counter.bytes, self._counter.messages
+        amount = f"{count} bytes and {messages} messages" if messages else f"{count} bytes"
         match self.state:
             case State.CLOSED:
-                return self._verdict(Outcome.VERIFIED, "verified")
+                return Outcome.VERIFIED, "verified"
             case State.BROKEN:
-                return self._verdict(Outcome.DIFFERS, f"not what the writer sealed: {self._fault}")
+                return Outcome.DIFFERS, f"not what the writer sealed: {self._fault}"
             case State.ABORTED if self._abort is not None:
-                text = f"aborted by the writer: {printable(self._abort.reason) or 'no reason given'}"
-                return self._verdict(Outcome.ABORTED, text, code=self._abort.code)
+                reason = printable(self._abort.reason) or "no reason given"
+                return Outcome.ABORTED, f"aborted by the writer: {reason}"
             case State.SEALED if silent_for is not None:
-                text = f"the writer vanished: {silent_for:g} s of silence after {self._amount()}"
-                return self._verdict(Outcome.VANISHED, text)
+                return Outcome.VANISHED, f"the writer vanished: {silent_for:g} s of silence after {amount}"
+            case State.SEALED if close_frame:
+                text = f"truncated: the writer ended after {amount} without saying that it was done"
+                return Outcome.TRUNCATED, text
             case State.SEALED:
-                text = f"truncated: the connection broke after {self._amount()}"
-                if close_frame:
-                    text = (
-                        f"truncated: the writer ended after {self._amount()} without saying that it was done"
-                    )
-                return self._verdict(Outcome.TRUNCATED, text)
+                return Outcome.TRUNCATED, f"truncated: the connection broke after {amount}"
         if (error := _sole_error(self._last_message)) is not None:
-            return self._verdict(Outcome.PEER_ERROR, f"the writer says: {error}")
+            return Outcome.PEER_ERROR, f"the writer says: {error}"
         if not close_frame:
-            text = f"the connection broke after {self._amount()}: the engine or the network failed"
-            return self._verdict(Outcome.LOST, text)
+            return Outcome.LOST, f"the connection broke after {amount}: the engine or the network failed"
         if self.state is State.NOTHING and not self._allow_empty:
             text = "nothing arrived: the ref was already used, or expired, or the writer sent nothing"
-            return self._verdict(Outcome.EMPTY, text, hint="--allow-empty accepts an empty stream")
+            return Outcome.EMPTY, text, "--allow-empty accepts an empty stream"
         if self._require_seal:
-            return self._verdict(Outcome.UNSEALED, "the writer sent no seal, and a seal is required")
+            return Outcome.UNSEALED, "the writer sent no seal, and a seal is required"
         if self.state is State.NOTHING:
-            return self._verdict(Outcome.ALLOWED_EMPTY, "nothing arrived")
-        return self._foreign()
-
-    def _foreign(self) -> Verdict:
-        count, messages = self._counter.bytes, self._counter.messages
+            return Outcome.ALLOWED_EMPTY, "nothing arrived"
         if self._expect == "bytes" and messages and not count:
             text = f"the stream has {messages} text messages and no bytes"
-            return self._verdict(Outcome.DIFFERS, text, hint="read it with --lines, --text or --jsonl")
+            return Outcome.DIFFERS, text, "read it with --lines, --text or --jsonl"
         if self._expect == "messages" and count and not messages:
             text = f"the stream has {count} bytes and no text messages"
-            return self._verdict(Outcome.DIFFERS, text, hint="read it without --lines and --text")
-        return self._verdict(Outcome.FOREIGN, "the writer sent no seal: the end could not be verified")
-
-    def _verdict(
-        self, outcome: Outcome, text: str, *, code: int | None = None, hint: str | None = None
-    ) -> Verdict:
-        return Verdict(outcome, text, self.figures, code, hint)
-
-    def _amount(self) -> str:
-        count, messages = self._counter.bytes, self._counter.messages
-        return f"{count} bytes and {messages} messages" if messages else f"{count} bytes"
+            return Outcome.DIFFERS, text, "read it without --lines and --text"
+        return Outcome.FOREIGN, "the writer sent no seal: the end could not be verified"
 
 
 def _sole_error(message: bytes) -> str | None:
