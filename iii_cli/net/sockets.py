@@ -39,7 +39,17 @@ COALESCE_BYTES = 64 << 10  # TLS has no gathering send: this much is joined for 
 class Socket:
     """One connected, non-blocking socket. One task may receive while another sends."""
 
-    __slots__ = ("_budget", "_closed", "_raw", "_reading_writes", "_tls", "_waiting", "patience", "trail")
+    __slots__ = (
+        "_budget",
+        "_closed",
+        "_raw",
+        "_reading_writes",
+        "_tls",
+        "_waiting",
+        "_writing_writes",
+        "patience",
+        "trail",
+    )
 
     def __init__(self, raw: socket.socket, trail: Trail | None = None) -> None:
         self.trail = trail  # of one that we dialled
@@ -47,17 +57,13 @@ class Socket:
         self._raw = raw
         self._tls = isinstance(raw, ssl.SSLSocket)
         self._reading_writes = False  # does the next receive wait until TLS has sent something?
+        self._writing_writes = True  # and the next send, or until it has received something?
         self._closed = False
         self._waiting = 0
         self._budget = CHECKPOINT_BYTES
 
     def __repr__(self) -> str:
         return f"<Socket {'closed' if self._closed else 'open'}{' tls' if self._tls else ''}>"
-
-    @property
-    def closed(self) -> bool:
-        """Has this side let go of it?"""
-        return self._closed
 
     def peer_host(self) -> str:
         """The peer's address without the port; empty where there is none."""
@@ -148,19 +154,16 @@ class Socket:
         Cancelling sends nothing. Raises ConnectionLost.
         """
         await self.give_way()
-        while True:
-            try:
-                return self._send(buffers)
-            except OSError as error:
-                writable = _blocked(error, sending=True)
-            await self._wait(writable=writable)
+        while (sent := self.send_now(buffers)) is None:
+            await self._wait(writable=self._writing_writes)
+        return sent
 
     def send_now(self, buffers: Sequence[Buffer]) -> int | None:
         """Like `send_some`, but None instead of waiting."""
         try:
             return self._send(buffers)
         except OSError as error:
-            _blocked(error, sending=True)
+            self._writing_writes = _blocked(error, sending=True)
             return None
 
     def _send(self, buffers: Sequence[Buffer]) -> int:
@@ -232,12 +235,6 @@ class Socket:
         if not self._waiting:
             with suppress(OSError):
                 self._raw.close()
-
-    def abort(self) -> None:
-        """Drop the connection: the peer sees a reset, and what is unsent is lost. Never waits."""
-        with suppress(OSError):
-            self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        self.close()
 
 
 def _blocked(error: OSError, *, sending: bool) -> bool:

@@ -175,7 +175,7 @@ async def test_a_cut_input_never_looks_like_its_end(tmp_path: Path, how: str) ->
                     await writer.abort(11, "pg_dump exited 1")
                 case "drop":
                     assert writer._ws is not None
-                    writer._ws.socket.abort()
+                    writer._ws.socket.close()
                 case _:
                     await writer.aclose()
             with pytest.raises(anyio.BrokenResourceError) as broken:
