@@ -1,32 +1,5 @@
 """The tree of errors. Each says whose fault it is, what to do next, and how the process ends.
 
-    Failure
-    ├── UsageProblem            2    what was typed cannot be meant
-    ├── EngineUnreachable       3    nothing listens, or the engine was lost
-    ├── NotAuthorised           4    401, 403, or the engine's in-band AUTH_ERROR
-    ├── UnknownTarget           5    a ref or function that the engine does not know (any more)
-    ├── RefSpent                6    the end was already taken: refs are single-use
-    ├── NothingArrived          6    a clean end without a byte: a used or expired ref, or an empty stream
-    ├── StreamTruncated         7    the writer died or vanished
-    │   └── StreamAborted       7    the writer said that it failed
-    ├── ContentDiffers          8    not what was promised: a digest, a count, the shape of the seal
-    ├── PeerLeft                9    the reader went away while we were writing
-    ├── NotConfirmed            9    no receipt, or one that says no; calls lost with their worker
-    ├── LocalProblem           10    a local read or write failed: a file, a disk, a descriptor
-    ├── CommandFailed          11    the COMMAND given to us failed
-    │   └── ProducerFailed     11    a program before our pipe was seen to fail
-    ├── CommandNotRunnable    126    the COMMAND exists but cannot be run
-    ├── CommandNotFound       127    the COMMAND does not exist
-    ├── TimedOut              124    a time limit that the person set has passed
-    ├── NameTaken               1    another worker has the name of our worker or function
-    ├── FunctionFailed          1    the function answered with an error
-    │   ├── FunctionNotFound    5    the engine knows no such function
-    │   ├── FunctionForbidden   4    the engine does not let us call it, or does not say whether it is there
-    │   └── WorkerLost          9    its worker was lost during the call, which may have run
-    ├── StageFailed           any    a stage of a pipeline: ends the process as the failure of the stage does
-    ├── Interrupted         128+n    a signal
-    └── PeerMisbehaved          8    the engine broke the protocol: it said what was not agreed
-
 A failure is never edited: who knows more about it makes a new one (`with_hint`, `about`, `with_message`).
 `cli.main` is the one place that prints a Failure and exits (docs: design, "Exit codes").
 """
@@ -160,7 +133,7 @@ class EngineUnreachable(Failure, status=ExitStatus.UNREACHABLE, where="engine"):
 
 
 class NotAuthorised(Failure, status=ExitStatus.NOT_AUTHORISED, where="engine"):
-    """The engine does not want us."""
+    """401, 403, or the engine's in-band AUTH_ERROR."""
 
 
 class UnknownTarget(Failure, status=ExitStatus.UNKNOWN, where="engine"):
@@ -168,15 +141,15 @@ class UnknownTarget(Failure, status=ExitStatus.UNKNOWN, where="engine"):
 
 
 class RefSpent(Failure, status=ExitStatus.SPENT, where="peer"):
-    """The end was already taken."""
+    """The end was already taken: refs are single-use."""
 
 
 class NothingArrived(Failure, status=ExitStatus.SPENT, where="peer"):
-    """A clean end without a byte."""
+    """A clean end without a byte: a used or expired ref, or an empty stream."""
 
 
 class StreamTruncated(Failure, status=ExitStatus.TRUNCATED, where="peer"):
-    """The stream ended before its end."""
+    """The stream ended before its end: its writer died or vanished."""
 
 
 class StreamAborted(StreamTruncated):
@@ -188,7 +161,7 @@ class StreamAborted(StreamTruncated):
 
 
 class ContentDiffers(Failure, status=ExitStatus.DIFFERS, where="peer"):
-    """What came is not what was promised."""
+    """What came is not what was promised: a digest, a count, the shape of the seal."""
 
 
 class PeerLeft(Failure, status=ExitStatus.UNCONFIRMED, where="peer"):
@@ -200,7 +173,7 @@ class NotConfirmed(Failure, status=ExitStatus.UNCONFIRMED, where="peer"):
 
 
 class LocalProblem(Failure, status=ExitStatus.LOCAL):
-    """A local read or write failed."""
+    """A local read or write failed: a file, a disk, a descriptor."""
 
 
 class CommandFailed(Failure, status=ExitStatus.COMMAND):
@@ -274,7 +247,7 @@ class FunctionNotFound(FunctionFailed, status=ExitStatus.UNKNOWN, where="engine"
 
 
 class FunctionForbidden(FunctionFailed, status=ExitStatus.NOT_AUTHORISED, where="engine"):
-    """The engine does not let us call it."""
+    """The engine does not let us call it, or does not say whether it is there."""
 
 
 class WorkerLost(FunctionFailed, status=ExitStatus.UNCONFIRMED):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from iii_cli.config.refspec import ResolvedRef
-    from iii_cli.protocol.refs import Direction, TlsFiles
+    from iii_cli.protocol.refs import Direction
 
 __all__ = (
     "AsJson",
@@ -103,18 +103,14 @@ def flags_of(ctx: typer.Context) -> GlobalFlags:
     return ctx.obj if isinstance(ctx.obj, GlobalFlags) else GlobalFlags()
 
 
-def settings_of(
-    ctx: typer.Context, *, engine_url: str | None = None, engine_tls: TlsFiles | None = None
-) -> Settings:
+def settings_of(ctx: typer.Context, ref: ResolvedRef | None = None) -> Settings:
     """Settle all settings, once a command, and say what is worth a warning.
 
-    `engine_url` and `engine_tls` are what a saved ref remembers. Raises UsageProblem and LocalProblem.
+    A saved `ref` remembers its engine. Raises UsageProblem and LocalProblem.
     """
     from iii_cli.config.store import ContextStore
 
-    settings = resolve(
-        flags_of(ctx), os.environ, ContextStore(), engine_url=engine_url, engine_tls=engine_tls
-    )
+    settings = resolve(flags_of(ctx), os.environ, ContextStore(), ref)
     if settings.token_variable is not None:
         withhold(settings.token_variable)
     for notice in settings.notices:
@@ -210,7 +206,7 @@ def find_ref(
     variable = DEFAULT_VARIABLE[needed] if text is None else text.removeprefix("env:")
     if text is None or text.startswith("env:"):
         os.environ.pop(variable, None)  # no COMMAND of ours needs a ref that we use up
-    settings = settings_of(ctx, engine_url=given.engine_url, engine_tls=given.engine_tls)
+    settings = settings_of(ctx, given)
     if settings.stdin_taken and not stdin_free:
         raise UsageProblem("--token-file - and the data cannot both be read from standard input")
     for notice in given.notices:

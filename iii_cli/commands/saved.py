@@ -11,7 +11,7 @@ import typer
 
 from iii_cli.commands.common import AsJson, choice, flags_of, tell
 from iii_cli.config.refspec import resolve_ref
-from iii_cli.config.settings import GlobalFlags, address_of, engine_of
+from iii_cli.config.settings import ChosenEngine, GlobalFlags, address_of
 from iii_cli.config.store import (
     CONTEXT_KEYS,
     Context,
@@ -55,19 +55,17 @@ def ref_save(
     name, store = name.removeprefix("@"), SavedRefs()
     store.check_free(name, force=force)
     given = resolve_ref(ref, None, environ=os.environ, store=store, stdin_free=True)
-    engine, tls = engine_of(
-        flags_of(ctx), os.environ, ContextStore(), engine_url=given.engine_url, engine_tls=given.engine_tls
-    )
+    engine = ChosenEngine(flags_of(ctx), os.environ, ContextStore(), given)
     known = store.load(given.saved_name) if given.saved_name else None
     saved = SavedRef(
         name=name,
         channel_id=given.ref.channel_id,
         access_key=given.ref.access_key,
-        engine_url=engine.full_url,
+        engine_url=engine.address.full_url,
         created_at=known.created_at if known else store.now(),
         ends=(given.ref.direction,),
         buffer=known.buffer if known else None,
-        tls=absolute(tls),
+        tls=absolute(engine.tls()),
     )
     store.save(saved, force=force)
     if given.in_argv and sys.stderr.isatty():

@@ -359,9 +359,7 @@ def _settings_for(ctx: typer.Context, refs: Sequence[tuple[KeyPath, ResolvedRef]
     saved = [ref for _, ref in refs if ref.engine_url is not None]
     if len({ref.engine_url for ref in saved}) > 1:
         raise UsageProblem("the saved refs belong to different engines, and a call has one")
-    if not saved:
-        return settings_of(ctx)
-    return settings_of(ctx, engine_url=saved[0].engine_url, engine_tls=saved[0].engine_tls)
+    return settings_of(ctx, saved[0] if saved else None)
 
 
 def _document(text: str, option: str) -> Any:

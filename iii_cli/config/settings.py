@@ -15,10 +15,11 @@ from iii_cli.quantities import seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from iii_cli.config.refspec import ResolvedRef
     from iii_cli.config.store import Context, ContextStore
     from iii_cli.protocol.refs import Secret
 
-__all__ = ("ColorChoice", "GlobalFlags", "Settings", "address_of", "color_choice", "engine_of", "resolve")
+__all__ = ("ChosenEngine", "ColorChoice", "GlobalFlags", "Settings", "address_of", "color_choice", "resolve")
 
 ColorChoice = Literal["auto", "always", "never"]
 
@@ -67,18 +68,15 @@ def resolve(
     flags: GlobalFlags,
     environ: Mapping[str, str],
     contexts: ContextStore,
-    *,
-    engine_url: str | None = None,
-    engine_tls: TlsFiles | None = None,
+    ref: ResolvedRef | None = None,
 ) -> Settings:
     """Settle every setting. Call it once a command: `--token-file -` reads stdin.
 
-    `engine_url` and `engine_tls` are what a saved ref remembers. They beat everything but what was typed on
-    this command line. Where it is another engine than the settings would give, only that and a context of
-    that engine prove who we are. Raises UsageProblem for what cannot be meant and LocalProblem for files that
-    cannot be read.
+    The engine that a saved `ref` remembers beats everything but what was typed on this command line. Where it
+    is another engine than the settings would give, only that and a context of that engine prove who we are.
+    Raises UsageProblem for what cannot be meant and LocalProblem for files that cannot be read.
     """
-    engine = _Engine(flags, environ, contexts, engine_url, engine_tls)
+    engine = ChosenEngine(flags, environ, contexts, ref)
     environ, context = engine.environ, engine.context
     notices: list[str] = []
     token, token_source = engine.token(notices)
@@ -111,32 +109,17 @@ def resolve(
     )
 
 
-def engine_of(
-    flags: GlobalFlags,
-    environ: Mapping[str, str],
-    contexts: ContextStore,
-    *,
-    engine_url: str | None = None,
-    engine_tls: TlsFiles | None = None,
-) -> tuple[EngineAddress, TlsFiles]:
-    """Only which engine and how it is trusted, as `resolve` settles it, for a command that does not connect.
-
-    Reads no token.
+class ChosenEngine:
+    """Which engine it is, by whose word, and what belongs to it alone: as `resolve` settles it, which reads
+    tokens too.
     """
-    engine = _Engine(flags, environ, contexts, engine_url, engine_tls)
-    return engine.address, engine.tls()
-
-
-class _Engine:
-    """Which engine it is, by whose word, and what belongs to it alone."""
 
     def __init__(
         self,
         flags: GlobalFlags,
         environ: Mapping[str, str],
         contexts: ContextStore,
-        saved_url: str | None,
-        saved_tls: TlsFiles | None,
+        ref: ResolvedRef | None = None,
     ) -> None:
         self.flags = flags
         # `--context` stands in for the environment. An empty variable counts as unset.
@@ -159,12 +142,12 @@ class _Engine:
             self.address, self.url_source = self.context.address, f"context {self.context.name!r}"
         else:
             self.address, self.url_source = EngineAddress.parse(DEFAULT_URL), "the default"
-        if saved_url is None or flags.url is not None:
+        if ref is None or ref.engine_url is None or flags.url is not None:
             return
 
         # The engine that a saved ref remembers, and nothing that was meant for another one.
-        saved = address_of(saved_url, "the saved ref")
-        self._saved_tls = saved_tls or TlsFiles()
+        saved = address_of(ref.engine_url, "the saved ref")
+        self._saved_tls = ref.engine_tls
         if saved != self.address:
             self._is_meant = False
             if self.context is None or self.context.address != saved:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from iii_cli.config.refspec import ResolvedRef
 from iii_cli.config.settings import GlobalFlags, Settings, color_choice, resolve
 from iii_cli.config.store import Context, ContextStore, PrivateFolder
 from iii_cli.errors import LocalProblem, UsageProblem
-from iii_cli.protocol.refs import EngineAddress, TlsFiles
+from iii_cli.protocol.refs import ChannelRef, Direction, EngineAddress, Secret, TlsFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,9 @@ PROD = Context(
     tls=TlsFiles(ca_file="/prod/ca.pem"),
 )
 BARE = Context("bare", EngineAddress.parse("ws://bare.example"))
+
+
+REF = ChannelRef("c1", Secret("k3y"), Direction.READ)
 
 
 class Contexts(ContextStore):
@@ -53,7 +57,7 @@ def settle(
 ) -> Settings:
     contexts = Contexts(chosen)
     environ = {"PROD_TOKEN": "prod-secret"} | (environ or {})
-    return resolve(flags or GlobalFlags(), environ, contexts, engine_url=engine_url)
+    return resolve(flags or GlobalFlags(), environ, contexts, ResolvedRef(REF, engine_url))
 
 
 def token(settings: Settings) -> str | None:
