@@ -225,10 +225,6 @@ class Guard(Struct, frozen=True):
     port: int | None = None  # that the engine listens on
     scheme: str = "http"  # of a page that it would serve
 
-    def at(self, port: int, *, secure: bool = False) -> Guard:
-        """The same guard on that port, perhaps behind TLS."""
-        return Guard(self.token, self.origins, self.hosts, port, "https" if secure else "http")
-
     def check_page(self, headers: Headers) -> None:
         """Is this no web page, or one that may? Raises Refused 403."""
         host, origin = _header(headers, "Host"), _header(headers, "Origin")

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
+from msgspec.structs import replace
 
 from iii_cli.engine.builtins import builtin_functions
 from iii_cli.engine.channels import WakeUp, serve_end
@@ -124,8 +125,9 @@ class EngineServer:
                 try:
                     for listener in listeners:
                         tasks.start_soon(self._accept, listener, workers, tasks)
-                    url = _url_of(host, listeners[0], secure=self._tls is not None)
-                    self._guard = self._guard.at(listeners[0].getsockname()[1], secure=self._tls is not None)
+                    port, secure = listeners[0].getsockname()[1], self._tls is not None
+                    url = _url_of(host, port, secure)
+                    self._guard = replace(self._guard, port=port, scheme="https" if secure else "http")
                     self._notice("listening", url=url)
                     task_status.started(url)
                     await self._keep_time(workers)
@@ -273,23 +275,20 @@ class EngineServer:
                     await serve_telemetry(websocket)
                 except PeerMisbehaved as error:
                     self._notice("telemetry dropped", reason=error.message)
-            case ChannelEnd():
-                await self._serve_channel_end(purpose, websocket)
-
-    async def _serve_channel_end(self, purpose: ChannelEnd, websocket: WebSocket) -> None:
-        details: dict[str, Any] = {"channel": purpose.channel_id, "end": purpose.direction.noun}
-        self._notice("channel end opened", **details)
-        with anyio.CancelScope(shield=True) as scope:
-            self._channel_scopes.add(scope)
-            try:
-                ending = await serve_end(
-                    websocket, purpose.channel_id, purpose.direction, self.core.channels, self.now
-                )
-            finally:
-                self._channel_scopes.discard(scope)
-                self._channel_over.wake()
-            how = "taken before" if ending is None else ending.value
-            self._notice("channel end over", **details, how=how)
+            case ChannelEnd(channel_id, direction):
+                details: dict[str, Any] = {"channel": channel_id, "end": direction.noun}
+                self._notice("channel end opened", **details)
+                with anyio.CancelScope(shield=True) as scope:
+                    self._channel_scopes.add(scope)
+                    try:
+                        ending = await serve_end(
+                            websocket, channel_id, direction, self.core.channels, self.now
+                        )
+                    finally:
+                        self._channel_scopes.discard(scope)
+                        self._channel_over.wake()
+                    how = "taken before" if ending is None else ending.value
+                    self._notice("channel end over", **details, how=how)
 
 
 # Listening
@@ -335,9 +334,8 @@ def _addresses(host: str) -> list[tuple[int, str]]:
     return list(dict.fromkeys((int(info[0]), str(info[4][0])) for info in found))
 
 
-def _url_of(host: str, listener: socket.socket, *, secure: bool) -> str:
+def _url_of(host: str, port: int, secure: bool) -> str:
     """Where a client on this machine finds it."""
-    port = listener.getsockname()[1]
     if host in ("0.0.0.0", "::", ""):
         host = "localhost"
     scheme = "wss" if secure else "ws"
