@@ -18,6 +18,7 @@ import iii_cli
 from iii_cli.engine.channels import TooManyChannels
 from iii_cli.engine.core import LATER, Call, Core, Refusal
 from iii_cli.engine.model import (
+    BLANK_NAMESPACE,
     DEFAULT_NAMESPACE,
     Announcement,
     Binding,
@@ -303,7 +304,7 @@ def _register_worker(
     telemetry: _Telemetry | None = None,  # read, but not kept
 ) -> Any:
     if is_blank(namespace):
-        raise Refusal("INVALID_NAMESPACE", "namespace must not be blank")
+        raise Refusal(*BLANK_NAMESPACE)
     name, description = _clean(name) or None, _clean(description)
     about = Announcement(name, namespace, runtime, version, description, os, pid, isolation)
     return {"success": call.core.announce(call.caller, about, call.now)}
@@ -432,7 +433,7 @@ def _register_trigger(
 ) -> Any:
     core = call.core
     if is_blank(trigger_namespace):
-        raise Refusal("INVALID_NAMESPACE", "namespace must not be blank")
+        raise Refusal(*BLANK_NAMESPACE)
     if len(core.triggers.bindings()) >= core.settings.max_registrations:
         raise Refusal("trigger_registration_failed", "the engine has as many triggers as it takes")
     about = RegisterTrigger(core.new_id(), trigger_type, function_id, config, metadata)

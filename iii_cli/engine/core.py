@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from iii_cli.engine.channels import ChannelTable
 from iii_cli.engine.model import (
+    BLANK_NAMESPACE,
     DEFAULT_NAMESPACE,
     Announcement,
     Binding,
@@ -375,7 +376,7 @@ class Core:
         binding = Binding(message, homes, message.namespace or DEFAULT_NAMESPACE, worker, size=size)
         error = None
         if is_blank(message.namespace) or is_blank(message.trigger_namespace):
-            error = ErrorBody("INVALID_NAMESPACE", "namespace must not be blank")
+            error = ErrorBody(*BLANK_NAMESPACE)
         elif not self.triggers.bind(binding):
             error = ErrorBody("trigger_registration_failed", "the id is another worker's")
         if error is not None:
@@ -437,7 +438,7 @@ class Core:
         """Who gets the call. Raises Refusal."""
         namespace = DEFAULT_NAMESPACE if message.namespace is None else message.namespace
         if is_blank(namespace):
-            raise Refusal("INVALID_NAMESPACE", "namespace must not be blank")
+            raise Refusal(*BLANK_NAMESPACE)
         if len(caller.calling) >= self.settings.max_in_flight:
             self.notice("call refused", worker=caller.id, reason="too many calls are in flight")
             raise Refusal("too_many_invocations", "Too many calls are in flight")

@@ -30,6 +30,7 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
+from iii_cli.protocol.handshake import HEAD_BYTES_MAX, HEADERS_MAX
 from iii_cli.protocol.refs import Direction
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ __all__ = (
     "origin_of",
 )
 
-HEAD_BYTES_MAX = 64 << 10  # no SDK or gateway comes near; more is an attack or not HTTP
-HEADERS_MAX = 100  # hyper's own limit, which the real engine stands on
 SHOWN_MAX = 100  # characters of a foreign header that a log line repeats
 
 

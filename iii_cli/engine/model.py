@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from iii_cli.protocol.refs import Secret
 
 __all__ = (
+    "BLANK_NAMESPACE",
     "DEFAULT_NAMESPACE",
     "SECOND",
     "Announcement",
@@ -211,6 +212,9 @@ def worker_name(owner: Worker | None, offered_id: str) -> str:
     """
     name = owner.about.name if owner else None
     return name or offered_id.split("::", 1)[0]
+
+
+BLANK_NAMESPACE = ("INVALID_NAMESPACE", "namespace must not be blank")  # the error
 
 
 def is_blank(namespace: str | None) -> bool:

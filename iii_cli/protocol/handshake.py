@@ -9,6 +9,7 @@ from msgspec import Struct
 from iii_cli.errors import PeerMisbehaved
 
 __all__ = (
+    "HEADERS_MAX",
     "HEAD_BYTES_MAX",
     "Response",
     "check_accepted",
@@ -24,7 +25,7 @@ except ImportError:  # a Python without its own
 
 
 HEAD_BYTES_MAX = 64 << 10  # no SDK or gateway comes near; more is an attack or not HTTP
-HEADERS_MAX = 100  # likewise
+HEADERS_MAX = 100  # hyper's own limit, which the real engine stands on
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
