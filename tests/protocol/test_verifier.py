@@ -108,25 +108,15 @@ def test_everything_that_can_come_in_every_state(state: State, what: Input) -> N
 
 ROWS: list[tuple[str, list[str | bytes], bool, dict[str, Any], Outcome]] = [
     ("open … close", sealed(b"abc", "hello", b"d"), True, {}, Outcome.VERIFIED),
-    ("without a Close frame after it", sealed(b"abc"), False, {}, Outcome.VERIFIED),
-    ("only open", sealed()[:-1], True, {"allow_empty": True}, Outcome.TRUNCATED),
     ("abort, cut", sealed(b"abc", last="abort"), False, {}, Outcome.ABORTED),
-    ("unknown version inside", [*seal(OPEN), OPEN.decode().replace(':1,', ':2,')], True, {}, Outcome.DIFFERS),
     ("foreign messages", ["abc"], True, {}, Outcome.FOREIGN),
-    ("one empty chunk", [b""], True, {}, Outcome.FOREIGN),
-    ("one empty message", [""], True, {}, Outcome.FOREIGN),
     ("foreign messages in byte mode", ["abc", b""], True, {"expect": "bytes"}, Outcome.DIFFERS),
     ("foreign bytes in line mode", [b"abc"], True, {"expect": "messages"}, Outcome.DIFFERS),
     ("both in byte mode", ["m", b"abc"], True, {"expect": "bytes"}, Outcome.FOREIGN),
     ("sealed lines in byte mode", sealed("m", mode="lines"), True, {"expect": "bytes"}, Outcome.VERIFIED),
     ("an error at the end", [b"abc", ' {"error": "no such file"}'], True, {}, Outcome.PEER_ERROR),
-    ("an error alone", ['{"error":{"code":5}}'], True, {"allow_empty": True}, Outcome.PEER_ERROR),
-    ("a receipt", ['{"iii":{"v":1,"receipt":{}}}'], True, {}, Outcome.FOREIGN),
-    ("an error in between", ['{"error":"x"}', "y"], True, {}, Outcome.FOREIGN),
-    ("an error in a sealed stream", sealed('{"error":"x"}'), True, {}, Outcome.VERIFIED),
     ("nothing and no Close frame", [], False, {"allow_empty": True}, Outcome.LOST),
     ("nothing", [], True, {}, Outcome.EMPTY),
-    ("nothing, seal required", [], True, {"require_seal": True}, Outcome.EMPTY),
     ("nothing, allowed", [], True, {"allow_empty": True}, Outcome.ALLOWED_EMPTY),
 ]  # fmt: skip
 STATUS = {
