@@ -312,16 +312,14 @@ class Worker:
         Raises as `trigger`.
         """
         created = await self.trigger("engine::channels::create", {"buffer_size": buffer_size})
-        writer_ref, reader_ref = read_created(created)
-        writer, reader = self.open(writer_ref), self.open(reader_ref)
-        assert isinstance(writer, ChannelWriter)
-        assert isinstance(reader, ChannelReader)
-        return Channel(writer_ref, reader_ref, writer, reader)
+        writer, reader = read_created(created)
+        return Channel(writer, reader, self._writer(writer), ChannelReader(self.endpoint, reader))
 
     def open(self, ref: ChannelRef) -> ChannelReader | ChannelWriter:
         """The live end of a ref, such as one in the result of a call. It connects at its first use."""
-        if ref.direction is Direction.READ:
-            return ChannelReader(self.endpoint, ref)
+        return self._writer(ref) if ref.direction is Direction.WRITE else ChannelReader(self.endpoint, ref)
+
+    def _writer(self, ref: ChannelRef) -> ChannelWriter:
         writer = ChannelWriter(self.endpoint, ref, Sealer(new_stream_id()) if self._seal else None)
         self._beating.add(writer)
         return writer

@@ -23,6 +23,8 @@ from tests.client.fake_engine import WORKER_ID, Link, Links, linked_engine
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from iii_cli.client.function import Call
+
 
 REF = {"channel_id": "c", "access_key": "k", "direction": "read"}
 
@@ -113,6 +115,19 @@ async def test_calls_carry_what_they_are_given() -> None:
     assert calls[0]["namespace"] == "x"
     assert calls[1]["data"] == {}, "the engine drops a call without data"
     assert calls[1]["namespace"] == "orders", "a worker calls into its own namespace"
+
+
+async def test_a_handler_sees_the_payload_as_it_was_sent_and_the_call() -> None:
+    async with engine_and_worker() as (_, link, worker):
+        seen: list[Any] = []
+
+        @worker.function("f")
+        async def f(payload: Any, call: Call) -> None:
+            seen.extend((payload, call.caller_worker_id, call.metadata, call.traceparent))
+
+        await link.message("registerfunction")
+        await link.invoke("f", {"a": 1, "_caller_worker_id": "me"}, metadata={"m": 2}, traceparent="00-bb")
+    assert seen == [{"a": 1}, "me", {"m": 2}, "00-bb"]
 
 
 async def test_refs_are_live_ends_at_any_depth_and_connect_to_nothing_yet() -> None:
