@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iii_cli.commands.common import (
+    KeepPartial,
+    Messages,
+    NoClobber,
     PassthroughCommand,
     PassToken,
     check_buffer,
@@ -428,17 +431,12 @@ def read(
             "-o", "--output", metavar="FILE|-", help="Write to FILE, which appears when complete. [stdout]"
         ),
     ] = None,
-    no_clobber: Annotated[bool, typer.Option("--no-clobber", help="Refuse a FILE that exists.")] = False,
-    keep_partial: Annotated[bool, typer.Option("--keep-partial", help="Keep FILE.part on failure.")] = False,
+    no_clobber: NoClobber = False,
+    keep_partial: KeepPartial = False,
     lines: Lines = False,
     text: Annotated[bool, typer.Option("--text", help="Join text messages as they are.")] = False,
     jsonl: Jsonl = False,
-    messages: Annotated[
-        str | None,
-        typer.Option(
-            metavar="stderr|drop|FILE", help="Where to put text messages beside the bytes. [stderr]"
-        ),
-    ] = None,
+    messages: Messages = None,
     require_seal: Annotated[
         bool,
         typer.Option(

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = (
     "AsJson",
+    "KeepPartial",
+    "Messages",
     "NeedsCommand",
+    "NoClobber",
     "PassToken",
     "PassthroughCommand",
     "PlainCommand",
@@ -62,6 +65,12 @@ T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 PassToken = Annotated[
     bool, typer.Option("--pass-token", help="Let COMMAND inherit the engine's token and full URL.")
+]
+NoClobber = Annotated[bool, typer.Option("--no-clobber", help="Refuse a FILE that exists.")]
+KeepPartial = Annotated[bool, typer.Option("--keep-partial", help="Keep FILE.part on failure.")]
+Messages = Annotated[
+    str | None,
+    typer.Option(metavar="stderr|drop|FILE", help="Where to put text messages beside the bytes. [stderr]"),
 ]
 
 

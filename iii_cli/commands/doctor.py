@@ -16,14 +16,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any, final
+from typing import Any, final
 
 import typer
 from msgspec.structs import replace
 
 import iii_cli
 from iii_cli.client.call import BlockingConnection, new_uuid
-from iii_cli.commands.common import flags_of
+from iii_cli.commands.common import AsJson, flags_of
 from iii_cli.commands.completion import installed_completion
 from iii_cli.commands.handover import WORDS, is_ours, programs_on_path
 from iii_cli.config.settings import GlobalFlags, Settings, resolve
@@ -71,7 +71,7 @@ NEARLY_FULL = 0.9
 @doctor_app.command(name="doctor")
 def doctor_command(
     ctx: typer.Context,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Look at the engine, the settings and this machine, and say what to do about what is not fine.
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iii_cli.commands.common import PassToken, flags_of, settings_of, span_of, tell, within
+from iii_cli.commands.common import (
+    KeepPartial,
+    Messages,
+    NoClobber,
+    PassToken,
+    flags_of,
+    settings_of,
+    span_of,
+    tell,
+    within,
+)
 from iii_cli.errors import Failure, FunctionFailed, Interrupted, UsageProblem, cannot_read
 from iii_cli.limits import limit
 
@@ -98,12 +108,7 @@ def trigger_command(
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help='Streams: lines are frames, {"text":…} or {"base64":…}.')
     ] = False,
-    messages: Annotated[
-        str | None,
-        typer.Option(
-            metavar="stderr|drop|FILE", help="Where to put text messages beside the bytes. [stderr]"
-        ),
-    ] = None,
+    messages: Messages = None,
     seal: Annotated[
         bool | None,
         typer.Option("--seal/--no-seal", help="Seal what --in sends. [bytes: yes, text messages: no]"),
@@ -116,8 +121,8 @@ def trigger_command(
         bool,
         typer.Option("--stop-early", help="cmd: targets: stop when COMMAND wants no more, unverified."),
     ] = False,
-    no_clobber: Annotated[bool, typer.Option("--no-clobber", help="Refuse a FILE that exists.")] = False,
-    keep_partial: Annotated[bool, typer.Option("--keep-partial", help="Keep FILE.part on failure.")] = False,
+    no_clobber: NoClobber = False,
+    keep_partial: KeepPartial = False,
     pass_token: PassToken = False,
     buffer: Annotated[
         int | None, typer.Option(metavar="N", help="Messages that the engine buffers for a stream.")
@@ -256,10 +261,8 @@ def trigger_command(
 
             call_for_each(request, parallel=parallel or 1, fail_fast=fail_fast, progress=progress)
             return 0
-        if void:
-            return _send(request)
         if not specs and result is None:
-            value = _call(request, form)
+            value = _call(request, form, void=void)
         else:
             from iii_cli.commands.trigger_streams import call_with_streams
 
@@ -416,28 +419,8 @@ def _show_payload(request: Request, specs: Sequence[StreamSpec]) -> int:
     return 0
 
 
-def _send(request: Request) -> int:
-    """--void."""
-    from iii_cli.client.call import call
-    from iii_cli.commands.calls import spending
-
-    with spending(request):
-        call(
-            request.settings.endpoint,
-            request.function_id,
-            request.payload,
-            namespace=request.namespace,
-            timeout=request.timeout,
-            whole=request.whole,
-            void=True,
-            metadata=request.metadata,
-            traceparent=request.traceparent,
-        )
-    return 0
-
-
-def _call(request: Request, form: str) -> Any:
-    """A call without streams: print its result, and return it."""
+def _call(request: Request, form: str, *, void: bool) -> Any:
+    """A call without streams: print its result, and return it. With `void` there is none."""
     from iii_cli.client.call import call
     from iii_cli.commands.calls import print_document, spending
     from iii_cli.protocol.payload import redacted
@@ -451,6 +434,7 @@ def _call(request: Request, form: str) -> Any:
                 namespace=request.namespace,
                 timeout=request.timeout,
                 whole=request.whole,
+                void=void,
                 metadata=request.metadata,
                 traceparent=request.traceparent,
             )

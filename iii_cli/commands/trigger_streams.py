@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from iii_cli.client.call import new_stream_id
 from iii_cli.client.channels import ChannelReader, ChannelWriter
-from iii_cli.client.connection import Connection
+from iii_cli.client.connection import open_connection
 from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, CallStream, StreamedCall, frame_bytes
 from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, download, span_words, upload
 from iii_cli.commands.calls import embed, key_of, rendered, spending
@@ -45,8 +45,9 @@ from iii_cli.protocol.seal import Mode, Sealer, is_count
 from iii_cli.protocol.verifier import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from iii_cli.client.connection import Connection
     from iii_cli.commands.calls import Request
     from iii_cli.io.progress import Meter
     from iii_cli.io.sinks import Sink
@@ -63,7 +64,6 @@ __all__ = (
     "meter_of",
     "open_sink",
     "open_sources",
-    "opened_before",
     "output_stream",
     "parse_read",
     "parse_spec",
@@ -278,37 +278,33 @@ def call_with_streams(
     async def call() -> Any:
         whole = request.timeout
         deadline = math.inf if whole is None else anyio.current_time() + whole
-        connection: Connection | None = None
         try:
-            with opened_before(deadline, whole):
-                connection = await Connection.open(endpoint)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(connection.attend)
-                with opened_before(deadline, whole):
-                    payload = await open_streams(connection)
-                async with shown:
-                    value = await StreamedCall(
-                        function_id=request.function_id,
-                        endpoint=endpoint,
-                        streams=list(streams),
-                        invoke=partial(_invoke, connection, request, payload),
-                        answered=answered,
-                        notice=tell,
-                        linger=linger_seconds,
-                        stall=stall_seconds,
-                        stall_asked=stall_timeout is not None,
-                        deadline=deadline,
-                        whole=whole,
-                    ).run()
-                tasks.cancel_scope.cancel()
+            with anyio.CancelScope(deadline=deadline) as opening:
+                async with open_connection(endpoint) as connection:
+                    try:
+                        payload = await open_streams(connection)
+                        opening.deadline = math.inf
+                        async with shown:
+                            return await StreamedCall(
+                                function_id=request.function_id,
+                                endpoint=endpoint,
+                                streams=list(streams),
+                                invoke=partial(_invoke, connection, request, payload),
+                                answered=answered,
+                                notice=tell,
+                                linger=linger_seconds,
+                                stall=stall_seconds,
+                                stall_asked=stall_timeout is not None,
+                                deadline=deadline,
+                                whole=whole,
+                            ).run()
+                    finally:
+                        for stream in streams:
+                            await stream.close()
+            raise TimedOut(f"the streams were not open within {whole:g} s")
         finally:
-            for stream in streams:
-                await stream.close()
             for sink in files():
                 sink.discard()
-            if connection is not None:
-                connection.close()
-        return value
 
     def files() -> list[Sink]:
         return [sink for sink in [result_file, *sinks.values()] if sink is not None]
@@ -331,15 +327,6 @@ def call_with_streams(
         )  # fmt: skip
         with spending(request):
             return run(call)
-
-
-@contextmanager
-def opened_before(deadline: float, whole: float | None) -> Iterator[None]:
-    """`whole` seconds end at the `deadline`, on anyio's clock. Raises TimedOut."""
-    with anyio.CancelScope(deadline=deadline) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise TimedOut(f"the streams were not open within {whole:g} s")
 
 
 async def _invoke(connection: Connection, request: Request, payload: Any) -> Any:

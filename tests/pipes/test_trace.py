@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.testing import CliRunner
 
-from iii_cli.commands.root import app
-from iii_cli.errors import UnknownTarget, UsageProblem
+from tests.support.program import Program, refused
 from tests.support.scripted_engine import ScriptedEngine, running_engine
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
+    from pathlib import Path
 
 ID = "0af7651916cd43dd8448eb211c80319c"
 START = 1_795_364_884_309_982_717
@@ -50,31 +50,24 @@ def engine() -> Iterator[ScriptedEngine]:
     yield from running_engine()
 
 
-def run(engine: ScriptedEngine, *words: str, answer: Any) -> Any:
+def run(engine: ScriptedEngine, home: Path, *words: str, answer: Any) -> subprocess.CompletedProcess[bytes]:
     engine.functions["engine::traces::tree"] = lambda data: answer
-    return CliRunner().invoke(app, ["--url", engine.url, "trace", "show", *words])
-
-
-def test_it_is_drawn_as_a_tree(engine: ScriptedEngine) -> None:
-    assert run(engine, ID, answer={"roots": TREE}).stdout == DRAWN
-    assert engine.calls[0]["data"] == {"trace_id": ID}
-
-
-def test_an_unknown_trace_is_said_so(engine: ScriptedEngine) -> None:
-    result = run(engine, ID, answer={"roots": [], "storage": {}})
-    assert isinstance(result.exception, UnknownTarget)
-    assert ID in str(result.exception)
+    return Program(home, engine.url).run("trace", "show", *words)
 
 
 @pytest.mark.parametrize(
     "text", [ID, ID.upper(), f"00-{ID}-c7ad6b7169203331-01", "0af76519-16cd-43dd-8448-eb211c80319c"]
 )
-def test_ids(engine: ScriptedEngine, text: str) -> None:
-    run(engine, text, answer={"roots": TREE})
+def test_it_is_drawn_as_a_tree(engine: ScriptedEngine, tmp_path: Path, text: str) -> None:
+    assert run(engine, tmp_path, text, answer={"roots": TREE}).stdout.decode() == DRAWN
     assert engine.calls[0]["data"] == {"trace_id": ID}
 
 
+def test_an_unknown_trace_is_said_so(engine: ScriptedEngine, tmp_path: Path) -> None:
+    refused(run(engine, tmp_path, ID, answer={"roots": [], "storage": {}}), 5, ID)
+
+
 @pytest.mark.parametrize("text", ["", "x", ID[:-1], f"{ID}0", f"00-{ID}"])
-def test_what_is_no_id(engine: ScriptedEngine, text: str) -> None:
-    assert isinstance(run(engine, "--", text, answer={}).exception, UsageProblem)
+def test_what_is_no_id(engine: ScriptedEngine, tmp_path: Path, text: str) -> None:
+    refused(run(engine, tmp_path, "--", text, answer={}), 2, "32 hexadecimal digits")
     assert engine.calls == []
