@@ -160,42 +160,37 @@ def _take_small_frames(view: memoryview, start: int, end: int, masked: bool, eve
     Says where the first frame begins that is something else: large, control, a fragment, incomplete, or
     faulty in any way. Nothing is decided about that one here.
     """
+    unmask, append = _fast or mask, events.append
+    flag, head = (0x80, 6) if masked else (0, 2)
     while end - start > 4:
         code = view[start + 1] & 0x7F
         if code == 127 or (code == 126 and view[start + 2] << 8 > SMALL):
             break  # before anything is copied
-        count = _take(bytes(view[start : min(end, start + WINDOW)]), masked, events)
-        if not count:
-            break
-        start += count
-    return start
-
-
-def _take(data: bytes, masked: bool, events: list[Event]) -> int:
-    """Do it with all of `data`, and say how many bytes were taken."""
-    unmask, append = _fast or mask, events.append
-    flag, head = (0x80, 6) if masked else (0, 2)
-    at, end = 0, len(data)
-    while at + 4 <= end:
-        first, size = data[at], data[at + 1] ^ flag
-        body = at + head
-        if size > 125:
-            if size > 126:
+        data, at = bytes(view[start : min(end, start + WINDOW)]), 0
+        available = len(data)
+        while at + 4 <= available:
+            first, size = data[at], data[at + 1] ^ flag
+            body = at + head
+            if size > 125:
+                if size > 126:
+                    break
+                size = data[at + 2] << 8 | data[at + 3]
+                body += 2
+            stop = body + size
+            if stop > available or size > SMALL or first not in _KIND_OF:
                 break
-            size = data[at + 2] << 8 | data[at + 3]
-            body += 2
-        stop = body + size
-        if stop > end or size > SMALL or first not in _KIND_OF:
+            payload = data[body:stop]
+            if masked:
+                payload = unmask(payload, data[body - 4 : body])
+            kind = _KIND_OF[first]
+            if kind == _TEXT and not payload.isascii() and not _is_utf8(payload):
+                break
+            append((kind, payload, True))
+            at = stop
+        if not at:
             break
-        payload = data[body:stop]
-        if masked:
-            payload = unmask(payload, data[body - 4 : body])
-        kind = _KIND_OF[first]
-        if kind == _TEXT and not payload.isascii() and not _is_utf8(payload):
-            break
-        append((kind, payload, True))
-        at = stop
-    return at
+        start += at
+    return start
 
 
 def _is_utf8(payload: bytes | bytearray) -> bool:
