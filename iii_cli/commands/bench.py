@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iii_cli.commands.common import AsJson, meant_function, run, settings_of, tell, within
+from iii_cli.commands.common import AsJson, meant_name, run, settings_of, tell, within
 from iii_cli.config.settings import Settings
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import Failure, FunctionNotFound, Interrupted, LocalProblem, UsageProblem
@@ -169,7 +169,7 @@ def trigger(
     try:
         _measure(bench.run, function or "a function of our own", bench.seconds, show)
     except FunctionNotFound as failure:
-        hint = did_you_mean(meant_function(settings, function) if function else None)
+        hint = did_you_mean(meant_name(settings, function) if function else None)
         raise failure.with_hint(hint) from None
     if bench.first_failure is not None:
         made = len(bench.times) + bench.failed

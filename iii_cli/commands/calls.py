@@ -92,10 +92,10 @@ def _meant(request: Request, failure: FunctionFailed) -> str | None:
 
         namespace, *more = elsewhere.rstrip(".").split(", ")
         return f"try `-n {quote(namespace)}`" + (", or another of those" if more else "")
-    from iii_cli.commands.common import meant_function
+    from iii_cli.commands.common import meant_name
     from iii_cli.config.store import did_you_mean
 
-    return did_you_mean(meant_function(request.settings, request.function_id))
+    return did_you_mean(meant_name(request.settings, request.function_id))
 
 
 def exit_code_of(result: Any) -> int:

@@ -178,18 +178,21 @@ def write(
     """
     from iii_cli.protocol.records import asked_mode
     from iii_cli.protocol.seal import Mode
+    from iii_cli.quantities import byte_count
 
     if receipt and no_seal:
         raise UsageProblem("--receipt needs the seal; leave --no-seal out")
     hand_over_token(pass_token, to_command=passthrough_of(ctx) is not None)
     mode = asked_mode(lines=lines, jsonl=jsonl) or Mode.BYTES
+    if size is not None and mode is not Mode.BYTES:
+        raise UsageProblem("--size counts bytes; it cannot be combined with --lines and --jsonl")
     _write(
         ctx,
         [ref],
         files or [],
         mode,
         digest=None if no_seal else digest,
-        promised=_promised(size, mode),
+        promised=None if size is None else byte_count(size, "--size"),
         **_shared(ctx),
     )
 
@@ -401,17 +404,6 @@ def _confirmed_writer(
     )
 
 
-def _promised(size: str | None, mode: Mode) -> int | None:
-    from iii_cli.protocol.seal import Mode
-    from iii_cli.quantities import byte_count
-
-    if size is None:
-        return None
-    if mode is not Mode.BYTES:
-        raise UsageProblem("--size counts bytes; it cannot be combined with --lines and --jsonl")
-    return byte_count(size, "--size")
-
-
 def _known_size(sources: Sequence[Source], promised: int | None) -> int | None:
     """How much will come, as far as it is known. Raises UsageProblem where that is not what was promised."""
     sizes = [source.size for source in sources]
@@ -482,15 +474,19 @@ def read(
     from iii_cli.io.progress import Progress, progress_mode
     from iii_cli.protocol.records import asked_mode
     from iii_cli.protocol.refs import Direction
-    from iii_cli.protocol.seal import Mode
-    from iii_cli.protocol.verifier import Verifier
+    from iii_cli.protocol.seal import BEAT_AFTER, PEER_TIMEOUT, Mode
+    from iii_cli.protocol.verifier import Outcome, Verifier
 
     command = passthrough_of(ctx)
     hand_over_token(pass_token, to_command=command is not None)
     to_screen = output in (None, "-") and stdout_is_terminal()
     mode_shown = progress_mode(progress, data_on_terminal=to_screen)
     mode = asked_mode(lines=lines, text=text, jsonl=jsonl)
-    silence = _peer_seconds(peer_timeout)
+    silence = span_of(peer_timeout, "--peer-timeout", PEER_TIMEOUT)
+    if silence is not None and silence <= BEAT_AFTER:  # it would call a writer gone that has nothing to say
+        raise UsageProblem(
+            f"--peer-timeout is more than {BEAT_AFTER:g}s, the time between two beats of a writer"
+        )
     limits = limits_of(timeout, stall_timeout)
     if messages is not None and mode is not None:
         raise UsageProblem("--lines, --text and --jsonl show the messages themselves; leave --messages out")
@@ -552,19 +548,10 @@ def read(
 
     with message_output(messages, quiet=settings.quiet) as show_message:
         verdict = run(read_stream)
-    _remark(verdict, mode)
-
-
-def _peer_seconds(text: str | None) -> float | None:
-    """None: no limit. One within a beat would call a writer gone that only has nothing to say."""
-    from iii_cli.protocol.seal import BEAT_AFTER, PEER_TIMEOUT
-
-    span = span_of(text, "--peer-timeout", PEER_TIMEOUT)
-    if span is not None and span <= BEAT_AFTER:
-        raise UsageProblem(
-            f"--peer-timeout is more than {BEAT_AFTER:g}s, the time between two beats of a writer"
-        )
-    return span
+    if verdict is not None and verdict.outcome is Outcome.FOREIGN:
+        tell(verdict.text)
+        if mode in (Mode.LINES, Mode.TEXT) and verdict.figures.bytes:
+            tell(f"{verdict.figures.bytes} bytes beside the messages were not shown; --jsonl shows both")
 
 
 def _sink(
@@ -608,14 +595,3 @@ def _conclude_read(shown: Progress, verdict: Verdict | None) -> None:
     words = {Outcome.VERIFIED: "verified", Outcome.ALLOWED_EMPTY: "empty"}
     word = words.get(verdict.outcome, "the end could not be verified")
     shown.conclude(digest=verdict.figures.digest, verified=verdict.verified, words=[word])
-
-
-def _remark(verdict: Verdict | None, mode: Mode | None) -> None:
-    from iii_cli.protocol.seal import Mode
-    from iii_cli.protocol.verifier import Outcome
-
-    if verdict is None or verdict.outcome is not Outcome.FOREIGN:
-        return
-    tell(verdict.text)
-    if mode in (Mode.LINES, Mode.TEXT) and verdict.figures.bytes:
-        tell(f"{verdict.figures.bytes} bytes beside the messages were not shown; --jsonl shows both")

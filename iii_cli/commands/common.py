@@ -48,7 +48,6 @@ __all__ = (
     "hand_over_token",
     "loop_options",
     "mark_used",
-    "meant_function",
     "meant_name",
     "opening",
     "passthrough_of",
@@ -352,21 +351,13 @@ def rows_of(answer: Any, key: str) -> list[dict[str, Any]]:
     return rows
 
 
-def meant_function(settings: Settings, name: str) -> str | None:
-    """The function of the engine that `name` was probably meant to be. None, too, where it does not say."""
-    internal = {"include_internal": True} if name.startswith("engine") else {}
-    return _meant(settings, name, "functions", "function_id", internal)
-
-
-def meant_name(settings: Settings, name: str) -> str | None:
-    """The same for a worker's name."""
-    return _meant(settings, name, "workers", "name", {})
-
-
-def _meant(settings: Settings, name: str, noun: str, key: str, data: dict[str, Any]) -> str | None:
+def meant_name(settings: Settings, name: str, noun: str = "functions") -> str | None:
+    """Which of the engine's functions, or `workers`, was probably meant. None, too, where it does not say."""
     from iii_cli.client.call import call
     from iii_cli.config.store import nearest
 
+    key = {"functions": "function_id", "workers": "name"}[noun]
+    data = {"include_internal": True} if noun == "functions" and name.startswith("engine") else {}
     endpoint = replace(settings.endpoint, connect_timeout=ASK_SECONDS, wait_engine=None)
     try:
         answer = call(endpoint, f"engine::{noun}::list", data, timeout=ASK_SECONDS, whole=True)

@@ -301,7 +301,7 @@ def _refuse_client_options(flags: GlobalFlags, command: str) -> None:
 
 def _notice(form: str) -> Callable[..., None]:
     """What the engine tells its events to. Raises UsageProblem."""
-    ways = {"text": _as_text, "json": _as_json, "off": _nowhere}
+    ways = {"text": _as_text, "json": _as_json, "off": lambda event, /, **details: None}
     way: Callable[..., None] = ways[choice(form, "--log", tuple(ways))]
     return way
 
@@ -322,10 +322,6 @@ def _word(value: Any) -> str:
 def _as_json(event: str, /, **details: Any) -> None:
     document = {"time": _now().isoformat(timespec="milliseconds"), "event": event, **details}
     console.stderr.write(escape_json(json.dumps(document, ensure_ascii=False, default=str)) + "\n")
-
-
-def _nowhere(event: str, /, **details: Any) -> None:
-    """Nobody wants to know."""
 
 
 def _now() -> datetime:

@@ -27,12 +27,13 @@ def hand_over(arguments: list[str]) -> None:
 
     Same arguments, same exit status. Raises CommandNotFound, CommandNotRunnable.
     """
-    if not arguments or not _is_for_engine(arguments[0]):
+    word = arguments[0] if arguments else ""
+    if word not in WORDS and word not in OPTIONS and not word.startswith("--config="):
         return
     engine = next((path for path in programs_on_path() if not is_ours(path)), None)
     if engine is None:
         raise CommandNotFound(
-            f"`iii {arguments[0]}` belongs to the engine's own iii, and there is none on PATH",
+            f"`iii {word}` belongs to the engine's own iii, and there is none on PATH",
             hint="https://github.com/iii-hq/iii says how to get it",
         )
     _become(engine, arguments)
@@ -55,10 +56,6 @@ def is_ours(path: str) -> bool:
             return b"iii_cli" in file.read(HEAD_BYTES)
     except OSError:
         return False
-
-
-def _is_for_engine(word: str) -> bool:
-    return word in WORDS or word in OPTIONS or word.startswith("--config=")
 
 
 def _become(program: str, arguments: list[str]) -> NoReturn:

@@ -40,19 +40,16 @@ def help_command(
         names = command.list_commands(at) if hasattr(command, "list_commands") else []
         found = command.get_command(at, word) if word in names else None
         if found is None:
-            raise _unknown(words[: depth + 1], [*names, *(() if depth else TOPICS)])
+            from iii_cli.config.store import nearest
+
+            hint = "see `iii help`"
+            if near := nearest(word, [*names, *(() if depth else TOPICS)]):
+                hint = f"did you mean `iii help {' '.join([*words[:depth], near])}`?"
+            raise UsageProblem(f"no topic or command {' '.join(words[: depth + 1])!r}", hint=hint)
         at = type(at)(found, info_name=word, parent=at)
     sys.stdout.write(at.command.get_help(at).rstrip("\n") + "\n")
     if not words:
         sys.stdout.write(f"\nTopics (iii help TOPIC):\n  {'  '.join(TOPICS)}\n")
-
-
-def _unknown(words: list[str], names: list[str]) -> UsageProblem:
-    from iii_cli.config.store import nearest
-
-    near = nearest(words[-1], names)
-    hint = f"did you mean `iii help {' '.join([*words[:-1], near])}`?" if near else "see `iii help`"
-    return UsageProblem(f"no topic or command {' '.join(words)!r}", hint=hint)
 
 
 # Plain text, 80 columns, a screen or so each.

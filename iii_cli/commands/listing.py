@@ -11,7 +11,7 @@ import typer
 from msgspec.structs import replace
 
 from iii_cli.client.call import CALL_SECONDS, BlockingCaller, call
-from iii_cli.commands.common import AsJson, meant_function, meant_name, rows_of, settings_of
+from iii_cli.commands.common import AsJson, meant_name, rows_of, settings_of
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import (
     EngineUnreachable,
@@ -171,7 +171,7 @@ def functions_wait(
     if missing and engine_down:
         raise TimedOut(f"not there within {timeout}: {', '.join(missing)} ({engine_down.message})")
     if missing:  # maybe they will never come
-        meant = [match for name in missing[:SUGGESTED] if (match := meant_function(settings, name))]
+        meant = [match for name in missing[:SUGGESTED] if (match := meant_name(settings, name))]
         hint = f"did you mean {', '.join(map(repr, meant))}?" if meant else None
         raise TimedOut(f"not there within {timeout}: {', '.join(missing)}", hint=hint)
 
@@ -220,7 +220,7 @@ def workers_info(
       iii workers info engine --json | jq -r '.functions[].function_id'
     """
     settings = settings_of(ctx)
-    found = _info_of(settings, "workers", {"name": name}, lambda: meant_name(settings, name))
+    found = _info_of(settings, "workers", {"name": name}, lambda: meant_name(settings, name, "workers"))
     if json:
         print_json(found)
         return
@@ -280,7 +280,7 @@ def trace_show(
 def find_function(settings: Settings, function: str, *, timeout: float = CALL_SECONDS) -> dict[str, Any]:
     """The engine's answer to `engine::functions::info`. Raises UnknownTarget, with the nearest name."""
     named = {"function_id": function}
-    return _info_of(settings, "functions", named, lambda: meant_function(settings, function), timeout)
+    return _info_of(settings, "functions", named, lambda: meant_name(settings, function), timeout)
 
 
 def schema_of(found: dict[str, Any], which: str) -> Any:

@@ -214,7 +214,13 @@ def trigger_command(
     if form not in ("pretty", "jsonl", "raw"):
         raise UsageProblem("--format is one of pretty, jsonl, raw")
     _check_stream_options(given)
-    specs = _specs(ins, outs, read)
+    specs: list[StreamSpec] = []
+    if given & STREAMS:
+        from iii_cli.commands.trigger_streams import parse_read, parse_spec
+
+        specs += [parse_spec(text, "--in") for text in ins or ()]
+        specs += [parse_spec(text, "--out") for text in outs or ()]
+        specs += [] if read is None else [parse_read(read)]
     stdin_users = ["--token-file -"] if flags_of(ctx).token_file == "-" else []
     stdin_users += ["--each"] if each else []
     stdin_users += ["--json -"] if json == "-" else []
@@ -314,16 +320,6 @@ def _check_stream_options(given: set[str]) -> None:
                 raise UsageProblem(f"--{option} is about streams", hint="it needs --in, --out or --read")
     if "messages" in given and given & {"lines", "text", "jsonl"}:
         raise UsageProblem("--lines, --text and --jsonl show the messages themselves; leave --messages out")
-
-
-def _specs(ins: list[str] | None, outs: list[str] | None, read: str | None) -> list[StreamSpec]:
-    if not ins and not outs and read is None:
-        return []
-    from iii_cli.commands.trigger_streams import parse_read, parse_spec
-
-    specs = [parse_spec(text, "--in") for text in ins or ()]
-    specs += [parse_spec(text, "--out") for text in outs or ()]
-    return [*specs, *([] if read is None else [parse_read(read)])]
 
 
 # What is to be called.

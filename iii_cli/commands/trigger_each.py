@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.client.batch import EachCall, EachTotals
-from iii_cli.commands.common import meant_function, run, tell
+from iii_cli.commands.common import meant_name, run, tell
 from iii_cli.config.store import did_you_mean
 from iii_cli.errors import Failure, NotConfirmed, UsageProblem
 from iii_cli.io.console import console, ellipsis, escape_json
@@ -67,7 +67,7 @@ def _failure(request: Request, totals: EachTotals) -> Failure:
     if totals.lost:
         hint = f"the worker was lost during {totals.lost:,} of them, which may have run"
     elif totals.unknown:
-        hint = did_you_mean(meant_function(request.settings, request.function_id))
+        hint = did_you_mean(meant_name(request.settings, request.function_id))
     return kind(f"{totals.failed:,} of {totals.done:,} calls failed", hint=hint)
 
 
@@ -133,8 +133,7 @@ class _Shown:
     def conclude(self, *, stopped: bool = False, quietly: bool = False) -> None:
         """One line at the end: whoever stops a batch wants to know how far it came."""
         console.draw()
-        facts = {"calls": self._totals.done, "failed": self._totals.failed}
-        console.facts.update(seconds=round(time.monotonic() - self._began, 3), **facts)
+        console.facts.update(self._facts())
         if self._mode in (ProgressMode.BAR, ProgressMode.PLAIN) and not quietly:
             console.notice(f"stopped after {self._line()}" if stopped else self._line())
 
@@ -142,10 +141,13 @@ class _Shown:
         if self._mode is ProgressMode.BAR:
             console.draw(ellipsis(self._line(), console.stderr.columns - MARGIN))
         elif self._mode is ProgressMode.JSON:
-            facts = {"calls": self._totals.done, "failed": self._totals.failed}
-            console.event("progress", facts | {"seconds": round(time.monotonic() - self._began, 3)})
+            console.event("progress", self._facts())
         else:
             console.notice(self._line())
+
+    def _facts(self) -> dict[str, float]:
+        seconds = round(time.monotonic() - self._began, 3)
+        return {"calls": self._totals.done, "failed": self._totals.failed, "seconds": seconds}
 
     def _line(self) -> str:
         totals, seconds = self._totals, time.monotonic() - self._began
