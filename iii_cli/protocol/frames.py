@@ -239,8 +239,7 @@ class FrameDecoder:
         self._held = 0  # what `hold` was told
         self._buffer = bytearray()
         self._view = memoryview(self._buffer)
-        self._start = 0
-        self._end = 0
+        self._start = self._end = 0
         self._head = 0  # bytes of the header of the frame at _start
         self._need = 0  # bytes from _start that the frame at _start has in all, once its header is known
         self._left = 0  # payload bytes still to come of a frame that is handed out in pieces
@@ -282,16 +281,13 @@ class FrameDecoder:
             and not self._pieces
             and (size == BUFFER_FIRST or size > self._buffer_max)
         ):
-            self._buffer = bytearray()
-            self._view = memoryview(self._buffer)
-            self._start = self._end = 0
+            self._grow(0)
 
     def release(self) -> None:
         """The connection is over: keep no buffer, however long somebody keeps this."""
-        self._buffer = bytearray()
-        self._view = memoryview(self._buffer)
+        self._start = self._end
+        self._grow(0)
         self._message = bytearray()
-        self._start = self._end = 0
 
     def received(self, count: int) -> None:
         """`count` bytes were received into the last `space()`."""
