@@ -290,7 +290,9 @@ class Core:
 
         False where somebody else has the name: the worker is told and closed.
         """
-        namespace = worker.namespace if worker.settled else about.namespace or DEFAULT_NAMESPACE
+        namespace = worker.namespace
+        if worker.connection in self.registry.unsettled:
+            namespace = about.namespace or DEFAULT_NAMESPACE
         if about.name is not None:
             owner = self.registry.names.get((namespace, about.name))
             if owner is not None and owner is not worker:
@@ -310,11 +312,9 @@ class Core:
 
     def _settle(self, worker: Worker, namespace: str) -> None:
         """The namespace is final: what was registered before is applied."""
-        if worker.settled:
+        if self.registry.unsettled.pop(worker.connection, None) is None:
             return
         worker.namespace = namespace
-        worker.settled = True
-        self.registry.unsettled.pop(worker.connection, None)
         parked, worker.parked = worker.parked, []
         for message, size in parked:
             worker.let_go(size)
@@ -324,11 +324,11 @@ class Core:
 
     def _register(self, worker: Worker, message: Registration, size: int, now: int) -> None:
         """Apply a registration, or park it until the namespace is known."""
-        if worker.settled:
-            self._apply(worker, message, size)
-        else:
+        if worker.connection in self.registry.unsettled:
             worker.parked.append((message, size))
             worker.hold(size)
+        else:
+            self._apply(worker, message, size)
         self._drop_if_greedy(worker, now)
 
     def _drop_if_greedy(self, worker: Worker, now: int) -> None:

@@ -144,7 +144,6 @@ class Worker(Struct, eq=False):
     ip: str
     connected_at: int
     namespace: str = DEFAULT_NAMESPACE
-    settled: bool = False  # the namespace is final: announced, or the grace is over
     about: Announcement = Announcement()
     gone: bool = False  # evicted, rejected or disconnected: it hears nothing more
     parked: list[tuple[Registration, int]] = field(default_factory=list)  # until it is settled, with sizes
@@ -226,9 +225,7 @@ def is_blank(namespace: str | None) -> bool:
 
 
 class Invocation(Struct, eq=False):
-    """A call. `id` is what the executor was told, `reply_id` what the
-    caller waits for.
-    """
+    """A call. `id` is what the executor was told, `reply_id` what the caller waits for."""
 
     id: str
     reply_id: str | None  # None: nobody waits

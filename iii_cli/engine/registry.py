@@ -19,6 +19,7 @@ class Registry:
         self.workers: dict[int, Worker] = {}  # by connection
         self.workers_by_id: dict[str, Worker] = {}
         self.names: dict[tuple[str, str], Worker] = {}  # by namespace and name, also names of before
+        # Those whose namespace is not final: they did not announce themselves, and the grace is not over.
         self.unsettled: dict[int, Worker] = {}  # in the order of their connecting
         self.changed = False  # were there changes of the functions since somebody said False
         self._functions: dict[str, dict[str, Function]] = {}  # id -> namespace -> function
