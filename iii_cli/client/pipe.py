@@ -189,13 +189,18 @@ class Pipe:
         self._note_change()
 
     async def _outcome(self) -> list[Any]:
-        """Wait for every call's success. Raises what the first failure comes down to."""
-        await self._until(lambda: bool(self._failures) or not self._running)
+        """Wait for every call's success, and for our input's end. Raises what a failure comes down to."""
+        given = self.input
+        await self._until(
+            lambda: bool(self._failures) or not (self._running or (given and not given.over.is_set()))
+        )
         if self._failures:
             with anyio.move_on_after(CAUSE_SECONDS):
                 await self._until(
                     lambda: not self._running or not all(is_consequence(each) for _, each in self._failures)
                 )
+            for stream in self.streams:
+                stream.failure = None  # it is among them
             raise cause_of(self._failures)
         self._check_links()
         return [self._results[place] for place in self._places]
@@ -205,6 +210,7 @@ class Pipe:
         await stream.over.wait()
         if stream.failure is not None and not isinstance(stream.failure, PeerLeft):
             self._fail(0 if stream.is_input else len(self._places) + 1, stream.failure)
+        self._note_change()
 
     async def _watch_neighbours(self, at: int) -> None:
         """A stage that has answered is read from and written to in vain."""
@@ -298,6 +304,8 @@ class Pipe:
         """With what was found out since."""
         if isinstance(failure, TimedOut) and never_opened:
             return failure.with_message(f"{failure.message}; never opened: {', '.join(never_opened)}")
+        if isinstance(failure, NothingArrived):
+            return failure.with_hint(None)  # it names an option of other commands
         late = anyio.current_time() - self._began > SWEPT_SECONDS
         if late and isinstance(failure, StageFailed) and not failure.hint:
             return failure.with_hint("an end that no stage opens within 5 minutes is swept away")
