@@ -56,6 +56,10 @@ _iii() {
         dirs*) _iii_option filenames; _iii_add compgen -d -- "${cur:before}" ;;
     esac
     [[ $how == *nospace ]] && _iii_option nospace
+    if [[ $cur == [\'\"]* ]]; then # an open quote: readline replaces all that stands behind it
+        COMPREPLY=("${COMPREPLY[@]/#/${cur:1:before-1}}")
+        return
+    fi
     # Readline replaces what stands behind the last break of the word, so the answers must not repeat the
     # rest. An `@` is a break that belongs to what follows it.
     for ((i = 0; i < ${#cur}; i++)); do

@@ -2,7 +2,7 @@
 
 function __iii_complete
     set -l words (commandline -opc)
-    set -l word (commandline -ct)
+    set -l word (string replace -r '^[\'"]' '' -- (commandline -ct))
     set -l program $words[1]
     # Plain `iii` may be the engine's own, which must not be started by a TAB.
     test "$program" = iii; and command -q iii-cli; and set program iii-cli

@@ -15,7 +15,7 @@ from iii_cli.client.function import Call
 from iii_cli.client.worker import CALLS_MAX, Channel, Worker, open_worker
 from iii_cli.config.settings import GlobalFlags, resolve
 from iii_cli.config.store import ContextStore, token_of
-from iii_cli.errors import Failure, FunctionFailed, StreamTruncated, UsageProblem
+from iii_cli.errors import Failure, FunctionFailed, StageFailed, StreamTruncated, UsageProblem
 from iii_cli.protocol.refs import ChannelRef
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = (
     "ChannelWriter",
     "Failure",
     "FunctionFailed",
+    "StageFailed",
     "StreamTruncated",
     "Worker",
     "connect",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import anyio
 
-from iii_cli.client.call import new_stream_id
-from iii_cli.client.channels import EndState, probe
-from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, StreamedCall
+from iii_cli.client.call import CALL_SECONDS, new_stream_id
+from iii_cli.client.channels import ChannelReader, ChannelWriter, EndState, probe
+from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, CallStream, StreamedCall
+from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, download, upload
 from iii_cli.errors import (
     ContentDiffers,
     Failure,
@@ -21,23 +22,28 @@ from iii_cli.errors import (
     StageFailed,
     StreamTruncated,
     TimedOut,
+    UnknownTarget,
+    sole_cause,
 )
 from iii_cli.limits import limit
 from iii_cli.protocol.payload import redacted
-from iii_cli.protocol.pipeline import cause_of, is_consequence
+from iii_cli.protocol.pipeline import cause_of, is_consequence, plan
 from iii_cli.protocol.refs import Direction
 from iii_cli.protocol.seal import Sealer
+from iii_cli.protocol.verifier import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+
+    from anyio.abc import ByteSendStream
 
     from iii_cli.client.connection import Connection
-    from iii_cli.client.streams import CallStream
-    from iii_cli.protocol.pipeline import Place
+    from iii_cli.protocol.frames import Buffer
+    from iii_cli.protocol.pipeline import Place, Stage
     from iii_cli.protocol.refs import ChannelRef, Endpoint
     from iii_cli.protocol.verifier import Verdict
 
-__all__ = ("BUFFER", "Ends", "Pipe")
+__all__ = ("BUFFER", "Ends", "Pipe", "pipe")
 
 BUFFER = 16  # messages of at most 1 MiB: what a channel may hold in the engine (docs: design, "Pipelines")
 CAUSE_SECONDS = limit("cause", 1.0)  # until the failure comes that others are a consequence of
@@ -47,6 +53,119 @@ SWEPT_SECONDS = 300.0  # after which the engine takes an end away that nobody ha
 
 Ends: TypeAlias = "tuple[ChannelRef, ChannelRef]"  # of one channel: the writer's, the reader's
 MakeStream: TypeAlias = "Callable[[Ends], CallStream]"
+
+
+async def pipe(
+    connection: Connection,
+    endpoint: Endpoint,
+    stages: Sequence[Stage],
+    source: AsyncIterable[bytes] | None,
+    sink: ByteSendStream | None,
+    *,
+    timeout: float | None,  # noqa: ASYNC109 - of the whole, in seconds
+    require_seal: bool,
+    notice: Callable[[str], None],
+) -> list[Any]:
+    """`Worker.pipe`, which says what it promises."""
+    deadline = math.inf if timeout is None else anyio.current_time() + timeout
+    infos = []
+    for number, stage in enumerate(stages, 1):
+        named = {"function_id": stage.function_id, "namespace": stage.home}
+        try:
+            infos.append(await connection.call("engine::functions::info", named, timeout=CALL_SECONDS))
+        except FunctionFailed as failure:
+            known = failure if failure.code != "NOT_FOUND" else UnknownTarget(failure.remote_message)
+            raise StageFailed(number, stage.function_id, known) from None
+    places = plan(stages, infos, no_in=source is None, no_out=sink is None)
+    if source is not None:
+        places[0].demand(Direction.READ, "the source")
+    if sink is not None:
+        places[-1].demand(Direction.WRITE, "the sink")
+
+    def give(ends: Ends) -> CallStream:
+        writer = ChannelWriter(endpoint, ends[0], Sealer(new_stream_id()))
+        status = UploadStatus({"": writer}, reader=FUNCTION)
+
+        async def move(stream: CallStream) -> None:
+            assert source is not None
+            await upload([_Chunks(source)], writer, status=status, words=stream.abort_words)
+
+        return CallStream("input", ends[1], writer, status, move)
+
+    def take(ends: Ends) -> CallStream:
+        reader = ChannelReader(endpoint, ends[1], Verifier(require_seal=require_seal))
+        status = DownloadStatus(reader, writer=FUNCTION)
+
+        async def move(stream: CallStream) -> Verdict | None:
+            assert sink is not None
+            return await download(reader, _Sent(sink), status=status, before_finish=stream.permit)
+
+        return CallStream("output", ends[0], reader, status, move)
+
+    async def answered(results: list[Any]) -> None:
+        pass
+
+    run = Pipe(connection, endpoint, places, notice=notice, require_seal=require_seal)
+    try:
+        await run.open(give, take)
+        return await run.run(answered, deadline=deadline, whole=timeout)
+    except BaseExceptionGroup as group:
+        raise sole_cause(group) from None
+    finally:
+        await run.close()
+
+
+@final
+class _Chunks:
+    """What an async iterable gives, as an upload reads it."""
+
+    name = "the source"
+    short_by = 0
+
+    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
+        self._chunks = aiter(chunks)
+        self._rest = memoryview(b"")
+
+    async def read_into(self, view: memoryview) -> int:
+        while not self._rest:
+            try:
+                self._rest = memoryview(await anext(self._chunks))
+            except StopAsyncIteration:
+                return 0
+        count = min(len(view), len(self._rest))
+        view[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count
+
+
+@final
+class _Sent:
+    """A byte stream, as a download writes into it. Whoever gave it ends it."""
+
+    durable = False
+
+    def __init__(self, stream: ByteSendStream) -> None:
+        self._stream = stream
+
+    def has_readers(self) -> bool:
+        return True
+
+    async def open(self) -> None:
+        pass
+
+    def expect_text(self) -> None:
+        pass
+
+    async def write(self, chunk: Buffer) -> None:
+        await self._stream.send(bytes(chunk))
+
+    def judge(self, status: int, *, verified: bool, count: int) -> None:
+        pass
+
+    async def finish(self) -> None:
+        pass
+
+    def discard(self) -> None:
+        pass
 
 
 @final

@@ -39,9 +39,9 @@ from iii_cli.protocol.refs import ChannelRef, Direction
 from iii_cli.protocol.seal import BEAT_AFTER, Sealer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 
-    from anyio.abc import TaskGroup, TaskStatus
+    from anyio.abc import ByteSendStream, TaskGroup, TaskStatus
 
     from iii_cli.client.connection import Identity
     from iii_cli.client.function import Handler
@@ -296,6 +296,40 @@ class Worker:
         if connection is None:
             raise EngineUnreachable(f"no connection to the engine at {self.endpoint.address.url}")
         raise TimedOut(f"no answer from {function_id} within {timeout:g} s")
+
+    async def pipe(
+        self,
+        stages: Sequence[str],
+        source: AsyncIterable[bytes] | None = None,
+        sink: ByteSendStream | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - as of `trigger`
+        require_seal: bool = False,
+        notice: Callable[[str], None] = lambda text: None,
+    ) -> list[Any]:
+        """Run functions as one pipeline, as `iii pipe` does: each of `stages` is a STAGE word. Their results.
+
+        `source`, such as a ByteReceiveStream, feeds the first stage, None: it is a source itself. The output
+        of the last goes to `sink`, None: it is a sink itself. What went there is all that there is only once
+        this returns. `timeout` in seconds, None: no limit. `notice` hears what is no failure.
+
+        Raises StageFailed, whose `failure` says what became of its call, UsageProblem for a pipeline that
+        cannot run, TimedOut, EngineUnreachable, StreamTruncated and ContentDiffers for the streams, and what
+        the source and the sink raise. Cancelled, it aborts all streams; calls that do not end are left.
+        """
+        from iii_cli.client.pipe import pipe
+        from iii_cli.protocol.pipeline import parse_stages
+
+        return await pipe(
+            await self._ready(),
+            self.endpoint,
+            parse_stages(stages, self.identity.namespace),
+            source,
+            sink,
+            timeout=timeout,
+            require_seal=require_seal,
+            notice=notice,
+        )
 
     async def functions(self, *, search: str | None = None, include_internal: bool = False) -> list[Any]:
         """The engine's rows of its functions (docs: protocol, "Built-in functions"). Raises as `trigger`."""

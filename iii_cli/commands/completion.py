@@ -101,7 +101,7 @@ def _line(word: str, words: list[str]) -> list[str]:
         before = 0
     if flag:
         kinds = _option(tree, path, flag)[1] or ""
-    elif word.startswith("-"):
+    elif word.startswith("-") and " " not in word:
         options = tree[""]["options"] | command["options"]
         return [
             "words 0",
@@ -116,6 +116,8 @@ def _line(word: str, words: list[str]) -> list[str]:
         if position >= len(places) and not many:
             kinds = ""
 
+    if kinds == "@stage":
+        return _stage(word, words)
     # `@keys=KINDS`: a key with its `=`, behind which there are KINDS.
     how, found = "words", []
     for kind in kinds.split():
@@ -133,6 +135,18 @@ def _line(word: str, words: list[str]) -> list[str]:
         elif kind.startswith(word[before:]):
             found.append(kind)
     return [f"{how} {before}", *found]
+
+
+def _stage(word: str, words: list[str]) -> list[str]:
+    """What may stand at the end of a STAGE, whose quote is still open: a function, or one of its keys."""
+    text = word.lstrip("'\"")
+    *parts, last = text.split(" ")
+    parts = [part for part in parts if part]
+    if parts[:1] == ["-n"]:
+        words, parts = [*words, *parts[:2]], parts[2:]
+    kind, function = ("keys", parts[0]) if parts else ("function", "")
+    found = _known(kind, last, function, words) if text[:3] != "-n " or words[-2:-1] == ["-n"] else []
+    return [f"words{' nospace' if kind == 'keys' else ''} {len(word) - len(last)}", *found]
 
 
 def _option(tree: Mapping[str, Any], path: str, flag: str) -> tuple[str, str | None]:

@@ -39,6 +39,7 @@ _BY_METAVAR = {
     "DIR": "@dir",
     "REF": "@ref",
     "FUNCTION": "@function",
+    "STAGE": "@stage",
     "CONTEXT": "@context",
     "[KEY=]SOURCE": "@keys=@file @file",
     "[KEY=]TARGET": "@keys=@file @file",
@@ -384,6 +385,10 @@ _iii() {
         dirs*) _iii_option filenames; _iii_add compgen -d -- "${cur:before}" ;;
     esac
     [[ $how == *nospace ]] && _iii_option nospace
+    if [[ $cur == [\'\"]* ]]; then # an open quote: readline replaces all that stands behind it
+        COMPREPLY=("${COMPREPLY[@]/#/${cur:1:before-1}}")
+        return
+    fi
     # Readline replaces what stands behind the last break of the word, so the answers must not repeat the
     # rest. An `@` is a break that belongs to what follows it.
     for ((i = 0; i < ${#cur}; i++)); do
@@ -449,7 +454,7 @@ _FISH = r"""# fish completion for iii; printed by `iii completion fish`.
 
 function __iii_complete
     set -l words (commandline -opc)
-    set -l word (commandline -ct)
+    set -l word (string replace -r '^[\'"]' '' -- (commandline -ct))
     set -l program $words[1]
     # Plain `iii` may be the engine's own, which must not be started by a TAB.
     test "$program" = iii; and command -q iii-cli; and set program iii-cli

@@ -116,12 +116,10 @@ def pipe_command(
     settings = settings_of(ctx)
     parsed = parse_stages(stages, settings.namespace)
     places = plan(parsed, _look_up(settings, parsed), no_in=no_in, no_out=no_out)
-    for option, given, place, side in (
-        ("--in", source, places[0], Direction.READ),
-        ("-o", target, places[-1], Direction.WRITE),
-    ):
-        if given is not None and side not in place.keys:
-            raise UsageProblem(f"{option}: {place.name} has no place for a {side.noun}")
+    if source is not None:
+        places[0].demand(Direction.READ, "--in")
+    if target is not None:
+        places[-1].demand(Direction.WRITE, "-o")
     if dry_run:
         from iii_cli.io.console import clean, emit
 

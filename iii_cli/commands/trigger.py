@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +22,7 @@ from iii_cli.commands.common import (
     tell,
     within,
 )
-from iii_cli.errors import Failure, FunctionFailed, Interrupted, UsageProblem, cannot_read
+from iii_cli.errors import ExitStatus, Failure, FunctionFailed, Interrupted, UsageProblem, cannot_read
 from iii_cli.limits import limit
 
 if TYPE_CHECKING:
@@ -435,9 +436,38 @@ def _call(request: Request, form: str, *, void: bool) -> Any:
                 traceparent=request.traceparent,
             )
         except FunctionFailed as failure:
-            raise redacted(failure, request.payload) from None
+            told = redacted(failure, request.payload)
+            raise told.with_hint(told.hint or _pointer_to_pipe(request, told)) from None
     print_document(result, form)
     return result
+
+
+def _pointer_to_pipe(request: Request, failure: Failure) -> str | None:
+    """For `trigger FUNCTION < FILE`: where its parameters are stream ends, and none was given.
+
+    An extra call, on the way to an error only.
+    """
+    from iii_cli.commands.listing import find_function, schema_of
+    from iii_cli.protocol.payload import keys_in
+    from iii_cli.protocol.pipeline import stream_keys
+
+    if failure.exit_status != ExitStatus.FAILED or keys_in(request.payload) or not _has_input():
+        return None
+    try:
+        found = find_function(request.settings, request.function_id, timeout=POINTER_SECONDS)
+    except Failure:
+        return None
+    streams = stream_keys(schema_of(found, "request"))
+    return f"its parameters are streams: `iii pipe {request.function_id} < FILE > FILE`" if streams else None
+
+
+def _has_input() -> bool:
+    """Is stdin a file or a pipe?"""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
 
 
 # Its trace, and its function.
@@ -445,6 +475,7 @@ def _call(request: Request, form: str, *, void: bool) -> Any:
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
+POINTER_SECONDS = 1.0  # an error that is late is worse than one without a hint
 TREE_SECONDS = 5.0  # the call is over; its tree is worth a moment, not more
 HELP_SECONDS = 10.0
 

@@ -178,6 +178,11 @@ class Place(Struct, frozen=True, eq=False):
         """What people call it."""
         return f"stage {self.number}, {self.function_id}"
 
+    def demand(self, direction: Direction, given: str) -> None:
+        """Raises UsageProblem where what is `given`, or wanted, has no place in its payload."""
+        if direction not in self.keys:
+            raise UsageProblem(f"{given}: {self.name} has no place for a {direction.noun}")
+
     def with_refs(self, refs: Mapping[Direction, Mapping[str, str]]) -> dict[str, Any]:
         """The payload of the call. Raises UsageProblem where something else stands in the way of a ref."""
         payload: Any = deepcopy(self.payload)

@@ -17,6 +17,10 @@ EXAMPLE
 #== iii serve json::keys --stdin json --stdout result -- jq keys &
 EXAMPLE | tr -d ' \n' | grep -F '["a","b"]'
 
+#== iii serve text::loud -- tr a-z A-Z &
+EXAMPLE
+tr a-z A-Z < links.csv | sort | cmp - sorted.csv
+
 #== iii trigger jobs::run --each -P 8 < jobs.jsonl > results.jsonl
 EXAMPLE
 test "$(grep -c done results.jsonl)" = 20

@@ -44,6 +44,10 @@ def iii(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         ("iii channel read -o /etc/pass", "iii channel read -o /etc/passwd"),
         ("iii trigger img::resize --in name=/etc/pass", "iii trigger img::resize --in name=/etc/passwd"),
         ("iii engine exec -- cat /etc/pass", "iii engine exec -- cat /etc/passwd"),
+        ("iii pipe img::re", "iii pipe img::resize"),
+        ('iii pipe "img::re', 'iii pipe "img::resize'),
+        ('iii pipe text::upper "img::resize a=1 wi', 'iii pipe text::upper "img::resize a=1 width='),
+        ('iii pipe "-n default img::resize na', 'iii pipe "-n default img::resize name='),
         ("iii nonsense chan", "iii nonsense chan"),
         ("iii functions info no::such", "iii functions info no::such"),
         ("iii help sea", "iii help seals"),
@@ -54,7 +58,7 @@ def test_tab(iii: Program, shell: str, line: str, completed: str) -> None:
     if completed.endswith("passwd"):  # there may be a passwd- beside it
         assert shown.startswith(completed)
     else:
-        assert shown.rstrip() == completed
+        assert shown.rstrip(' "') == completed  # some shells close a quote
 
 
 @pytest.mark.parametrize("shell", SHELLS)
