@@ -3,8 +3,8 @@
     python -m tests.benchmarks.pipeline [--mebibytes 1024] [--rounds 2] [COMMAND COMMAND COMMAND]
 
 The same filters (`tr a-z A-Z`, `cat`, `cat`) on the same embedded engine, one way after the other in each
-round, from a file to a digest. A line for each: seconds, and the CPU seconds of our own processes (`iii pipe`,
-or the three `iii trigger`), of the engine, and of the workers with their filters. `local` is the plain pipe.
+round, from a file to a digest. A line for each: seconds, and the CPU seconds of our own processes (`iii
+pipe`, or the three `iii trigger`), of the engine, and of the workers and filters. `local` is the plain pipe.
 """
 
 from __future__ import annotations

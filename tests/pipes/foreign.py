@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.support.program import Program
 
 __all__ = (
+    "Refuse",
     "Vanish",
     "end_target",
     "foreign_stream",
@@ -30,6 +31,10 @@ CALL_ID = "7d0e0000-0000-4000-8000-000000000002"
 
 class Vanish(Exception):
     """Raised by a function: its worker is gone, without an answer."""
+
+
+class Refuse(Exception):
+    """Raised by a function: it answers with this code, and the message `no`."""
 
 
 def end_target(end: str | dict[str, Any]) -> str:
@@ -100,6 +105,8 @@ def _serve(connection: Any, functions: dict[str, Callable[[Any], Any]]) -> None:
                 answer = {key: call[key] for key in ("invocation_id", "function_id")}
                 try:
                     answer["result"] = functions[call["function_id"]](call["data"])
+                except Refuse as refusal:
+                    answer["error"] = {"code": str(refusal), "message": "no"}
                 except Vanish:
                     connection.close_socket()
                     return

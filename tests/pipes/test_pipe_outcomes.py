@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.pipes.foreign import foreign_worker, read_frames, write_frames
+from tests.pipes.foreign import Refuse, foreign_worker, read_frames, write_frames
 from tests.support.marks import in_ci_but
 from tests.support.processes import in_folder, sizes_in
 from tests.support.program import Child, Program, refused, running_engine
@@ -210,3 +210,21 @@ def test_a_stage_opens_its_ends_while_it_waits_for_its_turn(iii: Program) -> Non
             first.communicate()
     assert waiting.returncode == 124
     assert b"never opened" not in waiting.stderr
+
+
+@pytest.mark.ci
+def test_a_consequence_that_comes_before_its_cause(iii: Program, tmp_path: Path) -> None:
+    def cut(data: Any) -> None:
+        raise Refuse("stream_truncated")
+
+    with (
+        foreign_worker(iii.url, **{"k::cut": cut}),
+        iii.serving("k::soon", "--", "sh", "-c", "sleep 0.4; exit 3"),
+        iii.serving("k::late", "--", "sh", "-c", "sleep 3; exit 3"),
+    ):
+        words = ("-o", str(tmp_path / "out"))
+        done = iii.run("pipe", "k::soon", "k::cut", *words, stdin=b"x")
+        refused(done, 1, "stage 1, k::soon: command_failed")
+        done = iii.run("pipe", "k::late", "k::cut", *words, stdin=b"x")
+        refused(done, 1, "stage 2, k::cut: stream_truncated")
+        assert not (tmp_path / "out").exists()
