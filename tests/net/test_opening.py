@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -178,6 +179,14 @@ def test_the_second_address_is_tried(
         ]
         monkeypatch.setattr("socket.getaddrinfo", lambda *args, **others: found)
         assert first_frame(endpoint(f"ws://localhost:{port}")) == b"hi"
+
+
+def test_a_system_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(select, "poll")
+    with listening(lambda peer: upgrade(peer, behind=HELLO)) as url:
+        assert blocking(endpoint(url)) == b"hi"
+    with listening(silent) as url, pytest.raises(EngineUnreachable, match=r"no answer within 0\.2 s"):
+        blocking(endpoint(url, connect_timeout=0.2))
 
 
 def test_an_end_without_a_close_frame_is_a_loss(first_frame: Callable[..., bytes]) -> None:
