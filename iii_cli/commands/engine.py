@@ -17,19 +17,19 @@ from iii_cli.commands.common import (
     NeedsCommand,
     choice,
     flags_of,
-    loop_options,
     passthrough_of,
     run,
+    run_listening,
     span_of,
     tell,
     within,
 )
 from iii_cli.config.store import read_token_file
-from iii_cli.errors import ExitStatus, Interrupted, UsageProblem, sole_cause
+from iii_cli.errors import ExitStatus, Interrupted, UsageProblem
 from iii_cli.io.console import clean, console, escape_json
 from iii_cli.io.descriptors import allow_open_files
 from iii_cli.io.process import prepare_command, spawn
-from iii_cli.io.signals import heard, held, receiving
+from iii_cli.io.signals import heard, receiving
 from iii_cli.quantities import byte_count
 
 if TYPE_CHECKING:
@@ -171,8 +171,6 @@ def exec_command(
       iii engine exec -- pytest
       iii engine exec -- sh -c 'python worker.py & iii functions wait hello && iii trigger hello'
     """
-    import anyio
-
     from iii_cli.engine.server import EngineServer
 
     _refuse_client_options(flags_of(ctx), "exec")
@@ -183,11 +181,7 @@ def exec_command(
     allow_open_files(DESCRIPTORS_WANTED)
     server = EngineServer(settings=settings, notice=notice)
     serve = partial(server.serve, "localhost", 0, shutdown_timeout=0)
-    try:
-        with held() as let_go:
-            return anyio.run(_exec, command, serve, let_go, backend_options=loop_options())
-    except BaseExceptionGroup as group:
-        raise sole_cause(group) from None
+    return run_listening(_exec, command, serve)
 
 
 async def _exec(
