@@ -22,7 +22,7 @@ from iii_cli.protocol.json_text import MalformedJson, parse_once
 from iii_cli.protocol.refs import ChannelRef, Direction, MalformedRef, TlsFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from iii_cli.config.store import SavedRefs
 
@@ -54,7 +54,6 @@ def resolve_ref(
     store: SavedRefs,
     stdin_free: bool = False,
     option: str = "",
-    read_stdin: Callable[[], str] = read_secret_stdin,
 ) -> ResolvedRef:
     """Find the ref that `text` names; None: what III_WRITER or III_READER names.
 
@@ -83,7 +82,7 @@ def resolve_ref(
             raise UsageProblem(
                 "`-` cannot be the ref here: stdin carries data", hint="use file:PATH or env:NAME"
             )
-        return ResolvedRef(_literal(read_stdin(), "stdin", needed), from_stdin=True)
+        return ResolvedRef(_literal(read_secret_stdin(), "stdin", needed), from_stdin=True)
     if colon and kind == "env":
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", place, re.ASCII):
             raise UsageProblem("env: needs the name of a variable")

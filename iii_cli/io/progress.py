@@ -258,6 +258,7 @@ def _with_bar(fraction: float, text: str, columns: int, *, color: bool, plain: b
     paper = Console(
         file=TextIOWrapper(BytesIO(), "ascii" if plain else "utf-8"),
         width=columns,
+        height=1,  # without it a terminal of an unknown kind has 80 columns
         force_terminal=True,
         color_system="standard" if color else None,
         no_color=not color,

@@ -179,12 +179,6 @@ def test_a_token_that_no_header_can_carry_is_refused_unseen(
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["/nowhere/token", "/", "a\0b"])
-def test_a_token_file_that_cannot_be_read(path: str) -> None:
-    with pytest.raises(LocalProblem, match="cannot read --token-file"):
-        settle(GlobalFlags(token_file=path))
-
-
 def test_a_context_token_that_is_not_set_says_where_it_was_looked_for() -> None:
     with pytest.raises(UsageProblem, match=r"context 'prod' is in \$PROD_TOKEN"):
         resolve(GlobalFlags(context="prod"), {}, Contexts())

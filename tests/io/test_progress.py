@@ -39,7 +39,9 @@ def test_a_line_with_all_its_figures() -> None:
     assert plain_line(WAITING) == "0 B of 1.00 GiB, no reader yet"
 
 
-def test_a_bar_takes_the_room_that_is_left() -> None:
+@pytest.mark.parametrize("terminal", ["xterm", "unknown"])
+def test_a_bar_takes_the_room_that_is_left(terminal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", terminal)
     end = " 512 MiB of 1.00 GiB   128 MiB/s   50%"
     assert bar_line(HALF, 120) == f"{dashes(0.5, 40)}  {end}  ETA 0:04  0:05  average 102 MiB/s"
     assert bar_line(HALF, 79) == f"{dashes(0.5, 23)}  {end}  ETA 0:04  0:05"
