@@ -425,11 +425,11 @@ def emit(text: str) -> None:
         raise cannot_write("standard output", error) from None
 
 
-def print_json(value: Any, *, sort_keys: bool = False) -> None:
+def print_json(value: Any) -> None:
     """Print one document. On a terminal nothing in it moves the cursor, and its value stays the same."""
     import json
 
-    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=sort_keys)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
     if stdout_is_terminal() or re.search(_SURROGATE, text):  # half a pair has no UTF-8
         text = escape_json(text)
     emit(text + "\n")
