@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 WORKERS = Path(__file__).with_name("workers")
+NODE_PACKAGES = ("iii-sdk@0.22.1", "hash-wasm@4.13.0", "ws@8")
 FUNCTIONS = ("count", "keep", "plain_count", "produce", "plain_produce", "upper")
 LANGUAGES = [
     "python",
@@ -103,12 +104,11 @@ def node_folder(request: pytest.FixtureRequest) -> Path:
         pytest.skip("needs node and npm")
     assert request.config.cache is not None
     folder = request.config.cache.mkdir("node-seal")
-    packages = ["iii-sdk@0.22.1", "hash-wasm@4"]
-    if not all((folder / "node_modules" / name.partition("@")[0]).exists() for name in packages):
-        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages]
+    if not all((folder / "node_modules" / name.partition("@")[0]).exists() for name in NODE_PACKAGES):
+        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *NODE_PACKAGES]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
         if done.returncode:
-            pytest.skip(f"npm cannot install {packages}: {done.stderr.strip().splitlines()[-1:]}")
+            pytest.skip(f"npm cannot install {NODE_PACKAGES}: {done.stderr.strip().splitlines()[-1:]}")
     target = folder / "node_modules" / "iii-seal"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(ROOT / "seals" / "node", target)
