@@ -28,10 +28,22 @@ LANGUAGES = [
 ]
 
 
+class Worker(str):
+    """The prefix of a running worker's functions, its process and its engine's."""
+
+    pid: int
+    engine: int
+
+
 @pytest.fixture(scope="session")
-def url() -> Iterator[str]:
-    with running_engine() as (url, _):
-        yield url
+def engine() -> Iterator[tuple[str, int]]:
+    with running_engine() as (url, process):
+        yield url, process.pid
+
+
+@pytest.fixture(scope="session")
+def url(engine: tuple[str, int]) -> str:
+    return engine[0]
 
 
 @pytest.fixture
@@ -87,13 +99,15 @@ def running(
 @pytest.fixture(scope="session")
 def worker(
     language: str,
-    url: str,
+    engine: tuple[str, int],
     start: Callable[[str, str], subprocess.Popen[bytes]],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[str]:
-    """The prefix of a running worker's functions."""
-    with running(start, Program(tmp_path_factory.mktemp("worker"), url), language):
-        yield language
+) -> Iterator[Worker]:
+    url, engine_pid = engine
+    with running(start, Program(tmp_path_factory.mktemp("worker"), url), language) as process:
+        worker = Worker(language)
+        worker.pid, worker.engine = process.pid, engine_pid
+        yield worker
 
 
 @pytest.fixture(scope="session")

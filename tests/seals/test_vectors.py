@@ -74,3 +74,11 @@ def test_node(node_folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr.decode()
     compare(json.loads(done.stdout))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_rust(rust_worker: Path) -> None:
+    done = subprocess.run([rust_worker.with_name("vectors"), VECTORS], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    compare(json.loads(done.stdout))

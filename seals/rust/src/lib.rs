@@ -46,6 +46,8 @@ const ABORT_WITHIN: Duration = Duration::from_secs(2);
 const RECEIPT_WITHIN: Duration = Duration::from_secs(5);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const CHUNK: usize = 64 * 1024; // bytes of a binary frame, as the SDK writes them
+const CHUNK_FAST: usize = 256 * 1024; // where one takes less than FAST: no beat can pass a frame
+const FAST: Duration = Duration::from_secs(1);
 const FRAME_MAX: usize = 16 << 20; // bytes; the engine drops the connection for a longer frame
 const QUEUE: usize = 16; // frames between the task of a socket and the handler
 
@@ -646,6 +648,7 @@ pub struct Sealed {
     orders: Option<mpsc::Sender<Order>>,
     task: Option<JoinHandle<Error>>,
     records: bool,
+    chunk: usize,
 }
 
 /// A stream whose end its reader can trust, written to the end of a channel that nobody opened yet. `address` is
@@ -656,7 +659,7 @@ pub fn sealed(address: &str, reference: &impl serde::Serialize) -> Sealed {
     let mut opening = Map::new();
     opening.insert("mode".into(), "bytes".into());
     opening.insert("digest".into(), "xxh3_128".into());
-    Sealed { start: Some((Place::new(address, reference), opening)), orders: None, task: None, records: false }
+    Sealed { start: Some((Place::new(address, reference), opening)), orders: None, task: None, records: false, chunk: CHUNK }
 }
 
 impl Sealed {
@@ -697,8 +700,13 @@ impl Sealed {
         if self.records {
             return self.order_data(Message::binary(data.to_vec())).await;
         }
-        for part in data.chunks(CHUNK) {
+        let mut left = data;
+        while !left.is_empty() {
+            let (part, rest) = left.split_at(left.len().min(self.chunk));
+            let began = Instant::now();
             self.order_data(Message::binary(Bytes::copy_from_slice(part))).await?;
+            self.chunk = if began.elapsed() < FAST { CHUNK_FAST } else { CHUNK };
+            left = rest;
         }
         Ok(())
     }
@@ -850,6 +858,8 @@ fn not_taken() -> Error {
 
 // Reading
 
+/// What the task hands on; None: the stream has ended well. A task that panicked does not say so.
+type Item = Result<Option<Bytes>, Error>;
 type OnMessage = Box<dyn FnMut(String) + Send>;
 type Answer = Result<(), (Option<i64>, String)>;
 
@@ -864,10 +874,10 @@ struct Reading {
 pub struct Verified {
     start: Option<Reading>,
     mode: Arc<OnceLock<String>>,
-    chunks: Option<mpsc::Receiver<Result<Bytes, Error>>>,
+    chunks: Option<mpsc::Receiver<Item>>,
     answer: Option<oneshot::Sender<Answer>>,
     task: Option<JoinHandle<()>>,
-    verified: bool,
+    ended: bool,
 }
 
 /// The data as it comes, and an error in place of a clean end, from the end of a channel that nobody opened yet.
@@ -881,7 +891,7 @@ pub fn verified(address: &str, reference: &impl serde::Serialize) -> Verified {
         peer_timeout: PEER_TIMEOUT,
     };
     let (mode, chunks, answer, task) = Default::default();
-    Verified { start: Some(reading), mode, chunks, answer, task, verified: false }
+    Verified { start: Some(reading), mode, chunks, answer, task, ended: false }
 }
 
 impl Verified {
@@ -928,7 +938,7 @@ impl Verified {
     /// `result`. A stream that is dropped confirms nothing.
     pub async fn finish<T, E: Display>(mut self, result: Result<T, E>) -> Result<T, E> {
         let answer = match &result {
-            Ok(_) if self.verified => Ok(()),
+            Ok(_) if self.ended => Ok(()),
             Ok(_) => Err((None, "stopped early".into())),
             Err(error) => Err((Some(1), error.to_string())),
         };
@@ -956,13 +966,12 @@ impl Stream for Verified {
         }
         let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
         match chunks.poll_recv(cx) {
-            // The task says `verified` by ending without an error, and by nothing else: it may also have panicked.
-            Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => {
-                self.verified = true;
+            Poll::Ready(Some(Ok(Some(chunk)))) => Poll::Ready(Some(Ok(chunk))),
+            Poll::Ready(Some(Ok(None))) => {
+                self.ended = true;
                 self.chunks = None;
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Ok(chunk))) => Poll::Ready(Some(Ok(chunk))),
             Poll::Ready(end) => {
                 self.chunks = None;
                 let lost = Error::Truncated("the task that reads the stream was lost".into());
@@ -973,11 +982,10 @@ impl Stream for Verified {
     }
 }
 
-/// Hands on what comes; an empty chunk says that the stream has ended well.
 async fn read(
     mut reading: Reading,
     mode: Arc<OnceLock<String>>,
-    chunks: mpsc::Sender<Result<Bytes, Error>>,
+    chunks: mpsc::Sender<Item>,
     asked: oneshot::Receiver<Answer>,
 ) {
     let mut receipt = None;
@@ -985,7 +993,7 @@ async fn read(
     let verified = reading.verifier.verified();
     let answer = match ended {
         Some(Ok(())) => {
-            let _ = chunks.send(Ok(Bytes::new())).await;
+            let _ = chunks.send(Ok(None)).await;
             drop(chunks);
             match asked.await {
                 Ok(answer) => answer,
@@ -1009,7 +1017,7 @@ async fn read(
 async fn read_all(
     reading: &mut Reading,
     mode: &OnceLock<String>,
-    chunks: &mpsc::Sender<Result<Bytes, Error>>,
+    chunks: &mpsc::Sender<Item>,
     receipt: &mut Option<Receipt>,
 ) -> Option<Result<(), Error>> {
     let mut end = match reading.place.open("read").await {
@@ -1029,7 +1037,7 @@ async fn read_all(
                     if let Some(receipt) = receipt {
                         receipt.bytes.store(verifier.counter.bytes, Relaxed);
                     }
-                    if !data.is_empty() && chunks.send(Ok(data)).await.is_err() {
+                    if chunks.send(Ok(Some(data))).await.is_err() {
                         return None;
                     }
                 }
@@ -1157,5 +1165,5 @@ const _: fn() = || {
             let _ = verified.finish(Ok::<(), Error>(())).await;
         }
     }
-    drop(of);
+    let _ = of;
 };
