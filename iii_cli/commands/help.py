@@ -202,8 +202,9 @@ program before the pipe is seen; `set -o pipefail` tells your shell of others.
 
     --receipt      write: exit 0 only after the reader has it on disk (fsync and
                    rename), or its consumer ended with 0; else 9. Only `iii`
-                   readers confirm. It also tells at once that the reader left,
-                   which an idle writer without it notices within 45 s
+                   and workers with seals confirm. It also tells at once that
+                   the reader left, which an idle writer without it notices
+                   within 45 s
     --size N       write: other than N bytes abort the stream: 10 here, 7 there
     --no-seal      write the bare bytes
     --digest       xxh3_128 (default) or sha256, which equals `sha256sum` of the
@@ -216,6 +217,16 @@ program before the pipe is seen; `set -o pipefail` tells your shell of others.
 Text modes into a function (`trigger --in` with --lines or --jsonl) are not
 sealed unless --seal is given: an SDK's message callback would take the seal
 for data.
+
+A worker written with an SDK sees a clean end in every case, and what it writes
+is not sealed, unless it uses the iii-seal module of its language (seals/ in the
+sources), which also answers receipts:
+    Python   async for chunk in verified(data["reader"]): ...
+             async with sealed(data["writer"]) as out: await out.write(chunk)
+    Node     for await (const chunk of verified(data.reader)) ...
+             await sealed(data.writer, async (out) => { await out.write(it) })
+    Rust     let mut source = verified(&address, &reader); source.next().await
+             let mut out = sealed(&address, &writer); out.close().await
 """
 
 TOPICS: dict[str, str] = {
