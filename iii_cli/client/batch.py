@@ -12,7 +12,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, final
 
 import anyio
 from msgspec import Struct
@@ -33,23 +33,16 @@ from iii_cli.protocol.messages import (
 from iii_cli.protocol.records import LineSplitter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from iii_cli.client.transfer import ByteSource
-    from iii_cli.protocol.frames import Buffer
     from iii_cli.protocol.json_text import Raw
     from iii_cli.protocol.refs import Endpoint
 
-__all__ = ("WINDOW", "EachCall", "EachTotals", "LineSink")
+__all__ = ("WINDOW", "EachCall", "EachTotals")
 
 READ_BYTES = 256 << 10
 WINDOW = 4  # times `parallel`: answers that may wait for an earlier one
-
-
-class LineSink(Protocol):
-    """Where the answers go."""
-
-    async def write(self, chunk: Buffer) -> None: ...
 
 
 class EachTotals(Struct):
@@ -64,7 +57,7 @@ class EachTotals(Struct):
 @final
 @dataclass(slots=True, eq=False)
 class EachCall:
-    """The calls for all lines of `source`. `run` makes them.
+    """The calls for all lines of `source`. `run` makes them, and gives whole lines of answers to `write`.
 
     `payload_of` makes the payload of a line's JSON, and raises UsageProblem. `timeout` is of each call, in
     seconds; None: no limit.
@@ -73,7 +66,7 @@ class EachCall:
     endpoint: Endpoint
     function_id: str
     source: ByteSource
-    sink: LineSink
+    write: Callable[[bytes], Awaitable[None]]
     payload_of: Callable[[bytes], Raw]
     parallel: int
     timeout: float | None
@@ -242,7 +235,7 @@ class EachCall:
                 self._lines.popleft()
             self._first += len(lines)
             if lines:
-                await self.sink.write(b"".join(lines))
+                await self.write(b"".join(lines))
                 self._unwritten -= len(lines)
                 self._room.set()
 

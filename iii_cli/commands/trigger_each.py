@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.client.batch import EachCall, EachTotals
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from iii_cli.commands.calls import Request
-    from iii_cli.protocol.frames import Buffer
 
 __all__ = ("call_for_each",)
 
@@ -36,7 +36,7 @@ def call_for_each(request: Request, *, parallel: int, fail_fast: bool, progress:
         endpoint=request.settings.endpoint,
         function_id=request.function_id,
         source=source,
-        sink=_Lines(),
+        write=partial(_write, StdoutSink()),
         payload_of=_merging(request.payload),
         parallel=parallel,
         timeout=request.timeout,
@@ -97,17 +97,9 @@ def _merging(typed: dict[str, Any]) -> Callable[[bytes], Raw]:
     return payload_of
 
 
-@final
-class _Lines:
-    """stdout; a terminal gets nothing that moves its cursor."""
-
-    def __init__(self) -> None:
-        self._sink = StdoutSink()
-
-    async def write(self, chunk: Buffer) -> None:
-        if self._sink.is_terminal:
-            chunk = escape_json(bytes(chunk).decode()).encode()
-        await self._sink.write(chunk)
+async def _write(stdout: StdoutSink, lines: bytes) -> None:
+    """A terminal gets nothing that moves its cursor."""
+    await stdout.write(escape_json(lines.decode()).encode() if stdout.is_terminal else lines)
 
 
 @final

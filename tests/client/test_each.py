@@ -25,8 +25,6 @@ from tests.support.scripted_engine import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from iii_cli.protocol.frames import Buffer
-
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[ScriptedEngine]:
@@ -55,9 +53,9 @@ class Output:
     def __init__(self) -> None:
         self.text = ""
 
-    async def write(self, chunk: Buffer) -> None:
+    async def write(self, chunk: bytes) -> None:
         await anyio.lowlevel.checkpoint()
-        self.text += bytes(chunk).decode()
+        self.text += chunk.decode()
 
     @property
     def lines(self) -> list[Any]:
@@ -80,7 +78,7 @@ async def run(
         endpoint=Endpoint(EngineAddress.parse(engine.url)),
         function_id="f",
         source=Lines(*pieces),
-        sink=output,
+        write=output.write,
         payload_of=payload_of,
         parallel=parallel,
         timeout=more.pop("timeout", 5.0),
