@@ -188,8 +188,8 @@ class Run:
             return [III, "trigger", self._function, "--ref", "stdin=env:III_READER"]
         options = ["--stall-timeout", case.limit] if case.limit else []
         options += ["--stop-early"] if case.stop_early else []
-        # A header with a byte more shifts the mask: once in a thousand times that leaves legal frames without a
-        # seal, which only who requires one can tell from somebody else's.
+        # A header with a byte more shifts the mask: once in a thousand times that leaves legal frames without
+        # a seal, which only who requires one can tell from somebody else's.
         if case.act == "repeat" and case.place is not None and case.place.frame == "open":
             options += ["--require-seal"]
         target = {"file": ["-o", "out"], "stdout": [], "consumer": ["--", "sh", "-c", case.script]}[
