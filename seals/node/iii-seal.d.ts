@@ -1,4 +1,16 @@
-import type { ChannelReader, ChannelWriter } from 'iii-sdk/channel'
+import type { Readable, Writable } from 'node:stream'
+
+// The SDK's classes by their shape: it has them twice, for `import` and for `require`, with private members.
+/** `ChannelReader` of iii-sdk. */
+export interface Reader {
+  readonly stream: Readable
+  onMessage(callback: (message: string) => void): void
+}
+/** `ChannelWriter` of iii-sdk. */
+export interface Writer {
+  readonly stream: Writable
+  sendMessage(message: string): void
+}
 
 /** What is wrong with a stream. `exitStatus` is what `iii` ends with for the same. */
 export class SealError extends Error {
@@ -39,7 +51,7 @@ export interface Sealed {
  * and when it rejects the stream is aborted with that reason. Resolves when the engine has everything.
  */
 export function sealed<T>(
-  writer: ChannelWriter,
+  writer: Writer,
   body: (out: Sealed) => Promise<T>,
   options?: {
     /** What the data is. `jsonl` is `records`, as the option of `iii`. */
@@ -65,7 +77,7 @@ export interface Verified extends AsyncIterable<Buffer> {
  * verifies nothing.
  */
 export function verified(
-  reader: ChannelReader,
+  reader: Reader,
   options?: {
     /** What to do with a writer without a seal: StreamUnsealed before the first chunk, or take it as it is. */
     unsealed?: 'refuse' | 'accept'
