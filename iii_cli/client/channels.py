@@ -241,7 +241,7 @@ class ChannelReader(ByteReceiveStream):
         """What came next: text messages whole, binary payload in pieces that are valid until the next call.
 
         An empty list is the end; `verdict` then says which. The seal's own frames are not among them.
-        Cancelling loses nothing. Raises as `open`.
+        Cancelling loses nothing. Raises as `open`, and ContentDiffers for a message that is too long.
         """
         if self.state in (ReaderState.NEW, ReaderState.LEFT):
             await self.open()
@@ -256,7 +256,7 @@ class ChannelReader(ByteReceiveStream):
             except (ConnectionLost, PeerMisbehaved):
                 self._end(ws, ReaderStep.LOSE)
                 break
-            data = self._judge(ws, events)
+            data = self._data_of(ws, events)
             if self._verifier.opened is not None:
                 ws.socket.patience = self._peer_timeout
                 self._heard_at = time.monotonic()
@@ -338,7 +338,7 @@ class ChannelReader(ByteReceiveStream):
     def _advance(self, step: ReaderStep) -> None:
         self.state = self._may(step)
 
-    def _judge(self, ws: WebSocket, events: list[Event]) -> list[Event]:
+    def _data_of(self, ws: WebSocket, events: list[Event]) -> list[Event]:
         """Give every event to the verifier, keep what is data, and stop at the end."""
         self._advance(ReaderStep.RECEIVE)
         verifier = self._verifier
@@ -429,7 +429,7 @@ class WriterState(Enum):
 
     NEW = auto()  # not connected
     OPEN = auto()
-    CLOSING = auto()  # our Close is sent, its echo is awaited
+    CLOSING = auto()  # our Close is on its way, its echo is awaited
     BROKEN = auto()  # the other side ended it amid the stream; the next call raises why
     ENDED = auto()  # finished or aborted; `finish` has raised why where it failed
 

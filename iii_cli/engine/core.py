@@ -144,7 +144,7 @@ class Core:
         self.registry.add(worker)
         self._send(worker, WorkerRegistered(worker.id, worker.reattach_token.reveal()))
         self.notice("worker connected", worker=worker.id, ip=ip)
-        self._tell("worker_connected", worker)
+        self._fire_about("worker_connected", worker)
         return self._deliveries()
 
     def disconnected(self, connection: int, now: int) -> list[Delivery]:
@@ -249,7 +249,7 @@ class Core:
         outbox, self._outbox = self._outbox, []
         return outbox
 
-    def _tell(self, event: str, worker: Worker) -> None:
+    def _fire_about(self, event: str, worker: Worker) -> None:
         self._fire(WORKERS_AVAILABLE, {"event": event, "worker_id": worker.id})
 
     def _fire(self, type_id: str, payload: dict[str, Any]) -> None:
@@ -275,7 +275,7 @@ class Core:
             self._answer(invocation, now, error=STOPPED)
         self.triggers.drop_worker(worker)
         self.notice("worker left", worker=worker.id, name=worker.about.name)
-        self._tell("worker_disconnected", worker)
+        self._fire_about("worker_disconnected", worker)
 
     def _reattach(self, worker: Worker, message: Reattach, now: int) -> None:
         """A worker that was here before evicts what is left of it, whatever it said before."""
@@ -306,7 +306,7 @@ class Core:
         if about.name is not None:
             self.registry.claim_name(worker, about.name)
         self.notice("worker announced", worker=worker.id, name=about.name, namespace=namespace)
-        self._tell("worker_metadata_updated", worker)
+        self._fire_about("worker_metadata_updated", worker)
         self._drop_if_greedy(worker, now)
         return True
 

@@ -39,14 +39,14 @@ class Outcome(Enum):
     VERIFIED = auto()  # open … close, all totals right
     FOREIGN = auto()  # no seal, a clean end: the end could not be verified
     ALLOWED_EMPTY = auto()  # nothing at all and a clean end, which --allow-empty accepts
-    EMPTY = auto()  # nothing at all and a clean end                                     6
-    TRUNCATED = auto()  # open, then an end without close                                7
-    VANISHED = auto()  # open and a beat, then silence                                   7
-    ABORTED = auto()  # the writer said that it failed                                   7
-    UNSEALED = auto()  # no seal, a clean end, and a seal was required                   7
-    PEER_ERROR = auto()  # no seal, and the last message is {"error": …}                 7
-    LOST = auto()  # no seal, and no Close frame                                         7
-    DIFFERS = auto()  # a total differs, or the seal is malformed or misplaced           8
+    EMPTY = auto()  # nothing at all and a clean end: exit 6
+    TRUNCATED = auto()  # open, then an end without close: exit 7
+    VANISHED = auto()  # open and a beat, then silence: exit 7
+    ABORTED = auto()  # the writer said that it failed: exit 7
+    UNSEALED = auto()  # no seal, a clean end, and a seal was required: exit 7
+    PEER_ERROR = auto()  # no seal, and the last message is {"error": …}: exit 7
+    LOST = auto()  # no seal, and no Close frame: exit 7
+    DIFFERS = auto()  # a total differs, or the seal is malformed or misplaced: exit 8
 
 
 _FINE = frozenset({Outcome.VERIFIED, Outcome.FOREIGN, Outcome.ALLOWED_EMPTY})
@@ -127,8 +127,8 @@ class Verifier:
 
     Feed it every frame in order: `chunk` for binary payload (as it comes, whole frames or parts, but whole
     frames in mode `records`; for an empty frame too, it shows that the writer was there), `text` for each
-    whole text message. When `finished` turns true nothing more belongs to the stream: deliver nothing more,
-    call `end`, drop the connection.
+    whole text message. When `finished` turns true nothing more belongs to the stream: deliver nothing more
+    (what was received already may still be fed), call `end`, drop the connection.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class Verifier:
             return False
         stream_id, body = frame
         self._take(*self._input_of(body))
-        if isinstance(body, Open) and self.opened is None and self.state is State.SEALED:
+        if isinstance(body, Open) and self.state is State.SEALED:
             self.opened = body
             self._stream_id = stream_id.encode()
             self._counter = Counter(body.digest, records=body.mode is Mode.RECORDS)
