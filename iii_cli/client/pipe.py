@@ -11,7 +11,7 @@ import anyio
 from iii_cli.client.call import CALL_SECONDS, new_stream_id
 from iii_cli.client.channels import ChannelReader, ChannelWriter, EndState, probe
 from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, CallStream, StreamedCall
-from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, download, upload
+from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, upload
 from iii_cli.errors import (
     ContentDiffers,
     Failure,
@@ -26,6 +26,7 @@ from iii_cli.errors import (
     sole_cause,
 )
 from iii_cli.limits import limit
+from iii_cli.protocol.frames import Opcode
 from iii_cli.protocol.payload import redacted
 from iii_cli.protocol.pipeline import cause_of, is_consequence, plan
 from iii_cli.protocol.refs import Direction
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from anyio.abc import ByteSendStream
 
     from iii_cli.client.connection import Connection
-    from iii_cli.protocol.frames import Buffer
     from iii_cli.protocol.pipeline import Place, Stage
     from iii_cli.protocol.refs import ChannelRef, Endpoint
     from iii_cli.protocol.verifier import Verdict
@@ -49,7 +49,7 @@ BUFFER = 16  # messages of at most 1 MiB: what a channel may hold in the engine 
 CAUSE_SECONDS = limit("cause", 1.0)  # until the failure comes that others are a consequence of
 EARLY_SECONDS = limit("early", 10.0)  # after its answer a stage neither reads nor begins to write
 SETTLE_SECONDS = limit("settle", 5.0)  # for the calls to end, where one has failed
-SWEPT_SECONDS = 300.0  # after which the engine takes an end away that nobody has opened
+SWEPT_SECONDS = limit("swept", 300.0)  # after which the engine takes an end away that nobody has opened
 
 Ends: TypeAlias = "tuple[ChannelRef, ChannelRef]"  # of one channel: the writer's, the reader's
 MakeStream: TypeAlias = "Callable[[Ends], CallStream]"
@@ -94,25 +94,29 @@ async def pipe(
 
     def take(ends: Ends) -> CallStream:
         reader = ChannelReader(endpoint, ends[1], Verifier(require_seal=require_seal))
-        status = DownloadStatus(reader, writer=FUNCTION)
+        status = DownloadStatus(reader, writer=FUNCTION, stage="moving")
 
         async def move(stream: CallStream) -> Verdict | None:
             assert sink is not None
-            return await download(reader, _Sent(sink), status=status, before_finish=stream.permit)
+            while events := await reader.pull():
+                for opcode, payload, _ in events:
+                    if opcode == Opcode.BINARY:
+                        await sink.send(bytes(payload))
+            failure, verdict = await reader.failure(), reader.verdict
+            if failure is not None or verdict is None:
+                raise failure or StreamTruncated("the output was left")
+            await stream.permit(verdict)
+            return verdict
 
         return CallStream("output", ends[0], reader, status, move)
 
-    async def answered(results: list[Any]) -> None:
-        pass
-
     run = Pipe(connection, endpoint, places, notice=notice, require_seal=require_seal)
     try:
-        await run.open(give, take)
-        return await run.run(answered, deadline=deadline, whole=timeout)
+        return await run.run(
+            None if source is None else give, None if sink is None else take, deadline=deadline, whole=timeout
+        )
     except BaseExceptionGroup as group:
         raise sole_cause(group) from None
-    finally:
-        await run.close()
 
 
 @final
@@ -138,42 +142,8 @@ class _Chunks:
 
 
 @final
-class _Sent:
-    """A byte stream, as a download writes into it. Whoever gave it ends it."""
-
-    durable = False
-
-    def __init__(self, stream: ByteSendStream) -> None:
-        self._stream = stream
-
-    def has_readers(self) -> bool:
-        return True
-
-    async def open(self) -> None:
-        pass
-
-    def expect_text(self) -> None:
-        pass
-
-    async def write(self, chunk: Buffer) -> None:
-        await self._stream.send(bytes(chunk))
-
-    def judge(self, status: int, *, verified: bool, count: int) -> None:
-        pass
-
-    async def finish(self) -> None:
-        pass
-
-    def discard(self) -> None:
-        pass
-
-
-@final
 class Pipe:
-    """One run of a pipeline: `open` it, `run` it, `close` it.
-
-    `require_seal`: where the reader of a link says whether it was sealed, it must have been.
-    """
+    """One run of a pipeline. `require_seal`: a link must be sealed where its reader says whether it was."""
 
     def __init__(
         self,
@@ -206,8 +176,35 @@ class Pipe:
         """Our own ends."""
         return [stream for stream in (self.input, self.output) if stream is not None]
 
-    async def open(self, source: MakeStream | None, sink: MakeStream | None) -> None:
-        """Make the channels, and connect our ends. Raises as `create_channel`, and as the ends' `open`."""
+    async def run(
+        self,
+        source: MakeStream | None,
+        sink: MakeStream | None,
+        *,
+        opened: Callable[[], None] = lambda: None,
+        answered: Callable[[list[Any]], Awaitable[None]] | None = None,
+        stall: float | None = None,
+        deadline: float = math.inf,
+        whole: float | None = None,
+    ) -> list[Any]:
+        """Make the channels and the calls, to the end of each and of our streams; the results.
+
+        `opened` hears when our ends are connected. Once all calls have succeeded `answered` takes the
+        results, before the output is kept. Limits as of a StreamedCall.
+
+        Raises as `create_channel` and the ends' `open`; then the failure that others are consequences of, a
+        StageFailed where it is a stage's. However it ends, cancelled too: our ends are given up, those that
+        no stage has taken are taken, and the calls get SETTLE_SECONDS to end.
+        """
+        try:
+            await self._open(source, sink)
+            opened()
+            return await self._run(answered, stall, deadline, whole)
+        finally:
+            for stream in self.streams:
+                await stream.close()
+
+    async def _open(self, source: MakeStream | None, sink: MakeStream | None) -> None:
         wanted = [Direction.READ in place.keys for place in self._places]
         wanted.append(Direction.WRITE in self._places[-1].keys)
         for each in wanted:
@@ -224,26 +221,13 @@ class Pipe:
         for stream in self.streams:
             await stream.end.open()
 
-    async def close(self) -> None:
-        """Let go of ends that never got to move."""
-        for stream in self.streams:
-            await stream.close()
-
-    async def run(
+    async def _run(
         self,
-        answered: Callable[[list[Any]], Awaitable[None]],
-        *,
-        stall: float | None = None,
-        deadline: float = math.inf,
-        whole: float | None = None,
+        answered: Callable[[list[Any]], Awaitable[None]] | None,
+        stall: float | None,
+        deadline: float,
+        whole: float | None,
     ) -> list[Any]:
-        """Make the calls, to the end of each and of our streams; their results.
-
-        Once all have succeeded `answered` takes them, before the output is kept. Limits as of a StreamedCall.
-        Raises the failure that others are consequences of, a StageFailed where it is a stage's. However it
-        ends, cancelled too: our ends are given up, those that no stage has taken are taken, and the calls get
-        SETTLE_SECONDS to end.
-        """
         calling = anyio.CancelScope(shield=True)
         failure: Failure | None = None
         results: list[Any] = []
@@ -255,7 +239,8 @@ class Pipe:
                         calls.start_soon(self._call, at)
 
         async def hand_on(values: list[Any]) -> list[CallStream]:
-            await answered(values)
+            if answered is not None:
+                await answered(values)
             return []
 
         streamed = StreamedCall(
@@ -425,7 +410,8 @@ class Pipe:
             return failure.with_message(f"{failure.message}; never opened: {', '.join(never_opened)}")
         if isinstance(failure, NothingArrived):
             return failure.with_hint(None)  # it names an option of other commands
-        late = anyio.current_time() - self._began > SWEPT_SECONDS
-        if late and isinstance(failure, StageFailed) and not failure.hint:
-            return failure.with_hint("an end that no stage opens within 5 minutes is swept away")
+        if isinstance(failure, StageFailed) and anyio.current_time() - self._began > SWEPT_SECONDS:
+            text = failure.failure.message  # an end that is gone is a 404
+            if "nothing_arrived" in text or "404" in text:
+                return failure.with_hint("an end that is not opened within 5 minutes is swept away")
         return failure

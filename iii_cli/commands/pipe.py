@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
     from iii_cli.client.pipe import Ends
     from iii_cli.client.streams import CallStream
-    from iii_cli.client.transfer import Limits
-    from iii_cli.commands.trigger_streams import StreamSpec
     from iii_cli.config.settings import Settings
-    from iii_cli.protocol.pipeline import Place, Stage
-    from iii_cli.protocol.seal import Mode
+    from iii_cli.protocol.pipeline import Stage
 
 __all__ = ("pipe_app",)
 
@@ -98,7 +95,9 @@ def pipe_command(
     began in.
 
     When one stage fails all streams are aborted; calls that do not end within 5 seconds are named and left
-    running. A stage must open its ends within 5 minutes of the start, or the engine sweeps them away.
+    running. A stage that answers while the one before it still writes, 10 seconds later, is a failure too.
+    A stage must open its ends within 5 minutes of the start, or the engine sweeps them away. --require-seal
+    names, in one line, the stages that do not say whether their input was sealed.
 
     \b
     Examples:
@@ -126,23 +125,112 @@ def pipe_command(
         drawn = draw(places, source or "standard input", target or "standard output")
         emit(clean(drawn, keep_newlines=True))
         return
-    from iii_cli.commands.streams import limits_of
-    from iii_cli.commands.trigger_streams import StreamSpec
 
-    limits = limits_of(timeout, stall_timeout)
-    _run(
-        settings,
-        places,
-        StreamSpec("--in", (), source or "-") if Direction.READ in places[0].keys else None,
-        StreamSpec("--out", (), target or "-") if Direction.WRITE in places[-1].keys else None,
-        mode=mode,
-        require_seal=require_seal,
-        results=results,
-        limits=limits,
-        began=began,
-        producer=producer,
-        progress=progress,
+    import json
+    import sys
+    from contextlib import ExitStack
+
+    import anyio
+
+    from iii_cli.client.connection import open_connection
+    from iii_cli.client.pipe import BUFFER, Pipe
+    from iii_cli.client.streams import frame_bytes
+    from iii_cli.commands.streams import limits_of, message_output, watch_producers
+    from iii_cli.commands.trigger import traceparent
+    from iii_cli.commands.trigger_streams import (
+        StreamSpec,
+        input_stream,
+        meter_of,
+        open_sink,
+        open_sources,
+        output_stream,
     )
+    from iii_cli.io.outfile import open_output, share_a_file
+    from iii_cli.io.progress import Progress, progress_mode
+
+    # Everything local first: a call that was made cannot be taken back.
+    limits = limits_of(timeout, stall_timeout)
+    given = StreamSpec("--in", (), source or "-") if Direction.READ in places[0].keys else None
+    taken = StreamSpec("--out", (), target or "-") if Direction.WRITE in places[-1].keys else None
+    on_screen = taken is not None and taken.is_standard and sys.stdout is not None and sys.stdout.isatty()
+    shown = Progress(progress_mode(progress, data_on_terminal=on_screen), color=settings.use_color(True))
+    if given is not None and given.is_standard and settings.stdin_taken:
+        raise UsageProblem("--token-file - and the data cannot both be read from standard input")
+    if share_a_file([name for name in (target, results) if name not in (None, "-")]):
+        raise UsageProblem("-o and --results cannot write to the same FILE")
+    kept = None if results is None else open_output(results)
+    sink = None if taken is None else open_sink(taken, no_clobber=False, keep_partial=False)
+    files = [each for each in (kept, sink) if each is not None]
+
+    def read_ours(ends: Ends) -> CallStream:
+        assert given is not None
+        seal, longest = True if places[0].served else None, frame_bytes(BUFFER)
+        return input_stream(
+            settings.endpoint, given, sources, ended, ends,
+            mode=mode, seal=seal, longest=longest, pass_on=False, stdin_taken=settings.stdin_taken,
+        )  # fmt: skip
+
+    def write_ours(ends: Ends) -> CallStream:
+        assert taken is not None
+        return output_stream(
+            settings.endpoint, taken, sink, theirs=ends[0], ours=ends[1], mode=mode, message=show_message,
+            require_seal=require_seal, allow_empty=False, stop_early=False, pass_on=False,
+        )  # fmt: skip
+
+    async def keep(values: list[Any]) -> None:
+        if kept is not None:
+            for place, value in zip(places, values, strict=True):
+                row = {"stage": place.number, "function": place.function_id, "result": value}
+                await kept.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+    async def run_it() -> None:
+        whole, since = limits.whole, anyio.current_time() - (time.monotonic() - began)
+        deadline = math.inf if whole is None else since + whole
+
+        def opened() -> None:
+            opening.deadline = math.inf
+            for stream in pipe.streams:
+                shown.add(meter_of(stream, pipe.streams, labelled=True))
+
+        try:
+            with anyio.CancelScope(deadline=deadline) as opening:
+                async with open_connection(settings.endpoint) as connection, shown:
+                    for each in files:
+                        await each.open()
+                    pipe = Pipe(
+                        connection,
+                        settings.endpoint,
+                        places,
+                        notice=tell,
+                        traceparent=traceparent(begin=False),
+                        require_seal=require_seal,
+                    )
+                    await pipe.run(
+                        read_ours if given else None,
+                        write_ours if taken else None,
+                        opened=opened,
+                        answered=keep,
+                        stall=limits.stall,
+                        deadline=deadline,
+                        whole=whole,
+                    )
+                    if kept is not None:
+                        await kept.finish()
+                    return
+            raise TimedOut(f"the streams were not open within {whole:g} s")
+        finally:
+            for each in files:
+                each.discard()
+
+    with ExitStack() as stack:
+        show_message = stack.enter_context(message_output(None, quiet=settings.quiet))
+        sources = [] if given is None else open_sources(given)
+        for each in sources:
+            stack.callback(each.close)
+            if each.is_terminal:
+                tell("reading from the terminal; Ctrl-D ends it")
+        ended = watch_producers(producer, sources)
+        run(run_it)
 
 
 def _look_up(settings: Settings, stages: Sequence[Stage]) -> list[dict[str, Any]]:
@@ -156,118 +244,3 @@ def _look_up(settings: Settings, stages: Sequence[Stage]) -> list[dict[str, Any]
         except (UnknownTarget, FunctionFailed) as failure:
             raise StageFailed(number, stage.function_id, failure) from None
     return infos
-
-
-def _run(
-    settings: Settings,
-    places: Sequence[Place],
-    given: StreamSpec | None,
-    taken: StreamSpec | None,
-    *,
-    mode: Mode | None,
-    require_seal: bool,
-    results: str | None,
-    limits: Limits,
-    began: float,
-    producer: str,
-    progress: str,
-) -> None:
-    """Check what is local, then open the ends and make the calls. `began`: on the monotonic clock."""
-    import json
-    import sys
-    from contextlib import ExitStack
-
-    import anyio
-
-    from iii_cli.client.connection import open_connection
-    from iii_cli.client.pipe import BUFFER, Pipe
-    from iii_cli.client.streams import frame_bytes
-    from iii_cli.commands.streams import message_output, watch_producers
-    from iii_cli.commands.trigger import traceparent
-    from iii_cli.commands.trigger_streams import (
-        input_stream,
-        meter_of,
-        open_sink,
-        open_sources,
-        output_stream,
-    )
-    from iii_cli.io.outfile import open_output, share_a_file
-    from iii_cli.io.progress import Progress, progress_mode
-
-    on_screen = taken is not None and taken.is_standard and sys.stdout is not None and sys.stdout.isatty()
-    shown = Progress(progress_mode(progress, data_on_terminal=on_screen), color=settings.use_color(True))
-    if given is not None and given.is_standard and settings.stdin_taken:
-        raise UsageProblem("--token-file - and the data cannot both be read from standard input")
-    files = ["-" if taken is None else taken.place, results or "-"]
-    if share_a_file([name for name in files if name != "-"]):
-        raise UsageProblem("-o and --results cannot write to the same FILE")
-    kept = None if results is None else open_output(results)
-    sink = None if taken is None else open_sink(taken, no_clobber=False, keep_partial=False)
-    with ExitStack() as stack:
-        show_message = stack.enter_context(message_output(None, quiet=settings.quiet))
-        sources = [] if given is None else open_sources(given)
-        for each in sources:
-            stack.callback(each.close)
-            if each.is_terminal:
-                tell("reading from the terminal; Ctrl-D ends it")
-        ended = watch_producers(producer, sources)
-
-        def read_ours(ends: Ends) -> CallStream:
-            assert given is not None
-            seal, longest = True if places[0].served else None, frame_bytes(BUFFER)
-            return input_stream(
-                settings.endpoint, given, sources, ended, ends,
-                mode=mode, seal=seal, longest=longest, pass_on=False, stdin_taken=settings.stdin_taken,
-            )  # fmt: skip
-
-        def write_ours(ends: Ends) -> CallStream:
-            assert taken is not None
-            return output_stream(
-                settings.endpoint, taken, sink, theirs=ends[0], ours=ends[1], mode=mode, message=show_message,
-                require_seal=require_seal, allow_empty=False, stop_early=False, pass_on=False,
-            )  # fmt: skip
-
-        async def keep(values: list[Any]) -> None:
-            if kept is not None:
-                for place, value in zip(places, values, strict=True):
-                    row = {"stage": place.number, "function": place.function_id, "result": value}
-                    await kept.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-
-        async def run_it() -> None:
-            whole = limits.whole
-            deadline = (
-                math.inf if whole is None else anyio.current_time() + whole - (time.monotonic() - began)
-            )
-            try:
-                with anyio.CancelScope(deadline=deadline) as opening:
-                    async with open_connection(settings.endpoint) as connection:
-                        pipe = Pipe(
-                            connection,
-                            settings.endpoint,
-                            places,
-                            notice=tell,
-                            traceparent=traceparent(begin=False),
-                            require_seal=require_seal,
-                        )
-                        try:
-                            for each in (kept, sink):
-                                if each is not None:
-                                    await each.open()
-                            await pipe.open(read_ours if given else None, write_ours if taken else None)
-                            opening.deadline = math.inf
-                            for stream in pipe.streams:
-                                shown.add(meter_of(stream, pipe.streams, labelled=True))
-                            async with shown:
-                                await pipe.run(keep, stall=limits.stall, deadline=deadline, whole=whole)
-                            if kept is not None:
-                                await kept.finish()
-                        finally:
-                            await pipe.close()
-                if opening.cancelled_caught:
-                    raise TimedOut(f"the streams were not open within {whole:g} s")
-            finally:
-                for each in (kept, sink):
-                    if each is not None:
-                        each.discard()
-
-        run(run_it)

@@ -228,3 +228,13 @@ def test_a_consequence_that_comes_before_its_cause(iii: Program, tmp_path: Path)
         done = iii.run("pipe", "k::late", "k::cut", *words, stdin=b"x")
         refused(done, 1, "stage 2, k::cut: stream_truncated")
         assert not (tmp_path / "out").exists()
+
+
+def test_an_end_that_was_swept_away_is_explained(iii: Program) -> None:
+    def late(data: Any) -> None:
+        raise Refuse("nothing_arrived")
+
+    with foreign_worker(iii.url, **{"k::late": late}):
+        done = iii.run("pipe", "k::late", stdin=b"x", env={"III_TEST_LIMITS": "swept=0,cause=0.1"})
+        refused(done, 1, "nothing_arrived: no; an end that is not opened within 5 minutes is swept away")
+        assert b"swept" not in iii.run("pipe", "k::late", stdin=b"x").stderr
