@@ -7,7 +7,6 @@ design, "Libraries").
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections import deque
 from enum import Enum
@@ -19,7 +18,7 @@ from msgspec import Struct
 
 from iii_cli.errors import UsageProblem
 from iii_cli.io.console import clean, console, ellipsis, width_of
-from iii_cli.io.signals import heard
+from iii_cli.io.signals import heard, receiving
 from iii_cli.quantities import format_bytes
 
 if TYPE_CHECKING:
@@ -384,7 +383,6 @@ class Progress:
         self._color = color
         self._words: Sequence[str] = ()
         self._ticking: TaskGroup | None = None
-        self._handlers: dict[signal.Signals, Any] = {}
         self._began = 0.0
         if mode is ProgressMode.JSON:
             console.configure(as_json=True)
@@ -405,10 +403,9 @@ class Progress:
         self._began = time.monotonic()
         for meter in self._meters:
             meter.start(self._began)
-        for signum in heard(("USR1", "INFO")):
-            self._handlers[signum] = signal.signal(signum, lambda *_: self._print(self._look()))
         self._ticking = anyio.create_task_group()
         await self._ticking.__aenter__()
+        self._ticking.start_soon(self._answer)
         if self.mode is not ProgressMode.OFF:
             self._ticking.start_soon(self._run)
         return self
@@ -423,9 +420,13 @@ class Progress:
         try:
             await self._ticking.__aexit__(*((kind, error, trace) if cancelled else (None, None, None)))
         finally:
-            for signum, handler in self._handlers.items():
-                signal.signal(signum, handler)
             self._end(kind)
+
+    async def _answer(self) -> None:
+        """To each signal that asks, one after the other: in a handler they would come within each other."""
+        with receiving(heard(("USR1", "INFO"))) as signals:
+            async for _ in signals:
+                self._print(self._look())
 
     async def _run(self) -> None:
         await anyio.sleep(FIRST_SECONDS)

@@ -127,6 +127,25 @@ def test_a_signal_asks_for_the_line(iii: Program, how: tuple[str, ...]) -> None:
     assert (writing.returncode, reading.returncode) == (0, 0)
 
 
+def test_a_signal_may_come_while_the_one_before_is_answered(iii: Program) -> None:
+    writer, reader = iii.channel()
+    with (
+        iii.start("channel", "write", writer, stdin=subprocess.PIPE) as writing,
+        iii.start("channel", "read", reader) as reading,
+    ):
+        assert writing.stdin is not None
+        assert writing.stderr is not None
+        assert reading.stdout is not None
+        writing.stdin.write(b"twelve bytes")
+        writing.stdin.flush()
+        assert reading.stdout.read(1) == b"t"
+        for _ in range(3000):
+            writing.send_signal(signal.SIGUSR1)
+            assert writing.stderr.readline().startswith(b"iii: 12 B")
+        writing.stdin.close()
+    assert (writing.returncode, reading.returncode) == (0, 0)
+
+
 def test_data_for_a_screen_has_no_bar_drawn_into_it(iii: Program) -> None:
     writer, reader = iii.channel()
     with iii.start("channel", "write", writer, stdin=subprocess.PIPE) as writing:
