@@ -89,6 +89,15 @@ def test_nothing_at_all_is_an_error(iii: Program, worker: str) -> None:
     fails(iii.run("trigger", f"{worker}::count", "--in", "-", "--no-seal", stdin=b""), 1, "othing")
 
 
+@pytest.mark.ci
+def test_leaving_early_lets_the_writer_go(iii: Program, worker: str, tmp_path: Path) -> None:
+    """Nothing was verified, and nothing is said to be wrong: the handler had enough."""
+    with (tmp_path / "in").open("wb") as file:
+        file.truncate(256 << 20)
+    done = iii.run("trigger", f"{worker}::count", "leave_after=1", "--in", str(tmp_path / "in"))
+    assert 0 < result_of(done)["bytes"] < 256 << 20
+
+
 def test_a_writer_that_falls_silent_is_given_up(iii: Program, worker: str) -> None:
     iii.refs("x")
     with silent_writer(iii.url, iii.env["x_w"]):
@@ -155,6 +164,18 @@ def test_what_a_handler_raises_aborts_its_stream(iii: Program, worker: str) -> N
     assert (reading.returncode, out) == (7, bytes(5))
     assert b"aborted by the writer: " in err
     assert b"the table is gone" in err
+
+
+@pytest.mark.ci
+def test_an_abort_does_not_wait_for_a_reader_that_stands_still(iii: Program, worker: str) -> None:
+    iii.refs("x")
+    reading = iii.start("channel", "read", "env:x_r", "--", "sh", "-c", "sleep 10; cat > /dev/null")
+    began = time.monotonic()
+    words = ("trigger", f"{worker}::produce", f"bytes={1 << 30}", "within=1", "--ref", "stdout=env:x_w")
+    fails(iii.run(*words), 1)
+    assert time.monotonic() - began < 8
+    _, err = reading.communicate(timeout=30)
+    assert reading.returncode == 7, err
 
 
 def test_a_cut_input_of_a_filter_aborts_its_output(iii: Program, worker: str, tmp_path: Path) -> None:

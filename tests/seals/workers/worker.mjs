@@ -36,11 +36,14 @@ function options({ unsealed, peer_timeout } = {}) {
 }
 
 async function produce(data) {
-  const { mode, options } = data
-  await sealed(data.stdout, (out) => write(data, (it) => out.write(it), (it) => out.sendMessage(it)), {
-    mode,
-    ...options,
-  })
+  const { mode, options, within } = data
+  const body = (out) => {
+    const written = write(data, (it) => out.write(it), (it) => out.sendMessage(it))
+    if (!within) return written
+    written.catch(() => {}) // it goes on
+    return Promise.race([written, sleep(within * 1000).then(() => Promise.reject(new Error('too late')))])
+  }
+  await sealed(data.stdout, body, { mode, ...options })
 }
 
 const functions = {

@@ -74,7 +74,8 @@ async def produce(data: dict[str, Any]) -> None:
         later.append(asyncio.create_task(produce(data)))
         return
     async with sealed(data["stdout"], data.get("mode", "bytes"), **data.get("options", {})) as out:
-        await _write(data, out.write, out.send_message)
+        async with asyncio.timeout(data.get("within")):
+            await _write(data, out.write, out.send_message)
 
 
 async def plain_produce(data: dict[str, Any]) -> None:

@@ -139,7 +139,9 @@ async fn produce(url: String, data: Value) -> Result<Value, Failed> {
         out = out.digest(digest);
     }
     let mut out = Out::Sealed(out);
-    let result = write(&data, &mut out).await;
+    let within = data["within"].as_f64().map_or(Duration::MAX, Duration::from_secs_f64);
+    let late = |_| Err(Failed("too late".into()));
+    let result = tokio::time::timeout(within, write(&data, &mut out)).await.unwrap_or_else(late);
     let Out::Sealed(out) = out else { unreachable!() };
     out.finish(result).await?;
     Ok(Value::Null)
