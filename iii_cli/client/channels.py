@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "ABORT_SECONDS",
+    "CHANNEL_BUFFER",
     "PROBE_SECONDS",
     "READER_TABLE",
     "WRITER_TABLE",
@@ -67,6 +68,7 @@ __all__ = (
 )
 
 
+CHANNEL_BUFFER = 16  # messages that a channel holds in the engine; of our largest frame, 1 MiB, 16 MiB
 PROBE_SECONDS = 3.0  # an engine that is there answers in milliseconds
 
 

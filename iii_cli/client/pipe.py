@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 import anyio
 
 from iii_cli.client.call import CALL_SECONDS, new_stream_id
-from iii_cli.client.channels import ChannelReader, ChannelWriter, EndState, probe
+from iii_cli.client.channels import CHANNEL_BUFFER, ChannelReader, ChannelWriter, EndState, probe
 from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, CallStream, StreamedCall
 from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, upload
 from iii_cli.errors import (
@@ -43,9 +43,8 @@ if TYPE_CHECKING:
     from iii_cli.protocol.refs import ChannelRef, Endpoint
     from iii_cli.protocol.verifier import Verdict
 
-__all__ = ("BUFFER", "Ends", "Pipe", "pipe")
+__all__ = ("Ends", "Pipe", "pipe")
 
-BUFFER = 16  # messages of at most 1 MiB: what a channel may hold in the engine (docs: design, "Pipelines")
 CAUSE_SECONDS = limit("cause", 1.0)  # until the failure comes that others are a consequence of
 EARLY_SECONDS = limit("early", 10.0)  # after its answer a stage neither reads nor begins to write
 SETTLE_SECONDS = limit("settle", 5.0)  # for the calls to end, where one has failed
@@ -208,7 +207,7 @@ class Pipe:
         wanted = [Direction.READ in place.keys for place in self._places]
         wanted.append(Direction.WRITE in self._places[-1].keys)
         for each in wanted:
-            create = partial(self._connection.create_channel, BUFFER, traceparent=self._traceparent)
+            create = partial(self._connection.create_channel, CHANNEL_BUFFER, traceparent=self._traceparent)
             self._links.append(await create() if each else None)
         first, last = self._links[0], self._links[-1]
         if first is not None and source is not None:

@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from iii_cli.client.call import CALL_SECONDS, new_stream_id, new_uuid, read_created
-from iii_cli.client.channels import ChannelReader, ChannelWriter
+from iii_cli.client.channels import CHANNEL_BUFFER, ChannelReader, ChannelWriter
 from iii_cli.client.connection import DEAD_SECONDS, Connection
 from iii_cli.client.function import Function, current_call, error_body, unwrapped, with_refs
 from iii_cli.errors import EngineUnreachable, Failure, FunctionFailed, NameTaken, TimedOut
@@ -59,7 +59,6 @@ __all__ = (
 )
 
 BUSY = "too_many_calls"
-CHANNEL_BUFFER = 16  # messages; of our largest frame, 1 MiB, they are 16 MiB
 CALLS_MAX = 256  # answered at once; what comes beyond is refused, so that a flood cannot exhaust memory
 SETTLE_SECONDS = 2.0
 _NOTHING: dict[str, Any] = {}

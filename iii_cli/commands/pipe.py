@@ -132,8 +132,9 @@ def pipe_command(
 
     import anyio
 
+    from iii_cli.client.channels import CHANNEL_BUFFER
     from iii_cli.client.connection import open_connection
-    from iii_cli.client.pipe import BUFFER, Pipe
+    from iii_cli.client.pipe import Pipe
     from iii_cli.client.streams import frame_bytes
     from iii_cli.commands.streams import limits_of, message_output, watch_producers
     from iii_cli.commands.trigger import traceparent
@@ -164,7 +165,7 @@ def pipe_command(
 
     def read_ours(ends: Ends) -> CallStream:
         assert given is not None
-        seal, longest = True if places[0].served else None, frame_bytes(BUFFER)
+        seal, longest = True if places[0].served else None, frame_bytes(CHANNEL_BUFFER)
         return input_stream(
             settings.endpoint, given, sources, ended, ends,
             mode=mode, seal=seal, longest=longest, pass_on=False, stdin_taken=settings.stdin_taken,

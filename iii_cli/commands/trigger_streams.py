@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from iii_cli.client.call import new_stream_id
-from iii_cli.client.channels import ChannelReader, ChannelWriter
+from iii_cli.client.channels import CHANNEL_BUFFER, ChannelReader, ChannelWriter
 from iii_cli.client.connection import open_connection
 from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, CallStream, StreamedCall, frame_bytes
 from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, download, span_words, upload
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from iii_cli.protocol.verifier import Verdict
 
 __all__ = (
-    "BUFFER",
     "StreamSpec",
     "call_with_streams",
     "command_word",
@@ -188,8 +187,6 @@ def with_placeholders(payload: Any, specs: Sequence[StreamSpec]) -> Any:
 
 # The call.
 
-BUFFER = 16  # messages of at most 1 MiB: what a channel whose writer is ours may hold
-
 
 def call_with_streams(
     request: Request,
@@ -248,14 +245,14 @@ def call_with_streams(
         for sink in files():
             await sink.open()
         for spec in [spec for spec in specs if spec.option != "--read"]:
-            held = BUFFER if buffer is None and spec.option == "--in" else buffer
+            held = CHANNEL_BUFFER if buffer is None and spec.option == "--in" else buffer
             writer, reader = await connection.create_channel(held, traceparent=request.traceparent)
             if spec.option == "--out":
                 add(output(spec, sinks[spec], theirs=writer, ours=reader))
             else:
                 stream = input_stream(
                     endpoint, spec, sources[spec], ended[spec], (writer, reader), mode=mode, seal=seal,
-                    longest=frame_bytes(held or BUFFER), pass_on=exit_code, stdin_taken=stdin_taken,
+                    longest=frame_bytes(held or CHANNEL_BUFFER), pass_on=exit_code, stdin_taken=stdin_taken,
                 )  # fmt: skip
                 add(stream)
             payload = embed(payload, spec.key, streams[-1].theirs.to_json(), spec.option)

@@ -4,7 +4,7 @@
 
 The same filters (`tr a-z A-Z`, `cat`, `cat`) on the same embedded engine, one way after the other in each
 round, from a file to a digest. A line for each: seconds, and the CPU seconds of our own processes (`iii
-pipe`, or the three `iii trigger`), of the engine, and of the workers and filters. `local` is the plain pipe.
+pipe`, or the three `iii trigger`), of the engine, and of the workers. `local` is the plain pipe.
 """
 
 from __future__ import annotations
