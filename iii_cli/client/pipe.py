@@ -10,7 +10,7 @@ import anyio
 
 from iii_cli.client.call import CALL_SECONDS, new_stream_id
 from iii_cli.client.channels import CHANNEL_BUFFER, ChannelReader, ChannelWriter, EndState, probe
-from iii_cli.client.streams import LINGER_SECONDS, STALL_SECONDS, CallStream, StreamedCall
+from iii_cli.client.streams import LINGER_SECONDS, CallStream, StreamedCall
 from iii_cli.client.transfer import FUNCTION, DownloadStatus, UploadStatus, upload
 from iii_cli.errors import (
     ContentDiffers,
@@ -250,7 +250,7 @@ class Pipe:
             answered=hand_on,
             notice=self._notice,
             linger=LINGER_SECONDS,
-            stall=STALL_SECONDS if stall is None else stall,
+            stall=stall,
             stall_asked=stall is not None,
             deadline=deadline,
             whole=whole,

@@ -155,6 +155,8 @@ def pipe_command(
     taken = StreamSpec("--out", (), target or "-") if Direction.WRITE in places[-1].keys else None
     on_screen = taken is not None and taken.is_standard and sys.stdout is not None and sys.stdout.isatty()
     shown = Progress(progress_mode(progress, data_on_terminal=on_screen), color=settings.use_color(True))
+    if limits.stall is not None and given is None and taken is None:
+        raise UsageProblem("--stall-timeout is about our own streams, and there are none")
     if given is not None and given.is_standard and settings.stdin_taken:
         raise UsageProblem("--token-file - and the data cannot both be read from standard input")
     if share_a_file([name for name in (target, results) if name not in (None, "-")]):
