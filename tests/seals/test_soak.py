@@ -25,6 +25,9 @@ STILL = 90  # seconds
 SIZE = 64 << 20  # more than the engine and the systems' buffers hold
 LARGE = 256 << 20
 ROUNDS = 15
+# Of processor seconds, for the way that costs more: into a worker of Node or Rust, where reading is so cheap
+# that the digest shows (hash-wasm does 1.5 GiB a second). Out of one, larger frames win more than it costs.
+LIMITS = {"python": 1.1, "rust": 1.2, "node": 1.25}
 
 
 def test_a_frame_each_second_and_a_reader_that_stands_still(
@@ -49,10 +52,13 @@ def test_a_frame_each_second_and_a_reader_that_stands_still(
     still = iii.start(
         "trigger", f"{worker}::keep", f"pause={STILL}", "--in", str(tmp_path / "large"), "--timeout", "0"
     )
+    words = ("ticks=1", "every=80", "--out", "-", "--require-seal", "--timeout", "0")
+    idle = iii.start("trigger", f"{worker}::produce", *words)  # a reader gives up after 60 s without a beat
     said = {
         name: (*process.communicate(timeout=SECONDS + 120), process.returncode)
         for name, process in {
-            "out": out, "into": into, "behind": behind, "call": call, "still": still, "plain": plain
+            "out": out, "into": into, "behind": behind, "call": call, "still": still, "plain": plain,
+            "idle": idle,
         }.items()
     }  # fmt: skip
     print(f"\n{worker}: {time.monotonic() - began:.0f} s;", "without a seal:", said["plain"])
@@ -63,10 +69,11 @@ def test_a_frame_each_second_and_a_reader_that_stands_still(
     )
     assert (said["behind"][2], said["behind"][0].strip()) == (0, str(SIZE).encode()), said["behind"]
     assert said["call"][2] == 0, said["call"]
+    assert (said["idle"][2], said["idle"][0]) == (0, b"0\n"), said["idle"]
     assert (said["still"][2], json.loads(said["still"][0])["bytes"]) == (0, SIZE), said["still"]
 
 
-def test_the_seal_costs_less_than_a_tenth(iii: Program, worker: Worker, tmp_path: Path) -> None:
+def test_what_the_seal_costs(iii: Program, worker: Worker, tmp_path: Path) -> None:
     """256 MiB each way, with it and without in turn: medians of the time, and of what every processor did for
     `iii`, the engine and the worker together. Other programs disturb the one more than the other.
     """
@@ -93,7 +100,7 @@ def test_the_seal_costs_less_than_a_tenth(iii: Program, worker: Worker, tmp_path
             way: round(median(of[f"{way}, sealed"]) / median(of[f"{way}, bare"]), 3) for way in ("in", "out")
         }
         print(f"\n{worker}: {what} {rates}; sealed by bare: {ratios}")
-    assert max(ratios.values()) < (1.25 if worker == "node" else 1.1)  # hash-wasm: 1.5 GiB a second
+    assert max(ratios.values()) < LIMITS[worker]
 
 
 def processor_seconds(worker: Worker) -> float:
