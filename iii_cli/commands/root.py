@@ -42,7 +42,7 @@ TREE = {
         "demo:demo_app",
         "Stream a file through a served Unix filter and back, and compare what came out.",
     ),
-    "completion": ("manual:completion_app", "Print the completion script for bash, zsh or fish."),
+    "completion": ("help:completion_app", "Print the completion script for bash, zsh or fish."),
     "help": ("help:help_app", "Explain exit-codes, environment, refs or seals, or a command."),
 }
 

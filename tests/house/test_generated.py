@@ -1,7 +1,9 @@
-"""man/ and completions/ say what the command tree says."""
+"""man/ and the words of TAB say what the command tree says."""
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from iii_cli.commands.manual import SHELLS, Command, commands, generated
+from iii_cli.commands.help import SCRIPTS
+from iii_cli.commands.manual import generated
 from iii_cli.errors import ExitStatus
 from tests.support.program import III
 
 ROOT = Path(__file__).parents[2]
-TREE = commands()
 FRESH = generated()
-LEAVES = [command for command in TREE if not command.children]
+PAGES = sorted(path for path in FRESH if path.startswith("man/") and path != "man/iii-cli.1")
+WORDS: dict[str, Any] = json.loads(FRESH["iii_cli/commands/words.json"])
+LEAVES = [name for name, entry in WORDS.items() if name != "aliases" and not entry["commands"]]
 
 
 @pytest.mark.parametrize("path", sorted(FRESH))
@@ -26,44 +30,34 @@ def test_a_committed_file_is_fresh(path: str) -> None:
 
 
 def test_nothing_stale_is_committed() -> None:
-    there = {
-        str(path.relative_to(ROOT)) for name in ("man", "completions") for path in (ROOT / name).iterdir()
-    }
-    assert there == {path for path in FRESH if not path.startswith("iii_cli/")}
+    there = {f"man/{path.name}" for path in (ROOT / "man").iterdir()}
+    assert there == {path for path in FRESH if path.startswith("man/")}
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_completion_prints_the_same(shell: str) -> None:
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_completion_prints_the_script_that_is_installed(shell: str) -> None:
     done = subprocess.run([III, "completion", shell], capture_output=True, text=True, check=True)
-    assert done.stdout == FRESH[f"completions/{SHELLS[shell][0]}"]
+    assert done.stdout == (ROOT / "iii_cli" / "completions" / SCRIPTS[shell]).read_text()
 
 
-@pytest.mark.parametrize("command", TREE, ids=lambda command: command.name or "iii")
-def test_everything_explains_itself(command: Command) -> None:
-    assert command.line.endswith("."), "a sentence"
-    assert [option.flags for option in command.options if not option.help] == []
-    assert [argument.metavar for argument in command.arguments if not argument.help] == []
+@pytest.mark.parametrize("path", PAGES)
+def test_everything_explains_itself(path: str) -> None:
+    items = re.findall(r"^\.TP\n(.+)\n(.*)", FRESH[path], re.M)
+    assert [term for term, text in items if not text or text.startswith(".")] == []
 
 
-@pytest.mark.parametrize("command", LEAVES, ids=lambda command: command.name)
-def test_the_help_ends_with_two_examples(command: Command) -> None:
-    assert len(command.examples) >= 2
-    assert all("iii " in example for example in command.examples)
-    shown = subprocess.run([III, *command.path, "--help"], capture_output=True, text=True, check=True).stdout
-    assert [line.strip() for line in shown.splitlines()[-len(command.examples) :]] == list(command.examples)
+@pytest.mark.parametrize("name", LEAVES)
+def test_the_help_ends_with_two_examples(name: str) -> None:
+    shown = subprocess.run([III, *name.split(), "--help"], capture_output=True, text=True, check=True).stdout
+    examples = [line.strip() for line in shown.partition("\n  Examples:\n")[2].splitlines()]
+    assert len(examples) >= 2
+    assert all("iii " in example for example in examples)
 
 
 def test_choices_of_an_option_are_in_its_help() -> None:
     """They are read from the metavar, so that people and scripts see the same."""
-    progress = next(
-        option
-        for c in TREE
-        if c.name == "channel write"
-        for option in c.options
-        if "--progress" in option.flags
-    )
-    assert progress.values == "auto always never json"
-    assert progress.metavar == "auto|always|never|json"
+    assert WORDS["channel write"]["options"]["--progress"][1] == "auto always never json"
+    assert "auto|always|never|json" in FRESH["man/iii-channel-write.1"]
 
 
 def test_the_manual_names_every_exit_status() -> None:

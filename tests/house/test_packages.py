@@ -34,7 +34,6 @@ TOP = {
     "docs",
     "seals",
     "man",
-    "completions",
     "PKG-INFO",
     "pyproject.toml",
     ".gitignore",
@@ -66,8 +65,8 @@ def wheel_names(built: Path) -> set[str]:
 
 def test_the_wheel_holds_the_package_and_share(built: Path) -> None:
     names = wheel_names(built)
-    kinds = (".py", ".typed", ".json")
-    package = {str(p.relative_to(ROOT)) for p in (ROOT / "iii_cli").rglob("*") if p.suffix in kinds}
+    files = (path.relative_to(ROOT) for path in (ROOT / "iii_cli").rglob("*") if path.is_file())
+    package = {str(path) for path in files if "__pycache__" not in path.parts}
     assert package <= names
     [data] = {name.partition("/data/")[0] for name in names if "/data/" in name}
     assert {f"{data}/data/{name}" for name in SHARE} <= names
@@ -80,7 +79,7 @@ def test_the_sdist_holds_what_a_build_and_its_tests_need(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
     assert {name.partition("/")[0] for name in names} <= TOP
-    assert {"man/iii.1", "completions/iii.bash", "tests/conftest.py", "iii_cli/py.typed"} <= set(names)
+    assert {"man/iii.1", "tests/conftest.py", "iii_cli/py.typed"} <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
 

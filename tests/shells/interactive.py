@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ("COMPLETIONS", "after_tab", "needs")
 
-COMPLETIONS = Path(__file__).parents[2] / "completions"
+COMPLETIONS = Path(__file__).parents[2] / "iii_cli" / "completions"
 LIMIT = 20.0
 PROMPT = "ready: "  # shown when the shell edits a line, and not before
 INSERT_NO_TAB = "zstyle ':completion:*' insert-tab false"
