@@ -76,6 +76,21 @@ def test_a_reader_that_is_killed_takes_its_consumer_along(iii: Program, where: s
 
 
 @LINUX
+def test_a_producer_whose_guard_was_killed_is_no_success_and_goes_too(iii: Program) -> None:
+    iii.refs("x")
+    words = (III, "channel", "write", "env:x_w", "--", "sh", "-c", "echo half; exec sleep 60 >&-")
+    writing = subprocess.Popen(words, env=iii.env, cwd=iii.home, stderr=subprocess.PIPE)
+    with iii.start("channel", "read", "env:x_r") as reading:
+        assert reading.stdout is not None
+        assert reading.stdout.read(1) == b"h"
+        os.kill(first_child(writing.pid), signal.SIGKILL)
+        said = writing.communicate(timeout=20)[1]
+        assert (writing.returncode, said) == (11, b"iii: sh was killed by SIGKILL\n")
+        assert reading.wait(20) == 7
+    nothing_is_left(iii)
+
+
+@LINUX
 @pytest.mark.ci
 def test_a_reader_that_is_killed_before_it_knows_that_its_consumer_runs(iii: Program) -> None:
     """It has asked the guard, which has answered; the answer goes down with the reader, unread."""

@@ -49,6 +49,20 @@ def test_a_stream_into_a_file(nobody: Nobody) -> None:
 
 
 @pytest.mark.ci
+@pytest.mark.skipif(not IS_ROOT, reason="only root can give a file to a group that a user is not in")
+def test_a_group_that_cannot_be_kept_gets_no_rights(nobody: Nobody) -> None:
+    path = nobody.folder / "out"
+    path.write_text("old")
+    os.chown(path, NOBODY, 4242)
+    path.chmod(0o664)
+    assert nobody.run("channel", "create", "--save", "x").returncode == 0
+    reading = nobody.start("channel", "read", "@x", "-o", "out")
+    assert nobody.run("channel", "write", "@x", "--", "echo", "new").returncode == 0
+    assert reading.communicate(timeout=25)[1] == b""
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new\n", 0o604)
+
+
+@pytest.mark.ci
 def test_what_may_not_be_read_written_or_run(nobody: Nobody) -> None:
     """Each is refused before an end is opened: the same ref serves for the good stream in the end."""
     secret, closed, script = (nobody.folder / name for name in ("secret", "closed", "script"))
