@@ -1,4 +1,4 @@
-"""What a shell asks at a TAB, and where it keeps our script. Light: it runs at every TAB.
+"""What a shell asks at a TAB. Light: it runs at every TAB.
 
     iii _complete line WORD -- WORDS               what may stand for WORD behind WORDS
     iii _complete KIND PREFIX [FUNCTION] -- WORDS   what there is of a kind, such as `function`
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ("WORDS_FILE", "answer", "installed_completion")
+__all__ = ("WORDS_FILE", "answer")
 
 WORDS_FILE = os.path.join(
     os.path.dirname(__file__), "words.json"
@@ -209,60 +209,3 @@ def _ask(words: list[str], function: str, data: dict[str, Any]) -> Any:
     if settings.namespace is not None and function == "engine::functions::info":
         data = data | {"namespace": settings.namespace}
     return call(settings.endpoint, function, data, timeout=patience)
-
-
-# The user's shell.
-
-# For each shell: the file below a `share` folder, other places below HOME, and the files that a user's own
-# `iii completion` line stands in.
-_PLACES = {
-    "bash": (
-        "bash-completion/completions/iii",
-        (".bash_completion.d/iii", ".bash_completion.d/iii.bash"),
-        (".bashrc", ".bash_profile", ".profile", ".bash_completion"),
-    ),
-    "zsh": (
-        "zsh/site-functions/_iii",
-        (".zfunc/_iii", ".zsh/completions/_iii", ".zsh/functions/_iii", ".oh-my-zsh/completions/_iii"),
-        (".zshrc", ".zprofile"),
-    ),
-    "fish": (
-        "fish/vendor_completions.d/iii.fish",
-        (".config/fish/completions/iii.fish",),
-        (".config/fish/config.fish",),
-    ),
-}
-
-
-def installed_completion(environ: Mapping[str, str], prefix: str) -> tuple[str | None, str | None]:
-    """The shell that SHELL names, and the file in which it finds our script; None: not found.
-
-    `prefix` is where we are installed. Raises nothing.
-    """
-    shell = os.path.basename(environ.get("SHELL", ""))
-    if shell not in _PLACES:
-        return None, None
-    below_share, below_home, own_files = _PLACES[shell]
-    home = environ.get("HOME", "")
-    shares = [environ.get("XDG_DATA_HOME") or (home and os.path.join(home, ".local", "share"))]
-    shares += (environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")
-    if not os.path.exists(os.path.join(prefix, "pyvenv.cfg")):  # no shell looks into a virtual environment
-        shares.append(os.path.join(prefix, "share"))
-    places = [os.path.join(home, name) for name in below_home] if home else []
-    places += [os.path.join(share, below_share) for share in shares if share]
-    if shell == "zsh":  # where FPATH is exported
-        places += [os.path.join(folder, "_iii") for folder in environ.get("FPATH", "").split(":") if folder]
-    mentioned = (os.path.join(home, name) for name in own_files if home)
-    found = next((path for path in places if os.path.isfile(path)), None)
-    return shell, found or next(filter(_mentions_us, mentioned), None)
-
-
-def _mentions_us(path: str) -> bool:
-    if not os.path.isfile(path):
-        return False
-    try:
-        with open(path, "rb") as file:
-            text = file.read(1 << 20)
-    except OSError:
-        return False
-    return b"iii completion" in text or b"iii-cli completion" in text

@@ -347,8 +347,6 @@ class FolderState(Struct):
     """What `doctor` says of a folder. `path` None: a user without a home."""
 
     path: str | None = None
-    exists: bool = False
-    writable: bool = False  # or could be made
     names: list[str] = []
     problems: list[Failure] = []  # as our commands would meet them
     exposed: list[str] = []  # paths that other users may read or change
@@ -409,13 +407,7 @@ class Store(Generic[T]):
         folder = self.folder.locate()
         if folder is None:
             return FolderState()
-        above = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
-        state = FolderState(
-            path=str(folder),
-            exists=os.path.lexists(folder),
-            writable=os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK),
-            exposed=sorted(_exposed(folder)),
-        )
+        state = FolderState(path=str(folder), exposed=sorted(_exposed(folder)))
         try:
             state.names = self.names()
             state.problems += self.ls()[1]

@@ -621,7 +621,7 @@ def _storage(core: Core) -> dict[str, Any]:
 @_builtin("health::check", "Say how the engine is")
 def _check_health(call: Call) -> Any:
     channels, settings = call.core.channels, call.core.settings
-    limits = {  # what only this engine has, and `iii doctor` shows
+    limits = {  # what only this engine has
         "open_channels": len(channels),
         "max_channels": settings.max_channels,
         "buffered_bytes": channels.buffered_bytes,

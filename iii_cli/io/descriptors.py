@@ -10,24 +10,21 @@ import stat
 import sys
 from contextlib import suppress
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
 
 __all__ = (
     "PIPE_BUF",
-    "PIPE_BYTES",
     "Descriptor",
     "Kind",
-    "SystemLimits",
     "allow_open_files",
     "descriptor_named",
     "is_ready",
     "is_standard",
     "kind_of",
     "reserve_descriptors",
-    "system_limits",
 )
 
 
@@ -215,32 +212,6 @@ def reserve_descriptors() -> None:
     if sys.stderr is None:
         stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
-
-
-class SystemLimits(NamedTuple):
-    """None: no limit, or none that this system tells."""
-
-    open_files: int | None = None  # `ulimit -n`
-    open_files_max: int | None = None  # what it can be raised to
-    file_bytes: int | None = None  # `ulimit -f`
-    pipe_bytes: int | None = None  # what a pipe can be grown to: fs.pipe-max-size
-
-
-def system_limits() -> SystemLimits:
-    """The limits of this process. Raises nothing."""
-    try:
-        with open("/proc/sys/fs/pipe-max-size", encoding="ascii") as file:  # Linux
-            pipe_bytes = int(file.read(32))
-    except (OSError, ValueError):
-        pipe_bytes = None
-    import resource
-
-    def told(limit: int) -> int | None:
-        return None if limit == resource.RLIM_INFINITY else limit
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    size, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    return SystemLimits(told(soft), told(hard), told(size), pipe_bytes)
 
 
 def allow_open_files(wanted: int) -> int | None:

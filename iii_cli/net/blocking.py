@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iii_cli.net.dialing import ConnectionLost, Opened, is_ready, opening, quick_ack, word_for
 from iii_cli.protocol.frames import Event, encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Self
 
     from iii_cli.net.dialing import Wait
@@ -52,26 +51,6 @@ class BlockingWebSocket:
         with suppress(OSError):
             self._raw.close()
 
-    def tls_session(self) -> dict[str, Any] | None:
-        """What TLS agreed on, and whose certificate the engine showed; None: nothing protects the connection.
-
-        Names come from there: not to be trusted. `expires_at` is in Unix seconds.
-        """
-        raw: Any = self._raw
-        if not hasattr(raw, "getpeercert"):
-            return None
-        import ssl
-
-        certificate = raw.getpeercert() or {}
-        expiry = certificate.get("notAfter")
-        return {
-            "protocol": raw.version() or "",
-            "cipher": (raw.cipher() or ("",))[0],
-            "subject": _common_name(certificate.get("subject", ())),
-            "issuer": _common_name(certificate.get("issuer", ())),
-            "expires_at": ssl.cert_time_to_seconds(expiry) if expiry else None,
-        }
-
     def send(self, opcode: int, payload: Buffer, deadline: float | None) -> None:
         """One frame. `deadline` is on the monotonic clock, in seconds. Raises TimeoutError,
         ConnectionLost.
@@ -105,12 +84,6 @@ def _came(wait: Wait, limit: float | None) -> bool:
     if not ready and seconds == limit != wait.seconds:
         raise TimeoutError
     return ready
-
-
-def _common_name(names: Iterable[Any]) -> str:
-    """`CN` of a certificate's subject or issuer, else the first part of it."""
-    parts = dict(pair for group in names for pair in group)
-    return str(parts.get("commonName") or next(iter(parts.values()), ""))
 
 
 def _lost(error: OSError) -> Exception:

@@ -334,7 +334,7 @@ def test_any_json_is_a_saved_ref_or_a_local_problem(
 
 def test_looking_changes_nothing_and_names_what_is_wrong(contexts: ContextStore, tmp_path: Path) -> None:
     state = contexts.look()
-    assert (state.exists, state.writable, state.names, state.problems) == (False, True, [], [])
+    assert (state.names, state.problems, state.exposed) == ([], [], [])
     assert os.listdir(tmp_path) == []
     contexts.save(Context("prod", URL))
     contexts.use("prod")
@@ -350,4 +350,3 @@ def test_looking_changes_nothing_and_names_what_is_wrong(contexts: ContextStore,
         path.chmod(0o644 if path.name == "prod.toml" else 0o600)
     assert contexts.look().exposed == [str(folder), str(folder / "prod.toml")]
     assert ContextStore(PrivateFolder(lambda: None)).look().path is None
-    assert ContextStore(PrivateFolder(lambda: folder / "prod.toml")).look().writable is False

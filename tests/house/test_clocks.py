@@ -8,7 +8,6 @@ from tests.house.sources import modules, tree_of
 
 WALL = {"time", "time_ns", "localtime", "gmtime", "ctime", "now", "utcnow", "today", "fromtimestamp"}
 ALLOWED = {
-    "iii_cli.commands.doctor": "compared with the engine's, and how long a certificate is still valid",
     "iii_cli.commands.engine": "the time in a line of the log",
     "iii_cli.commands.saved": "the date that `ref show` prints",
     "iii_cli.commands.listing": "since when a worker is there, which the engine says",

@@ -70,13 +70,22 @@ def test_each_connection_and_request_of_a_command_is_told(place: Program, tmp_pa
         ("workers ls", "engine::workers::list"),
         ("trigger engine::workers::list", "engine::workers::list"),
         ("trigger engine::workers::list --void", "engine::workers::list"),
-        ("doctor", "engine::health::check"),
     ],
 )
 def test_each_call_of_a_command_is_told(place: Program, words: str, called: str) -> None:
     done = place.run(*words.split(), "--verbose")
     assert done.returncode == 0, done.stderr
     assert steps(said_by(done)) == ["GET /?token=***&x=***: 101", f"call {called}"]
+
+
+def test_each_step_of_doctor_is_told(place: Program) -> None:
+    told = steps(said_by(place.run("doctor", "--verbose")))
+    assert told[:3] == [
+        "GET /?token=***&x=***: 101",
+        "call engine::health::check",
+        "call engine::channels::create",
+    ]
+    assert [step.rpartition("&")[2] for step in told[3:]] == ["dir=write: 101", "dir=read: 101"]
 
 
 def test_nothing_is_told_unasked(place: Program) -> None:
