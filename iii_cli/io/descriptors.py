@@ -214,16 +214,12 @@ def reserve_descriptors() -> None:
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
 
 
-def allow_open_files(wanted: int) -> int | None:
-    """Raise `ulimit -n` to `wanted`, or as far as it may be: what it is then, None for no limit."""
+def allow_open_files(wanted: int) -> None:
+    """Raise `ulimit -n` to `wanted`, or as far as it may be."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return None
     most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-    if soft < most:
+    if soft != resource.RLIM_INFINITY and soft < most:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-            soft = most
-    return soft
