@@ -106,7 +106,7 @@ def _run(arguments: list[str]) -> int:
     hand_over(arguments)
     import typer
 
-    from iii_cli.commands.root import app, hoist
+    from iii_cli.commands.root import app
 
     # typer carries its own click since 0.26; its exceptions are not importable from anywhere public.
     click_error: Any = typer.BadParameter.__mro__[2]
@@ -114,7 +114,7 @@ def _run(arguments: list[str]) -> int:
     name = os.path.basename(sys.argv[0])
     program = name if name == "iii-cli" else "iii"
     try:
-        outcome: Any = command.main(hoist(command, arguments), prog_name=program, standalone_mode=False)
+        outcome: Any = command.main(arguments, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
     except click_error as error:
         if type(error).__name__ != "NoArgsIsHelpError":

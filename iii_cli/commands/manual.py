@@ -83,6 +83,10 @@ def _children(command: Any, context: Any) -> list[Any]:
     return [child for word in words if not (child := command.get_command(context, word)).hidden]
 
 
+def _parameters(command: Any, context: Any) -> list[Any]:
+    return [each for each in command.get_params(context) if not getattr(each, "hidden", False)]
+
+
 def _paragraphs(command: Any) -> list[str]:
     """The help in front of the examples, a paragraph each, unwrapped."""
     return [" ".join(part.split()) for part in command.help.split("\f")[0].split("\n\n") if part.strip()]
@@ -96,7 +100,7 @@ def _words(tree: list[tuple[Any, Any]]) -> str:
     for command, context in tree:
         path = context.command_path.partition(" ")[2]
         options, arguments = {}, []
-        for parameter in command.get_params(context):
+        for parameter in _parameters(command, context):
             if parameter.param_type_name == "argument":
                 arguments.append([_values(parameter, f"{path} {parameter.name}"), parameter.nargs == -1])
                 continue
@@ -151,7 +155,7 @@ def _page(command: Any, context: Any, names: list[str]) -> str:
     line, *_ = paragraphs = _paragraphs(command)
     usage = " ".join(command.collect_usage_pieces(context))
     records: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
-    for parameter in command.get_params(context):
+    for parameter in _parameters(command, context):
         records[parameter.param_type_name].append(parameter.get_help_record(context))
     children = [(_page_name(f"{path} {c.name}"), _paragraphs(c)[0]) for c in _children(command, context)]
     examples = textwrap.dedent((command.epilog or "").partition("Examples:\n")[2])

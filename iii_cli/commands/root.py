@@ -6,16 +6,19 @@ every time round, so a command is built when its word is looked up. Words and on
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from copy import copy
 from functools import cache, partial
 from importlib import import_module
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ("TREE", "LazyGroup", "app", "hoist")
+if TYPE_CHECKING:
+    from iii_cli.config.settings import GlobalFlags
+
+__all__ = ("TREE", "LazyGroup", "app")
 
 # Each word: the Typer in iii_cli.commands that has its command; its line in the help, empty if not listed.
 TREE = {
@@ -65,49 +68,59 @@ class LazyGroup(TyperGroup):
             formatter.write_dl([(word, line) for word, line in lines.items() if line])
 
 
-def _build(word: str, place: str) -> Any:
-    """The command for `word`: the Typer's own command of that name, or else the Typer as a group."""
-    module, _, name = place.partition(":")
-    found: typer.Typer = getattr(import_module(f"iii_cli.commands.{module}"), name)
-    words = {_word_of(info): info for info in found.registered_commands}
-    if word in words:
-        return _single(word, words[word])
-    group = LazyGroup(
-        name=word,
-        help=found.info.help,
-        no_args_is_help=bool(found.info.no_args_is_help),
-        rich_markup_mode=None,
-    )
-    group.commands = {inner: cache(partial(_single, inner, info)) for inner, info in words.items()}
-    return group
-
-
 class _Root(LazyGroup):
     lines: Mapping[str, str] = {word: line for word, (_, line) in TREE.items()}
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = {word: cache(partial(_build, word, place)) for word, (place, _) in TREE.items()}
+        self.commands = {word: cache(partial(self._build, word, place)) for word, (place, _) in TREE.items()}
+
+    def _build(self, word: str, place: str) -> Any:
+        """The command for `word`: the Typer's own command of that name, or else the Typer as a group."""
+        module, _, name = place.partition(":")
+        found: typer.Typer = getattr(import_module(f"iii_cli.commands.{module}"), name)
+        words = {_word_of(info): info for info in found.registered_commands}
+        if word in words:
+            return self._single(word, words[word])
+        group = LazyGroup(
+            name=word,
+            help=found.info.help,
+            no_args_is_help=bool(found.info.no_args_is_help),
+            rich_markup_mode=None,
+        )
+        group.commands = {inner: cache(partial(self._single, inner, info)) for inner, info in words.items()}
+        return self._with_global_options(group)
+
+    def _single(self, word: str, info: Any) -> Any:
+        """One command by itself, as typer builds it for a program that has no other."""
+        from iii_cli.commands.common import PlainCommand
+
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        info.cls = PlainCommand if info.cls in (None, TyperCommand) else info.cls
+        alone.registered_commands.append(info)
+        command = typer.main.get_command(alone)
+        command.name = word
+        # People look for examples at the end, behind the options: `Examples:` of a docstring goes there.
+        text, mark, examples = (command.help or "").partition("\b\nExamples:\n")
+        if mark:
+            command.help, command.epilog = text.rstrip(), mark + examples
+        return self._with_global_options(command)
+
+    def _with_global_options(self, command: Any) -> Any:
+        """Let the root's options stand behind the command, too, but for names that it has itself."""
+        own = {name for parameter in command.params for name in parameter.opts}
+        for option in self.params:
+            names = [name for name in option.opts if name not in own]
+            if names and not option.is_eager:
+                late: Any = copy(option)
+                late.opts, late.hidden, late.expose_value, late.callback = names, True, False, _given_late
+                late.name = f"root.{option.name}"  # the command may have a parameter of that name
+                command.params.append(late)
+        return command
 
 
 def _word_of(info: Any) -> str:
     return info.name or str(info.callback.__name__).replace("_", "-")
-
-
-def _single(word: str, info: Any) -> Any:
-    """One command by itself, as typer builds it for a program that has no other."""
-    from iii_cli.commands.common import PlainCommand
-
-    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    info.cls = PlainCommand if info.cls in (None, TyperCommand) else info.cls
-    alone.registered_commands.append(info)
-    command = typer.main.get_command(alone)
-    command.name = word
-    # People look for examples at the end, behind the options: `Examples:` of a docstring goes there.
-    text, mark, examples = (command.help or "").partition("\b\nExamples:\n")
-    if mark:
-        command.help, command.epilog = text.rstrip(), mark + examples
-    return command
 
 
 app = typer.Typer(
@@ -177,15 +190,8 @@ def root(
 
     Global options may stand before or after the command, up to `--`.
     """
-    import os
+    from iii_cli.config.settings import GlobalFlags
 
-    from iii_cli.config.settings import GlobalFlags, color_choice
-    from iii_cli.io.console import console
-    from iii_cli.net.trail import listen
-
-    color_choice(color, os.environ)
-    console.configure(quiet=quiet)
-    listen(console.notice if verbose else None)
     ctx.obj = GlobalFlags(
         url=url,
         context=context,
@@ -202,76 +208,28 @@ def root(
         server_name=server_name,
         headers=tuple(header or ()),
     )
+    _apply(ctx.obj)
 
 
-# Global options may stand behind the command, too.
+def _given_late(ctx: Any, option: Any, value: Any) -> None:
+    """A global option behind the command's word: it wins over one in front, and headers are added."""
+    if value:
+        from msgspec.structs import replace
+
+        name = option.name.removeprefix("root.")
+        given = {"headers": (*ctx.obj.headers, *value)} if name == "header" else {name: value}
+        ctx.obj = replace(ctx.obj, **given)
+        _apply(ctx.obj)
 
 
-def hoist(command: Any, arguments: list[str]) -> list[str]:
-    """Move the root's options to the front of the command line, up to `--`.
+def _apply(flags: GlobalFlags) -> None:
+    """Do at once what is for the whole process."""
+    import os
 
-    An option that the subcommand declares itself stays with it. `command` is the built command tree.
-    """
-    takes_value = {
-        name: not parameter.is_flag
-        for parameter in command.params
-        if getattr(parameter, "is_flag", None) is not None
-        for name in parameter.opts
-        if name not in ("--help", "--version")
-    }
-    arguments = list(_ungrouped(arguments, takes_value))
-    own = _options_of_leaf(command, arguments, takes_value)
-    front: list[str] = []
-    rest: list[str] = []
-    at = 0
-    seen_command = False
-    while at < len(arguments) and arguments[at] != "--":
-        word = arguments[at]
-        name, attached = _split(word)
-        if name in takes_value and not (seen_command and name in own):
-            count = 1 if attached or not takes_value[name] else 2
-            front += arguments[at : at + count]
-            at += count
-            continue
-        seen_command = seen_command or not word.startswith("-")
-        rest.append(word)
-        at += 1
-    return front + rest + arguments[at:]
+    from iii_cli.config.settings import color_choice
+    from iii_cli.io.console import console
+    from iii_cli.net.trail import listen
 
-
-def _ungrouped(arguments: list[str], takes_value: dict[str, bool]) -> Iterator[str]:
-    """`-qo FILE` as `-q -o FILE`: what is ours before what is the subcommand's."""
-    words = iter(arguments)
-    for word in words:
-        while word[:1] == "-" and len(word) > 2 and takes_value.get(word[:2]) is False:
-            yield word[:2]
-            word = f"-{word[2:]}"
-        yield word
-        if word == "--":
-            yield from words
-
-
-def _split(word: str) -> tuple[str, bool]:
-    """The option's name, and whether its value is attached: `--url=X`, `-nX`; but `-n X f` is a STAGE."""
-    if word.startswith("--"):
-        name, equals, _ = word.partition("=")
-        return name, bool(equals)
-    return (word[:2], True) if re.match(r"-.\S", word) else (word, False)
-
-
-def _options_of_leaf(command: Any, arguments: list[str], takes_value: dict[str, bool]) -> set[str]:
-    """The option names of the subcommand that this command line comes to."""
-    words = iter(arguments)
-    for word in words:
-        name, attached = _split(word)
-        children = getattr(command, "commands", None)
-        if name in takes_value:
-            if takes_value[name] and not attached:
-                next(words, None)
-        elif word == "--" or children is None:
-            break
-        elif word in children:
-            command = command.get_command(None, word)
-        elif not word.startswith("-"):
-            break
-    return {name for parameter in command.params for name in parameter.opts}
+    color_choice(flags.color, os.environ)
+    console.configure(quiet=flags.quiet)
+    listen(console.notice if flags.verbose else None)

@@ -88,3 +88,19 @@ def test_short_options_may_stand_together(iii: Program) -> None:
     assert "engine::workers::list" in iii.ok("-qn", "default", "functions", "ls", "--all")
     done = iii.run("channel", "read", "-qx", "iii:read:a:b")
     assert (done.returncode, b"no such option -x" in done.stderr) == (2, True)
+
+
+def test_a_global_option_stands_in_front_of_its_command_or_behind_it(iii: Program) -> None:
+    """The last of two wins; one without its value takes no word of the command for it."""
+    nowhere = "ws://127.0.0.1:9"
+    for words in (
+        f"functions ls --url {nowhere}",
+        f"functions --url={nowhere} ls",
+        f"--url {nowhere} functions ls",
+    ):
+        done = iii.run(*words.split())
+        assert done.returncode == 3
+        assert nowhere.encode() in done.stderr
+    assert iii.run("--url", nowhere, "functions", "ls", "--url", iii.env["III_URL"]).returncode == 0
+    done = iii.run("functions", "ls", "--url")
+    assert (done.returncode, done.stderr) == (2, b"iii: Option '--url' requires an argument\n")
