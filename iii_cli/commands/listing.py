@@ -22,14 +22,12 @@ from iii_cli.errors import (
     UnknownTarget,
     UsageProblem,
 )
-from iii_cli.io.console import clean, console, ellipsis, emit, print_json, print_table, width_of
+from iii_cli.io.console import aligned, clean, console, ellipsis, emit, print_json, print_table
 from iii_cli.protocol.payload import skeleton
 from iii_cli.protocol.seal import is_count
 from iii_cli.quantities import format_duration, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from iii_cli.config.settings import Settings
 
 __all__ = (
@@ -120,15 +118,11 @@ def functions_info(
     lines = [clean(f"{found.get('function_id')}  ({where})")]
     if found.get("description"):
         lines.append(clean(str(found["description"]), keep_newlines=True))
-    for title, which in (("Takes", "request"), ("Gives", "response")):
-        schema = schema_of(found, which)
-        if schema is not None:
-            lines += ["", f"{title}:", *parameter_lines(schema)]
+    lines += parameter_lines("Takes", schema_of(found, "request"))
+    lines += parameter_lines("Gives", schema_of(found, "response"))
     for row in found.get("registered_triggers") or ():
-        lines += [
-            "",
-            clean(f"Triggered by {row.get('trigger_type')}: {dumps(row.get('config'), ensure_ascii=False)}"),
-        ]
+        config = dumps(row.get("config"), ensure_ascii=False)
+        lines += ["", clean(f"Triggered by {row.get('trigger_type')}: {config}")]
     emit("\n".join(lines) + "\n")
 
 
@@ -220,18 +214,16 @@ def workers_info(
       iii workers info engine --json | jq -r '.functions[].function_id'
     """
     settings = settings_of(ctx)
-    found = _info_of(settings, "workers", {"name": name}, lambda: meant_name(settings, name, "workers"))
+    found = _info_of(settings, "workers", "name", name)
     if json:
         print_json(found)
         return
     worker = found.get("worker")
     if not isinstance(worker, dict):
         raise PeerMisbehaved("the engine's answer to engine::workers::info holds no worker")
-    fields = {key: _shown(worker[key]) for key in WORKER_DETAILS if worker.get(key) is not None}
-    fields["connected_for"] = _age(worker)
-    width = max(map(len, fields))
-    lines = [clean(str(worker.get("name") or worker.get("id")))]
-    lines += [f"  {key:{width}}  {clean(text)}" for key, text in fields.items() if text != "-"]
+    known = [(key, _shown(worker.get(key))) for key in WORKER_DETAILS] + [("connected_for", _age(worker))]
+    fields = aligned([(key, clean(text)) for key, text in known if text != "-"])
+    lines = [clean(str(worker.get("name") or worker.get("id"))), *(f"  {line}" for line in fields)]
     emit("\n".join(lines) + "\n")
     for title, key in (("Functions", "functions"), ("Trigger types", "trigger_types")):
         rows = rows_of(found, key) if found.get(key) else []
@@ -279,8 +271,7 @@ def trace_show(
 
 def find_function(settings: Settings, function: str, *, timeout: float = CALL_SECONDS) -> dict[str, Any]:
     """The engine's answer to `engine::functions::info`. Raises UnknownTarget, with the nearest name."""
-    named = {"function_id": function}
-    return _info_of(settings, "functions", named, lambda: meant_name(settings, function), timeout)
+    return _info_of(settings, "functions", "function_id", function, timeout)
 
 
 def schema_of(found: dict[str, Any], which: str) -> Any:
@@ -290,20 +281,16 @@ def schema_of(found: dict[str, Any], which: str) -> Any:
 
 
 def _info_of(
-    settings: Settings,
-    noun: str,
-    named: dict[str, Any],
-    meant: Callable[[], str | None],
-    timeout: float = CALL_SECONDS,
+    settings: Settings, noun: str, key: str, name: str, timeout: float = CALL_SECONDS
 ) -> dict[str, Any]:
-    """The engine's `info` of one. Raises UnknownTarget, with what was probably `meant`."""
-    data = named if settings.namespace is None else named | {"namespace": settings.namespace}
+    """The engine's `info` of one. Raises UnknownTarget, with what was probably meant."""
+    data = {key: name} if settings.namespace is None else {key: name, "namespace": settings.namespace}
     try:
         found: dict[str, Any] = call(settings.endpoint, f"engine::{noun}::info", data, timeout=timeout)
     except FunctionFailed as failure:
         if failure.code != "NOT_FOUND":
             raise
-        hint = did_you_mean(meant(), f"`iii {noun} ls` lists what there is")
+        hint = did_you_mean(meant_name(settings, name, noun), f"`iii {noun} ls` lists what there is")
         raise UnknownTarget(failure.remote_message.rstrip("."), hint=hint) from None
     return found
 
@@ -326,17 +313,16 @@ def _known_functions(caller: BlockingCaller, namespace: str, deadline: float | N
 # A JSON Schema as people read it.
 
 
-def parameter_lines(schema: Any) -> list[str]:
-    """Indented lines, cleaned: one a parameter, or the schema itself where it names none."""
+def parameter_lines(title: str, schema: Any) -> list[str]:
+    """The title and indented lines, cleaned: one a parameter, or the schema itself where it names none."""
+    if schema is None:
+        return []
     rows = [[clean(cell) for cell in row] for row in parameters_of(schema)]
     if not rows:
         text = clean(dumps(schema, indent=2, ensure_ascii=False), keep_newlines=True)
-        return [f"  {line}" for line in text.splitlines()]
-    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(c + " " * (w - width_of(c)) for c, w in zip(row, widths, strict=True) if w).rstrip()
-        for row in rows
-    ]
+        return ["", f"{title}:", *(f"  {line}" for line in text.splitlines())]
+    told = [column for column in zip(*rows, strict=True) if any(column)]
+    return ["", f"{title}:", *(f"  {line}" for line in aligned(list(zip(*told, strict=True))))]
 
 
 def parameters_of(schema: Any) -> list[tuple[str, str, str, str]]:
@@ -395,34 +381,21 @@ def _draw_waiting(what: str, waited: float) -> None:
 def draw_tree(roots: list[dict[str, Any]]) -> list[str]:
     """A trace's spans as a tree: name, start, duration, outcome; clean for a terminal. At least one root."""
     began = min(map(_start, roots))
-    rows = list(_span_rows(roots, began))
-    widths = [max(width_of(row[column]) for row in rows) for column in range(3)]
-    lines = []
-    for row in rows:
-        cells = [cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=False)]
-        lines.append("  ".join([*cells, row[3]]).rstrip())
-    return lines
-
-
-def _span_rows(roots: list[dict[str, Any]], began: int) -> Iterator[tuple[str, str, str, str]]:
-    """Name, start, duration and outcome of each. Not recursive: it may be deep."""
-    todo = [(span, "", "", "") for span in reversed(roots)]
+    rows = []
+    todo = [(span, "", "", "") for span in reversed(roots)]  # not recursive: it may be deep
     while todo:
         span, before, branch, below = todo.pop()
         start, end = _start(span), span.get("end_time_unix_nano")
         took = "running" if span.get("pending") or not is_count(end) else _span_time(end - start)
-        yield (
-            f"{before}{branch}{clean(str(span.get('name')))}",
-            f"+{_span_time(start - began)}",
-            took,
-            _outcome(span),
-        )
+        name = f"{before}{branch}{clean(str(span.get('name')))}"
+        rows.append((name, f"+{_span_time(start - began)}", took, _outcome(span)))
         children = [child for child in span.get("children") or () if isinstance(child, dict)]
         last = len(children) - 1
         todo += [
             (child, before + below, "└─ " if at == last else "├─ ", "   " if at == last else "│  ")
             for at, child in reversed(list(enumerate(children)))
         ]
+    return list(aligned(rows))
 
 
 def _start(span: dict[str, Any]) -> int:

@@ -193,20 +193,13 @@ def context_ls(as_json: AsJson = False) -> None:
     store = ContextStore()
     chosen = store.in_use()
     found, problems = store.ls()
+    described = [_described_context(context, chosen) for context in found]
     if as_json:
-        print_json([_described_context(context, chosen) for context in found])
+        print_json(described)
     else:
-        rows = [
-            (
-                "*" if c.name == chosen else "",
-                c.name,
-                c.address.url,
-                c.namespace or "-",
-                c.token_source or "-",
-            )
-            for c in found
-        ]
-        print_table(("", "NAME", "URL", "NAMESPACE", "TOKEN"), rows)
+        keys = ("name", "url", "namespace", "token")
+        rows = [["*" if each["in_use"] else "", *(each[key] or "-" for key in keys)] for each in described]
+        print_table(("", *map(str.upper, keys)), rows)
     _report(problems)
 
 
@@ -251,9 +244,8 @@ def context_show(
         print_json(described)
     else:
         shown = {key: value for key, value in described.items() if value is not None}
-        print_table(
-            ("FIELD", "VALUE"), list((shown | {"in_use": "yes" if shown["in_use"] else "no"}).items())
-        )
+        shown["in_use"] = "yes" if shown["in_use"] else "no"
+        print_table(("FIELD", "VALUE"), list(shown.items()))
 
 
 @context_app.command("rm")

@@ -537,16 +537,14 @@ def _show_function_help(ctx: typer.Context, function: str) -> int:
         tell(f"{error.message}, so this is the help of `trigger` itself")
         emit(ctx.get_help() + "\n")
         return 0
-    schema, answer = schema_of(found, "request"), schema_of(found, "response")
+    schema = schema_of(found, "request")
     lines = [clean(f"Usage: iii trigger {function} [KEY=VALUE]...")]
     if found.get("description"):
         lines += ["", clean(str(found["description"]), keep_newlines=True)]
     lines += ["", clean(f"Worker {found.get('worker_name')}, namespace {found.get('namespace')}.")]
     if schema is None:
         lines += ["", "No parameter schema published."]
-    else:
-        lines += ["", "Parameters:" if parameters_of(schema) else "Takes:", *parameter_lines(schema)]
-    if answer is not None:
-        lines += ["", "Gives:", *parameter_lines(answer)]
+    lines += parameter_lines("Parameters" if parameters_of(schema) else "Takes", schema)
+    lines += parameter_lines("Gives", schema_of(found, "response"))
     emit("\n".join(lines) + "\n")
     return 0

@@ -22,6 +22,7 @@ __all__ = (
     "Console",
     "Finding",
     "Stderr",
+    "aligned",
     "clean",
     "console",
     "ellipsis",
@@ -449,10 +450,17 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def _lines(table: list[list[str]], columns: int) -> Iterable[str]:
     widths = _fit([max(map(width_of, column)) for column in zip(*table, strict=True)], columns)
-    for first, *others in table:
-        cells = [first, *map(ellipsis, others, widths[1:])]
-        padded = (cell + " " * (width - width_of(cell)) for cell, width in zip(cells, widths, strict=False))
-        yield GAP.join(padded).rstrip() + "\n"
+    cut = [[first, *map(ellipsis, others, widths[1:])] for first, *others in table]
+    return (f"{line}\n" for line in aligned(cut, widths))
+
+
+def aligned(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> Iterator[str]:
+    """A line for each row of clean texts, in columns as wide as what stands in them."""
+    if widths is None:
+        widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=True))
+        yield GAP.join(padded).rstrip()
 
 
 def _fit(widths: list[int], columns: int) -> list[int]:
