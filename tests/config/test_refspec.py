@@ -7,12 +7,10 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from iii_cli.config.refspec import ResolvedRef, resolve_ref
 from iii_cli.config.store import EXPIRY, PrivateFolder, SavedRef, SavedRefs
-from iii_cli.errors import LocalProblem, RefSpent, UnknownTarget, UsageProblem
+from iii_cli.errors import RefSpent, UnknownTarget, UsageProblem
 from iii_cli.protocol.refs import ChannelRef, Direction, Secret
 
 if TYPE_CHECKING:
@@ -138,11 +136,6 @@ def test_what_cannot_be_meant_is_refused_without_a_key(
     assert KEY not in str(caught.value)
 
 
-def test_the_hint_for_an_end_repeats_the_option(forms: Forms) -> None:
-    with pytest.raises(UsageProblem, match=r"write --ref k=@x/reader or --ref k=@x/writer"):
-        forms.find("@x", None, option="--ref k=")
-
-
 def test_errors_know_the_habit_of_curl(forms: Forms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownTarget) as caught:
         forms.find("@links.csv", option="--in reader=")
@@ -177,35 +170,3 @@ def test_of_a_channel_with_one_end_saved_only_that_one_is_had(forms: Forms) -> N
     for text in ("@given", "@given/writer"):
         with pytest.raises(UsageProblem, match="'given' is a reader, and a writer is needed"):
             forms.find(text, WRITE)
-
-
-prefixes = st.sampled_from(["", "@", "@x/", "env:", "file:", "file:/dev/", "iii:", "{", " ", "@@", "./"])
-cores = st.sampled_from([TOKEN, JSON, JSON[1:], TOKEN[:-1] + "3y", f"read:c1:{KEY}", "iii:" + KEY])
-tails = st.text(max_size=6)
-
-
-@given(prefix=prefixes, core=cores, tail=tails, needed=st.sampled_from([READ, WRITE, None]))
-def test_however_a_key_is_mistyped_no_error_repeats_it(
-    tmp_path_factory: pytest.TempPathFactory, prefix: str, core: str, tail: str, needed: Direction | None
-) -> None:
-    _refuse_or_find(tmp_path_factory, prefix + core + tail, needed, lambda told: KEY not in told)
-
-
-@given(text=st.text(max_size=30), prefix=prefixes, needed=st.sampled_from([READ, WRITE, None]))
-def test_any_text_is_a_ref_or_one_of_four_errors(
-    tmp_path_factory: pytest.TempPathFactory, text: str, prefix: str, needed: Direction | None
-) -> None:
-    _refuse_or_find(tmp_path_factory, prefix + text, needed, lambda told: "\n" not in told)
-
-
-def _refuse_or_find(
-    tmp_path_factory: pytest.TempPathFactory, text: str, needed: Direction | None, fine: Any
-) -> None:
-    folder = tmp_path_factory.getbasetemp() / "no-refs"
-    store = SavedRefs(PrivateFolder(lambda: folder), lambda: NOW)
-    told = ""
-    try:
-        resolve_ref(text, needed, environ={}, store=store)
-    except (UsageProblem, UnknownTarget, LocalProblem) as problem:
-        told = str(problem)
-    assert fine(told)

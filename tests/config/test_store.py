@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iii_cli.config import store as store_module
 from iii_cli.config.store import (
     EXPIRY,
     KEPT,
@@ -22,11 +21,10 @@ from iii_cli.config.store import (
     SavedRefs,
     checked_name,
 )
-from iii_cli.errors import LocalProblem, UnknownTarget, UsageProblem
-from iii_cli.protocol.refs import Direction, EngineAddress, Secret, TlsFiles
+from iii_cli.errors import LocalProblem, UsageProblem
+from iii_cli.protocol.refs import Direction, EngineAddress, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 READ, WRITE = Direction.READ, Direction.WRITE
@@ -62,22 +60,6 @@ def made(name: str = "x", at: float = NOW, **more: Any) -> SavedRef:
     return SavedRef(name, "c1", Secret("k3y"), "ws://engine:1/p?token=t", at, **more)
 
 
-def together(*bodies: Callable[[], None]) -> None:
-    """Fork a process for each body and wait. Raises AssertionError if one fails."""
-    children = []
-    for body in bodies:
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                body()
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(child)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(bodies)
-
-
 # The folder.
 
 
@@ -104,32 +86,6 @@ def test_what_cannot_be_ours_is_told(tmp_path: Path, content: bytes) -> None:
         PrivateFolder(lambda: tmp_path).read("x")
 
 
-def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "x")
-    with pytest.raises(LocalProblem, match="damaged or not ours"):
-        PrivateFolder(lambda: tmp_path).read("x")
-
-
-def test_only_one_process_changes_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = PrivateFolder(lambda: tmp_path / "new")
-
-    def count() -> None:
-        for _ in range(20):
-            with folder.changing():
-                folder.write("n", str(int(folder.read("n") or "0") + 1))
-
-    together(count, count, count)
-    assert folder.read("n") == "60"
-    monkeypatch.setattr(store_module, "LOCK_PATIENCE", 0.0)
-
-    def refused() -> None:
-        with pytest.raises(LocalProblem, match="locked"), folder.changing():
-            pass
-
-    with folder.changing():
-        together(refused)
-
-
 def test_names() -> None:
     for name in ("backup", "links.csv", "a", "A-1_b+c", "7", "x" * 100):
         assert checked_name(name, "context") == name
@@ -139,16 +95,6 @@ def test_names() -> None:
 
 
 # Contexts.
-
-
-def test_a_context_comes_back(contexts: ContextStore) -> None:
-    context = Context("prod", URL, 'or"d\\e\nrs\x7fé', "env:T", TlsFiles("/ca", "/cert", "/key", "name"))
-    contexts.save(context)
-    assert contexts.load("prod") == context
-    with pytest.raises(UsageProblem, match="--force replaces it"):
-        contexts.save(Context("prod", URL, "n"))
-    contexts.save(Context("prod", URL, "n"), force=True)
-    assert contexts.load("prod").namespace == "n"
 
 
 @settings(max_examples=40, deadline=None)  # fsync on a busy disk
@@ -221,14 +167,6 @@ def test_a_foreign_context_is_told_and_left_alone(
 # Saved refs.
 
 
-def test_a_saved_ref_comes_back(refs: SavedRefs) -> None:
-    saved = made(buffer=64, ends=(READ,), used={READ: NOW}, tls=TlsFiles("/ca"))
-    refs.save(saved)
-    assert refs.load("x") == saved
-    assert "k3y" not in repr(saved)
-    assert "token=t" not in repr(saved)
-
-
 def test_states_by_use_and_by_age(refs: SavedRefs, clock: Clock) -> None:
     saved = made()
     assert saved.state(NOW - 1000) == "unused"  # the clock was set back
@@ -253,18 +191,6 @@ def test_day_old_ones_are_forgotten(refs: SavedRefs, clock: Clock) -> None:
     clock.now += KEPT
     refs.save(made("new", at=clock.now))
     assert refs.names() == ["new"]
-
-
-def test_an_unknown_name_brings_the_nearest(refs: SavedRefs) -> None:
-    with pytest.raises(UnknownTarget, match=r"no saved ref 'bakup'; `iii ref ls`"):
-        refs.load("bakup")
-    for name in ("backup", "b"):
-        refs.save(made(name))
-    with pytest.raises(UnknownTarget, match="did you mean @backup"):
-        refs.load("bakup")
-    with pytest.raises(UnknownTarget):
-        refs.remove(["b", "nope"])
-    assert refs.names() == ["b", "backup"], "all or none"
 
 
 GOOD: dict[str, Any] = {
@@ -308,25 +234,6 @@ def test_a_foreign_saved_ref_is_told_and_left_alone(refs: SavedRefs, tmp_path: P
     found, problems = refs.ls()
     assert ([saved.name for saved in found], len(problems)) == (["y"], 1)
     assert path.read_text() == content
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(list(GOOD)) | st.text(), inner),
-    max_leaves=8,
-)
-
-
-@settings(max_examples=30, deadline=None)  # fsync on a busy disk
-@given(change=st.dictionaries(st.sampled_from(list(GOOD)), json_values))
-def test_any_json_is_a_saved_ref_or_a_local_problem(
-    tmp_path_factory: pytest.TempPathFactory, change: dict[str, Any]
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "any"
-    path.mkdir(exist_ok=True)
-    (path / "x.json").write_text(json.dumps(GOOD | change))
-    found, problems = SavedRefs(PrivateFolder(lambda: path), Clock()).ls()
-    assert len(found) + len(problems) <= 1  # none: it was old enough to be forgotten
 
 
 # What `iii doctor` sees.

@@ -195,6 +195,7 @@ def test_a_ref_without_its_mark_is_answered_with_it(iii: Program) -> None:
         done = iii.run("channel", "read", typed)
         assert (done.returncode, done.stdout) == (2, b"")
         assert f"did you mean {meant}" in done.stderr.decode()
+    assert "did you mean @backup" in iii.run("channel", "read", "@bakup").stderr.decode()
 
 
 @pytest.mark.ci

@@ -37,6 +37,10 @@ NOWHERE = "ws://127.0.0.1:9"
             (2, ("channel", "create", "--url", "http://x"), "ws://"),
             (2, ("functions", "info", "b\udcff"), "not UTF-8"),
             (2, ("serve", "b\udcff", "--", "cat"), "not UTF-8"),
+            (2, ("functions", "ls", "--key", "k"), "--key needs --cert"),
+            (2, ("functions", "ls", "--namespace", " "), "--namespace is blank"),
+            (2, ("functions", "ls", "--color", "blue"), "auto, always or never"),
+            (2, ("channel", "read", "--url", NOWHERE), "set III_READER"),
         ),
     ],
 )

@@ -80,6 +80,10 @@ def test_a_token_in_the_wrong_place_is_not_repeated(iii: Program) -> None:
     assert (done.returncode, TOKEN in done.stderr.decode()) == (2, False)
     done = iii.run("functions", "ls", "--token-file", "-", stdin=f"{TOKEN} and more".encode())
     assert (done.returncode, TOKEN in done.stderr.decode()) == (2, False)
+    done = iii.run("functions", "ls", env={"III_TOKEN_FILE": "-"}, stdin=TOKEN.encode())
+    assert (done.returncode, b"names a file" in done.stderr) == (2, True), (
+        "only an option makes stdin a token"
+    )
 
 
 @LINUX
