@@ -85,7 +85,7 @@ async def a_writer(state: WriterState) -> AsyncIterator[tuple[ChannelWriter, Eng
                 await act()
 
     async with fake_engine(engine, close_without_code) as fake, anyio.create_task_group() as tasks:
-        writer = ChannelWriter(fake.endpoint, REF, Sealer(STREAM))
+        writer = ChannelWriter(fake, REF, Sealer(STREAM))
         if state is WriterState.ENDED:
             await writer.abort(1, "enough")
         elif state is not WriterState.NEW:
@@ -157,7 +157,7 @@ async def a_reader(state: ReaderState, step: ReaderStep) -> AsyncIterator[Channe
             await anyio.sleep_forever()
 
     async with fake_engine(engine, close_without_code) as fake:
-        reader = ChannelReader(fake.endpoint, REF, Verifier(), peer_timeout=SOON)
+        reader = ChannelReader(fake, REF, Verifier(), peer_timeout=SOON)
         if state in (ReaderState.OPEN, ReaderState.ENDED):
             await reader.open()
         if state is ReaderState.ENDED:

@@ -9,13 +9,10 @@ import anyio
 import pytest
 
 from iii_cli.client.channels import EndState, ReaderStatistics
-from iii_cli.client.streams import CallStream, StreamedCall, frame_bytes
+from iii_cli.client.streams import CallStream, StreamedCall
 from iii_cli.client.transfer import DownloadStatus, UploadStatus
 from iii_cli.errors import (
     Failure,
-    LocalProblem,
-    PeerLeft,
-    StreamTruncated,
     TimedOut,
     UnknownTarget,
     sole_cause,
@@ -152,51 +149,6 @@ async def everybody_ran() -> None:
         await anyio.lowlevel.checkpoint()
 
 
-async def test_a_stream_does_not_end_the_call() -> None:
-    stream = Script("--out x")
-    stage = Stage(stream)
-
-    async def meanwhile() -> None:
-        stream.finish(StreamTruncated("cut"))
-        await everybody_ran()
-        stage.answer()
-
-    with pytest.raises(StreamTruncated, match="--out x: cut"):
-        await stage.run(meanwhile)
-    assert stage.shown == ["result"]
-
-
-async def test_our_own_failure_ends_everything_and_wins() -> None:
-    bad, other = Script(), Script("--out x")
-    stage = Stage(bad, other, linger=None)
-
-    async def meanwhile() -> None:
-        stage.answer()
-        await everybody_ran()
-        bad.finish(LocalProblem("disk"))
-
-    with pytest.raises(LocalProblem, match="disk"):
-        await stage.run(meanwhile)
-    assert other.cancelled_with == (10, "disk")
-
-
-@pytest.mark.parametrize("first", ["reader", "answer"])
-async def test_a_reader_that_had_enough_is_no_failure_after_a_success(first: str) -> None:
-    stream = Script()
-    stage = Stage(stream, linger=None)
-
-    async def meanwhile() -> None:
-        if first == "reader":
-            stream.finish(PeerLeft("left"))
-        else:
-            stage.answer()
-        await everybody_ran()
-        stream.finish(PeerLeft("left"))
-        stage.answer()
-
-    assert await stage.run(meanwhile) == "result"
-
-
 async def test_an_unverified_stream_waits_for_the_success() -> None:
     stream = Script("--out x", unverified=True)
     stage = Stage(stream)
@@ -248,16 +200,6 @@ async def test_a_stall_limit_that_was_asked_for_counts_for_both_sides() -> None:
         await stage.run()
 
 
-async def test_a_stall_limit_holds_before_the_result_and_names_every_side() -> None:
-    streams = Script(), Script("--out y")
-    stage = Stage(*streams, stall=SOON, stall_asked=True)
-    words = (
-        "--in x: the function stands still; --out y: the function stands still; the function has not answered"
-    )
-    with pytest.raises(TimedOut, match=words):
-        await stage.run()
-
-
 async def test_what_moves_is_not_probed() -> None:
     stream = Script()
     stage = Stage(stream, linger=4 * SOON)
@@ -273,15 +215,6 @@ async def test_what_moves_is_not_probed() -> None:
     assert stage.probed == 0
 
 
-async def test_the_limit_for_the_whole_counts_before_and_after_the_result() -> None:
-    stream = Script("--out y")
-    stage = Stage(stream, whole=SOON, deadline=anyio.current_time() + SOON)
-    with pytest.raises(TimedOut, match=r"longer than 0\.02 s"):
-        await stage.run()
-    assert stream.cancelled_with is not None
-    assert stream.cancelled_with[0] == 124
-
-
 async def test_a_swept_channel_is_told_at_once_and_fails_in_the_end() -> None:
     stream = Script("--out y")
     stage = Stage(stream)
@@ -295,10 +228,3 @@ async def test_a_swept_channel_is_told_at_once_and_fails_in_the_end() -> None:
     with pytest.raises(UnknownTarget, match="within 5 minutes"):
         await stage.run(meanwhile)
     assert stage.shown == ["result"]
-
-
-@pytest.mark.parametrize(
-    ("buffer", "longest"), [(1, 1 << 20), (16, 1 << 20), (64, 256 << 10), (1024, 16 << 10)]
-)
-def test_frames_times_buffer_stay_within_16_mib(buffer: int, longest: int) -> None:
-    assert frame_bytes(buffer) == longest

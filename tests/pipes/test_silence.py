@@ -63,6 +63,16 @@ def test_a_reader_that_stood_still_looks_before_it_judges(iii: Program) -> None:
         assert (reading.wait(10), writing.returncode) == (0, 0)
 
 
+def test_a_stream_without_a_seal_may_be_silent(iii: Program) -> None:
+    """It promised no beats."""
+    iii.env["III_TEST_LIMITS"] = "silence=0.3,beat=0.1"
+    iii.refs("x")
+    with iii.start("channel", "read", "env:x_r") as reading:
+        done = iii.shell("(echo one; sleep 1; echo two) | iii channel write env:x_w --no-seal")
+        out, _ = reading.communicate(timeout=10)
+    assert (done.returncode, reading.returncode, out) == (0, 0, b"one\ntwo\n")
+
+
 LIBRARY = """
 import anyio, sys
 from iii_cli import connect

@@ -5,12 +5,24 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from tests.support.program import Program
+from tests.support.scripted_engine import (
+    Drop,
+    FunctionError,
+    Later,
+    ScriptedEngine,
+    Silence,
+    running_engine,
+)
+
 if TYPE_CHECKING:
-    from tests.support.program import Program
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 LIST = "engine::functions::list"
 
@@ -79,3 +91,108 @@ def test_a_batch_that_is_stopped_says_how_far_it_came(iii: Program) -> None:
         assert running.stderr is not None
         said = running.stderr.read().decode()
     assert "iii: stopped after 3 calls in " in said
+
+
+# A function that answers as the test says: `f`
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[ScriptedEngine]:
+    yield from running_engine()
+
+
+Run = tuple[int, list[dict[str, Any]], str]
+ERROR = {"code": "E1", "message": "no", "stacktrace": "at 1"}
+
+
+def fails(data: Any) -> NoReturn:
+    raise FunctionError(ERROR)
+
+
+def silent(data: Any) -> NoReturn:
+    raise Silence
+
+
+@pytest.fixture
+def each(scripted: ScriptedEngine, tmp_path: Path) -> Callable[..., Run]:
+    """Run `iii trigger f --each`; exit status, the objects on stdout, and stderr."""
+
+    def run(f: Callable[[Any], Any], stdin: bytes, *words: str) -> Run:
+        scripted.functions = {"f": f}
+        scripted.calls.clear()
+        done = Program(tmp_path, scripted.url).run("trigger", "f", "--each", *words, stdin=stdin)
+        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode()
+
+    return run
+
+
+def ok(result: Any) -> dict[str, Any]:
+    return {"ok": True, "result": result}
+
+
+def lines(count: int) -> bytes:
+    return b"".join(b"%d\n" % number for number in range(count))
+
+
+@pytest.mark.parametrize("parallel", [1, 3, 100])
+def test_answers_come_in_the_order_of_the_lines(each: Callable[..., Run], parallel: int) -> None:
+    def echo(data: Any) -> Any:
+        if parallel > 1 and data % 2 == 0 and data < 98:
+            raise Later(data)
+        return data
+
+    status, found, _ = each(echo, lines(99), "-P", str(parallel))
+    assert (status, found) == (0, [ok(number) for number in range(99)])
+
+
+def test_null_errors_and_lines_that_are_none(each: Callable[..., Run]) -> None:
+    _, found, said = each(lambda data: fails(data) if data == 2 else None, b"1\n\n  \n2\n{oops\n3")
+    assert found[:2] + found[3:] == [ok(None), {"ok": False, "error": ERROR}, ok(None)]
+    assert (found[2]["error"]["code"], found[2]["error"]["message"][:8]) == ("INVALID_INPUT", "line 5: ")
+    assert said == "iii: 2 of 4 calls failed\n"
+
+
+def test_fail_fast_begins_no_more(each: Callable[..., Run], scripted: ScriptedEngine) -> None:
+    _, found, _ = each(lambda data: fails(data) if data == 2 else data, lines(50), "-P", "1", "--fail-fast")
+    assert ([line["ok"] for line in found], len(scripted.calls)) == ([True, True, False], 3)
+
+
+def test_a_call_without_an_answer_fails_alone(each: Callable[..., Run]) -> None:
+    _, found, _ = each(lambda data: silent(data) if data == 1 else data, lines(3), "--timeout", "100ms")
+    late = {"ok": False, "error": {"code": "TIMEOUT", "message": "no answer within 0.1 s"}}
+    assert found == [ok(0), late, ok(2)]
+
+
+@pytest.mark.parametrize(("answered", "begun"), [((), 2), (range(1, 50), 8)])
+def test_no_more_calls_are_begun_than_are_asked_for_or_can_be_kept(
+    scripted: ScriptedEngine, tmp_path: Path, answered: object, begun: int
+) -> None:
+    """Answers wait for an earlier one: four for each that runs at once."""
+    scripted.functions = {"f": lambda data: data if data in list(answered) else silent(data)}  # type: ignore[call-overload]
+    scripted.calls.clear()
+    iii = Program(tmp_path, scripted.url)
+    with iii.start("trigger", "f", "--each", "-P", "2", stdin=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        running.stdin.write(lines(50))
+        running.stdin.flush()
+        while len(scripted.calls) < begun:
+            time.sleep(0.005)
+        time.sleep(0.2)
+        assert len(scripted.calls) == begun
+        running.kill()
+
+
+def test_answers_that_came_before_the_loss_have_their_lines(each: Callable[..., Run]) -> None:
+    def f(data: Any) -> Any:
+        if data == 3:
+            raise Drop
+        raise Later(data)
+
+    status, found, said = each(f, lines(4), "-P", "4")
+    assert (status, found, "no line: 1" in said) == (3, [ok(0), ok(1), ok(2)], True)
+
+
+@pytest.mark.ci
+def test_a_line_that_is_too_long_ends_it_when_the_others_are_answered(each: Callable[..., Run]) -> None:
+    status, found, said = each(lambda data: data, b"1\n2\n" + b"x" * (65 << 20))
+    assert (status, found, "line 3 is longer" in said) == (10, [ok(1), ok(2)], True)
