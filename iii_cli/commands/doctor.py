@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 import typer
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 import iii_cli
 from iii_cli.client.call import BlockingConnection, new_uuid, read_created
@@ -51,10 +51,7 @@ SECRET_CHARACTERS = 4  # shorter texts are part of many words, and no secrets
 
 
 @doctor_app.command(name="doctor")
-def doctor_command(
-    ctx: typer.Context,
-    json: AsJson = False,
-) -> None:
+def doctor_command(ctx: typer.Context, json: AsJson = False) -> None:
     """Look at the engine, the settings and this machine, and say what to do about what is not fine.
 
     Which engine and where its URL comes from, its version, whether bytes go through a channel, the namespace,
@@ -283,21 +280,17 @@ def _look_at_programs(report: _Report) -> None:
 
 def _look_at_folder(report: _Report, check: str, store: ContextStore | SavedRefs) -> None:
     state = store.look()
-    report.facts[check.replace(" ", "_")] = {
-        "folder": state.path,
-        "names": state.names,
-        "problems": [failure.message for failure in state.problems],
-        "exposed": state.exposed,
-    }
+    problems = [failure.message for failure in state.problems]
+    report.facts[check.replace(" ", "_")] = asdict(state) | {"problems": problems}
     for failure in state.problems:
         report.fail(check, failure)
     if state.exposed:
         text = f"other users may look into {', '.join(state.exposed[:5])}"
         report.add(check, text, "warning", "chmod 700 the folder, 600 the files")
-    if state.path is None:
+    elif state.path is None:
         advice = "set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME"
         report.add(check, "no home folder to keep them in", "note", advice)
-    elif not state.problems and not state.exposed:
+    elif not problems:
         report.add(check, f"{len(state.names)} in {state.path}")
 
 
