@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ("generated",)
 
 DATE = "2026-11-22"  # of this version, never of the day: a page that is generated anew is the same
-ALIASES = {"t": "trigger"}  # hidden words that people type
 
 # What stands for a value: words, and `@…`, a kind of name that the machine or the engine knows. Behind
 # `@keys=` there are the kinds for what follows a KEY=.
@@ -96,21 +95,28 @@ def _paragraphs(command: Any) -> list[str]:
 
 
 def _words(tree: list[tuple[Any, Any]]) -> str:
-    lines = [f'"aliases": {json.dumps(ALIASES)}']
+    lines = []
     for command, context in tree:
         path = context.command_path.partition(" ")[2]
-        options, arguments = {}, []
+        options: dict[str, list[str | None]] = {}
+        arguments: list[str] = []
+        more = ""  # the kinds of what can be given any number of times, at the end
         for parameter in _parameters(command, context):
             if parameter.param_type_name == "argument":
-                arguments.append([_values(parameter, f"{path} {parameter.name}"), parameter.nargs == -1])
+                values = _values(parameter, f"{path} {parameter.name}")
+                if parameter.nargs == -1:
+                    more = values
+                else:
+                    arguments.append(values)
                 continue
             for flag in (*sorted(parameter.opts, key=len), *parameter.secondary_opts):
-                values = None if parameter.is_flag else _values(parameter, f"{path} {parameter.opts[-1]}")
-                options[flag] = [parameter.help, values]
+                place = f"{path} {parameter.opts[-1]}"
+                options[flag] = [parameter.help, None if parameter.is_flag else _values(parameter, place)]
         entry = {
             "commands": {child.name: _paragraphs(child)[0] for child in _children(command, context)},
             "options": options,
             "arguments": arguments,
+            "more": more,
             "passthrough": isinstance(command, PassthroughCommand),  # a COMMAND may stand behind `--`
         }
         lines.append(f"{json.dumps(path)}: {json.dumps(entry, ensure_ascii=False)}")

@@ -30,9 +30,9 @@ def test_tab_offers_no_id_that_would_be_an_option_or_a_ref(tmp_path: Path, scrip
     }
     iii = Program(tmp_path, scripted.url)
     iii.env["III_COMPLETION_TIMEOUT"] = "10s"
-    assert iii.ok("_complete", "function", "").split() == ["a-b@c", "plain::one"]
-    assert iii.ok("_complete", "worker", "").split() == ["a-b@c", "plain::one"]
-    assert iii.ok("_complete", "keys", "", "f").split() == ["a-b@c=", "plain::one="]
+    assert iii.ok("_complete", "line", "", "--", "trigger") == "words 0\na-b@c\nplain::one\n"
+    assert iii.ok("_complete", "line", "", "--", "workers", "info") == "words 0\na-b@c\nplain::one\n"
+    assert iii.ok("_complete", "line", "", "--", "trigger", "f").split()[3:] == ["a-b@c=", "plain::one="]
 
 
 @pytest.mark.ci

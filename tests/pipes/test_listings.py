@@ -224,9 +224,8 @@ def test_a_wait_says_what_for(iii: Program) -> None:
 
 @pytest.mark.ci
 def test_a_completion_is_offered_nothing_that_a_terminal_obeys(iii: Program) -> None:
-    for kind in ("function", "worker"):
-        assert iii.run("_complete", kind, "evil").stdout == b""
-    assert iii.run("_complete", "keys", "", FUNCTION).stdout == b""
+    for words in (("trigger",), ("workers", "info"), ("trigger", FUNCTION)):
+        assert iii.run("_complete", "line", "evil", "--", *words).stdout.count(b"\n") == 1
 
 
 def test_what_a_writer_says_is_cleaned_too(iii: Program, crowded: str) -> None:
