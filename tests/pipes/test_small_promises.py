@@ -104,3 +104,17 @@ def test_a_global_option_stands_in_front_of_its_command_or_behind_it(iii: Progra
     assert iii.run("--url", nowhere, "functions", "ls", "--url", iii.env["III_URL"]).returncode == 0
     done = iii.run("functions", "ls", "--url")
     assert (done.returncode, done.stderr) == (2, b"iii: Option '--url' requires an argument\n")
+
+
+def test_the_demo_says_equal_only_of_what_is(tmp_path: Path) -> None:
+    """Whatever the filter made of it, with an exit code of 0."""
+    iii, sent = Program(tmp_path), tmp_path / "sent"
+    sent.write_bytes(b"x" * 100_000)
+    done = iii.run("demo", str(sent))
+    assert (done.returncode, done.stdout.count(b"Equal. 100000 bytes")) == (0, 1), done.stderr
+    false = tmp_path / "gzip"
+    false.write_text("#!/bin/sh\nexec cat\n")
+    false.chmod(0o755)
+    done = iii.run("demo", str(sent), env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert (done.returncode, b"Equal" in done.stdout) == (8, False)
+    assert done.stderr == b"iii: not equal: what came back is not what was sent\n"
