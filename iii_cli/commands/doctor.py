@@ -30,7 +30,7 @@ from iii_cli.errors import (
     PeerMisbehaved,
     gravest,
 )
-from iii_cli.io.console import Finding, mask_refs, print_checklist, print_json
+from iii_cli.io.console import aligned, clean, emit, mask_refs, print_json, print_table, stdout_is_terminal
 from iii_cli.net.blocking import BlockingWebSocket
 from iii_cli.net.dialing import ConnectionLost
 from iii_cli.protocol.frames import Opcode
@@ -88,14 +88,13 @@ def doctor_command(ctx: typer.Context, json: AsJson = False) -> None:
     _look_at_folder(report, "saved refs", SavedRefs())
     worst = gravest(report.failures) if report.failures else None
     report.facts["exit"] = int(worst.exit_status if worst else ExitStatus.DONE)
-    report.facts["findings"] = [finding._asdict() for finding in report.findings]
 
     hide = _hiding(report.settings)
     document = hide(report.facts)
     if json:
         print_json(document)
     else:
-        print_checklist([Finding(**finding) for finding in document["findings"]])
+        _print_findings(document["findings"])
     if worst is not None:
         raise worst.with_message(hide(worst.message))
 
@@ -107,18 +106,31 @@ class _Report:
     def __init__(self, settings: Settings | None = None) -> None:
         names = ("engine", "auth", "namespace", "program", "path", "contexts", "saved_refs")
         self.settings = settings
-        self.facts: dict[str, Any] = dict.fromkeys(("exit", "findings", *names))  # null: not known
-        self.findings: list[Finding] = []
+        self.findings: list[dict[str, str | None]] = []
+        self.facts: dict[str, Any] = {"exit": None, "findings": self.findings}
+        self.facts |= dict.fromkeys(names)  # null: not known
         self.failures: list[Failure] = []
 
     def add(self, check: str, found: str, level: str = "ok", advice: str | None = None) -> None:
         """A finding. One that is not ok needs an advice."""
-        self.findings.append(Finding(check, level, found, advice))
+        self.findings.append({"check": check, "level": level, "found": found, "advice": advice})
 
     def fail(self, check: str, failure: Failure, found: str | None = None) -> None:
         """A problem, which counts for the exit status."""
         self.failures.append(failure)
         self.add(check, found or failure.message, "problem", failure.hint or "see `iii doctor --help`")
+
+
+def _print_findings(findings: list[dict[str, str | None]]) -> None:
+    """For a person with the advice below each; else a line each. Nothing is cut."""
+    rows = [[each[key] or "" for key in ("level", "check", "found", "advice")] for each in findings]
+    if not stdout_is_terminal():
+        print_table((), rows)
+        return
+    shown = []
+    for level, check, found, advice in rows:
+        shown += [(level, check, clean(found)), *([("", "", f"-> {clean(advice)}")] if advice else ())]
+    emit("".join(f"{line}\n" for line in aligned(shown)))
 
 
 def _late(settings: Settings | None) -> _Report:

@@ -7,9 +7,8 @@ import os
 import re
 import select
 import sys
-import textwrap
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, final
 
 from iii_cli.errors import Failure, FunctionFailed, cannot_write
 from iii_cli.io.descriptors import PIPE_BUF, is_ready
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = (
-    "GAP",
     "Console",
-    "Finding",
     "Stderr",
     "aligned",
     "clean",
@@ -29,7 +26,6 @@ __all__ = (
     "emit",
     "escape_json",
     "mask_refs",
-    "print_checklist",
     "print_json",
     "print_table",
     "stdout_columns",
@@ -480,46 +476,3 @@ def _fit(widths: list[int], columns: int) -> list[int]:
         else:
             break
     return widths
-
-
-CHECKLIST_NARROWEST = 20  # columns for the text, however narrow the terminal is
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at. Its texts may be a stranger's: they are cleaned when printed."""
-
-    check: str
-    level: str  # ok, note, warning, problem
-    found: str
-    advice: str | None = None  # what to do; None where it is fine
-
-
-def print_checklist(findings: Sequence[Finding]) -> None:
-    """Print all; nothing is cut. Piped: level, check, what was found and what to do, between tabs.
-
-    Raises as `emit`.
-    """
-    if stdout_is_terminal():
-        lines = _wrapped(findings, stdout_columns())
-    else:
-        cells = ((each.level, each.check, each.found, each.advice or "") for each in findings)
-        lines = ("\t".join(map(clean, row)) for row in cells)
-    emit("".join(f"{line}\n" for line in lines))
-
-
-def _wrapped(findings: Sequence[Finding], columns: int) -> Iterator[str]:
-    level_width = max((len(finding.level) for finding in findings), default=0)
-    check_width = max((len(finding.check) for finding in findings), default=0)
-    margin = " " * (level_width + check_width + 2 * len(GAP))
-    width = max(columns - len(margin), CHECKLIST_NARROWEST)
-
-    def fold(text: str, first: str, others: str) -> Iterator[str]:
-        lines = textwrap.wrap(clean(text), width, break_long_words=False, break_on_hyphens=False)
-        yield from ((others if at else first) + line for at, line in enumerate(lines or [""]))
-
-    for finding in findings:
-        yield from fold(
-            finding.found, f"{finding.level:{level_width}}{GAP}{finding.check:{check_width}}{GAP}", margin
-        )
-        if finding.advice:
-            yield from fold(finding.advice, f"{margin}-> ", f"{margin}   ")

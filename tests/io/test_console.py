@@ -6,13 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
 
-from iii_cli.io import console as module
-from iii_cli.io.console import Finding, Stderr, print_checklist
-
-if TYPE_CHECKING:
-    import pytest
+from iii_cli.io.console import Stderr
 
 
 def test_a_pipe_that_nobody_reads_holds_us_up_once_and_hears_what_it_missed() -> None:
@@ -80,23 +75,3 @@ def test_columns_that_do_not_fit_are_left_out_from_the_end() -> None:
     assert on_a_terminal(WIDE % 1, columns=30) == (
         "ID  RUNTIME  VERSION\na   python   0.23.0\nb   x        x\n"
     )  # fmt: skip
-
-
-FOUND = [
-    Finding("engine", "ok", "embedded"),
-    Finding("open files", "warning", "64 at once, which is not many", "ulimit -n 1024"),
-]
-
-
-def test_a_person_gets_columns_and_advice_beneath(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "stdout_is_terminal", lambda: True)
-    monkeypatch.setattr(module, "stdout_columns", lambda: 45)
-    print_checklist(FOUND)
-    assert capsys.readouterr().out.splitlines() == [
-        "ok       engine      embedded",
-        "warning  open files  64 at once, which is not",
-        "                     many",
-        "                     -> ulimit -n 1024",
-    ]

@@ -76,8 +76,9 @@ def test_nobody_there_is_3_and_all_else_is_still_looked_at(tmp_path: Path) -> No
     assert document["engine"]["reached"] is False
     assert "iii engine run" in findings["engine"]["advice"]
     assert findings["program"]["level"] == "ok"
-    shown = on_screen(iii, "doctor")[1]
-    assert "Traceback" not in shown
+    shown = on_screen(iii, "doctor")[1].splitlines()
+    assert shown[0].startswith("problem  engine      no engine at ws://127.0.0.1:9 (connection refused)")
+    assert shown[1] == " " * 21 + f"-> {findings['engine']['advice']}"
 
 
 def test_a_guarded_engine_is_4_and_says_what_to_set(tmp_path: Path) -> None:
