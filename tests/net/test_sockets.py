@@ -9,7 +9,7 @@ import anyio
 import pytest
 import uvloop
 
-from iii_cli.net.sockets import ConnectionLost, Silence, Socket
+from iii_cli.net.sockets import ConnectionLost, Socket
 from iii_cli.net.websocket import WebSocket
 from iii_cli.protocol.frames import FrameDecoder, Opcode
 
@@ -85,37 +85,3 @@ async def test_closing_wakes_who_waits_and_leaves_the_next_socket_of_that_number
     peer.close()
     with pytest.raises(ConnectionLost):
         await ours.receive_into(memoryview(bytearray(1)))
-
-
-async def test_patience(ends: tuple[Socket, socket.socket]) -> None:
-    ours, theirs = ends
-    ours.patience = 0.05
-    buffer = memoryview(bytearray(1))
-    theirs.send(b"x")
-    assert await ours.receive_into(buffer) == 1
-    with pytest.raises(Silence, match=r"nothing came for 0\.05 s"):
-        await ours.receive_into(buffer)
-    ours.close()
-
-
-async def test_an_endless_stream_lets_a_timeout_through(ends: tuple[Socket, socket.socket]) -> None:
-    ours, theirs = ends
-    theirs.setblocking(False)
-    buffer = memoryview(bytearray(64))
-    with anyio.move_on_after(0.05) as scope:
-        while True:
-            theirs.send(b"x" * 64)
-            await ours.receive_into(buffer)
-    assert scope.cancelled_caught
-    ours.close()
-
-
-async def test_what_the_system_says_of_a_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        raw = socket.create_connection(listener.getsockname())
-        raw.setblocking(False)
-        connection = Socket(raw)
-        assert connection.peer_host() == "127.0.0.1"
-        assert connection.unanswered_for() == 0
-        connection.limit_unsent(1 << 16)
-        connection.close()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.listening import listening, upgraded
+from tests.support.listening import head_of, listening, upgraded
+from tests.support.marks import in_ci, in_ci_but
 from tests.support.program import Program, refused
 
 if TYPE_CHECKING:
@@ -64,6 +65,37 @@ def test_a_handshake_that_does_not_end(
 def test_a_head_that_is_too_long(tmp_path: Path) -> None:
     with listening(headers_without_end) as url:
         refused(Program(tmp_path, url).run("channel", "create"), 3)
+
+
+NO_UPGRADES = {
+    b"HTTP/1.1 401 No\r\n\r\n": (4, "refused us (401)"),
+    b"HTTP/1.1 404 No\r\n\r\n": (3, "it answers HTTP 404"),
+    b"HTTP/1.1 200 OK\r\n\r\n": (3, "it answers HTTP 200"),
+    b"HTTP/1.1 101 X\r\n\r\n": (3, "not an upgrade"),
+    b"\x15\x03\x01\x00\x02\x02\x0a": (3, "does not speak HTTP"),
+    b"SSH-2.0-x\r\n\r\n": (3, "does not speak HTTP"),
+    b"HTTP/1.1 101 X\r\nA: " + b"b" * (70 << 10): (3, "does not end"),
+    b"HTTP/1.1 1": (3, "lost during the handshake: the connection was closed"),
+    b"": (3, "lost during the handshake"),
+}
+
+
+@pytest.mark.parametrize("command", ["create", *in_ci("read")])
+@pytest.mark.parametrize(
+    "answer",
+    in_ci_but([b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 1"], NO_UPGRADES),
+    ids=lambda answer: repr(answer[:20]),
+)
+def test_what_is_no_upgrade(tmp_path: Path, answer: bytes, command: str) -> None:
+    def talk(peer: socket.socket) -> None:
+        head_of(peer)
+        peer.sendall(answer)
+
+    status, said = NO_UPGRADES[answer]
+    if command == "read" and b" 404 " in answer:
+        status, said = 5, "no such channel"
+    with listening(talk) as url:
+        refused(Program(tmp_path, url).run(*COMMANDS[command]), status, said)
 
 
 @pytest.mark.ci

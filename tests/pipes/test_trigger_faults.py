@@ -61,6 +61,7 @@ def test_a_dead_peer(stage: Processes, tmp_path: Path, victim: str, status: int,
     [
         (("--in", "cmd:head -c 5000000 /dev/zero; exit 3", "--out", "out"), 11, b"iii: head exited 3\n"),
         (("--in", "cmd:kill -9 $$", "--out", "out"), 11, b"iii: kill was killed by SIGKILL\n"),
+        (("--in", "cmd:PASSWORD=x /bin/false u", "--out", "out"), 11, b"iii: false exited 1\n"),
         (("--in", "cmd:exit 3", "--out", "out", "--exit-code"), 3, b"iii: exit exited 3\n"),
         (("--in", "/dev/zero", "--out", "/dev/full"), 10, b"iii: cannot write to /dev/full: No space"),
         (("--in", "/dev/zero", "--out", "cmd:head -c 9; exit 4"), 11, b"iii: head exited 4\n"),

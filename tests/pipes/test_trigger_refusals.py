@@ -40,6 +40,21 @@ REFUSED = {
     "linger": (["--in", "in", "--linger", "soon"], 2, "--linger"),
     "progress": (["--in", "in", "--progress", "maybe"], 2, "--progress"),
     "read": (["--read", "a..b"], 2, "--read"),
+    # what is no SOURCE, and what is one
+    "nothing": (["--in", ""], 2, "names nothing"),
+    "no SOURCE": (["--in", "k="], 2, "names nothing"),
+    "no command": (["--in", "k=cmd:"], 2, "names nothing"),
+    "no KEY": (["--in", "=x"], 2, "the KEY before `=` is empty"),
+    "a saved ref": (["--in", "@x"], 2, "--ref stdin=@x"),
+    "as curl": (["--in", "reader=@links.csv"], 2, "did you mean the file? --in reader=links.csv"),
+    "a ref": (["--in", f"k=iii:read:a:{KEY}"], 2, "--ref k=REF"),
+    "a ref alone": (["--in", f"iii:read:a:{KEY}"], 2, "--ref stdin=REF"),
+    "a ref as JSON": (["--in", f'k={{"channel_id":"a","access_key":"{KEY}"}}'], 2, "--ref k=REF"),
+    "a ref with a mark": (["--in", f"k=@iii:read:a:{KEY}"], 2, "--ref k=REF"),
+    "a variable": (["--in", "k=env:NAME"], 2, "a file of that name is ./NAME"),
+    "a FILE with =": (["--in", "./a=b"], 10, "cannot read ./a=b"),
+    "a deep KEY": (["--in", "a.b[0].reader=x=y"], 10, "cannot read x=y"),
+    "a FILE with @": (["--in", "k=./@x"], 10, "cannot read ./@x"),
 }
 
 
