@@ -92,24 +92,6 @@ def test_the_list_of_workers(bench: Bench) -> None:
     assert engine["isolation"] == "in-process"
 
 
-def test_info_of_a_worker(bench: Bench) -> None:
-    peer = bench.worker("w", "f")
-    peer.say("registertriggertype", id="kind", description="d")
-    peer.say("registertrigger", id="t", trigger_type="kind", function_id="f", config={"x": "y" * 100})
-    peer.hear()
-    info = peer.call("engine::workers::info", {"name": "w"})
-    assert (info["worker"]["pid"], info["worker"]["internal"]) == (1, False)
-    assert info["functions"] == [{"function_id": "f", "namespace": "default", "worker_name": "w"}]
-    assert info["trigger_types"] == [
-        {"id": "kind", "namespace": "default", "worker_name": "w", "description": "d"}
-    ]
-    (row,) = info["registered_triggers"]
-    assert (row["id"], len(row["config_summary"]), row["config_summary"][-1]) == ("t", 81, "…")
-    engine = peer.call("engine::workers::info", {"name": "engine"})
-    assert engine["worker"]["internal"] is True
-    assert len(engine["functions"]) == engine["worker"]["function_count"]
-
-
 # Inputs
 
 
@@ -158,17 +140,3 @@ def test_logs_are_written_and_found(bench: Bench) -> None:
     assert found(offset=1, limit=2) == ["debug", "info"]
     assert peer.call("engine::logs::clear")["success"] is True
     assert found() == []
-
-
-def test_health_and_baggage(bench: Bench) -> None:
-    peer = bench.worker()
-    health = peer.call("engine::health::check")
-    assert (health["status"], health["timestamp"]) == ("healthy", START // 10**6)
-    assert health["components"].keys() == {"otel", "metrics", "logs", "spans", "embedded"}
-    assert health["components"]["embedded"]["details"]["open_channels"] == 0
-    peer.call("engine::channels::create")
-    details = peer.call("engine::health::check")["components"]["embedded"]["details"]
-    assert (details["open_channels"], details["max_channels"]) == (1, 10_000)
-    assert peer.call("engine::baggage::get", {"key": "k"}) == {"value": None}
-    assert peer.call("engine::baggage::set", {"key": "k", "value": "v"})["success"] is True
-    assert peer.call("engine::baggage::get_all") == {"baggage": {}}

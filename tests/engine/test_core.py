@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.bench import Bench, Peer, uuid
+from tests.engine.bench import Bench, uuid
 
 
 @pytest.fixture
@@ -19,22 +19,6 @@ def bench() -> Bench:
 
 
 # Sessions
-
-
-def _is_callable(caller: Peer, function_id: str, **fields: Any) -> bool:
-    caller.invoke(function_id, {}, **fields)
-    return not any("not found" in str(message) for message in caller.hear())
-
-
-def test_each_worker_has_a_grace_of_its_own(bench: Bench) -> None:
-    first = bench.connect().say("registerfunction", id="f")
-    bench.wait(3)
-    second, caller = bench.connect().say("registerfunction", id="g"), bench.worker("c")
-    bench.wait(2)
-    assert (_is_callable(caller, "f"), _is_callable(caller, "g")) == (True, False)
-    bench.wait(3)
-    assert _is_callable(caller, "g")
-    assert first.end is second.end is None
 
 
 def test_the_engines_own_functions_cannot_be_taken(bench: Bench) -> None:
@@ -133,24 +117,6 @@ def test_only_objects_learn_who_called(bench: Bench, data: Any) -> None:
     worker, caller = bench.worker("w", "f"), bench.worker("c")
     caller.invoke("f", data)
     assert worker.hear_one()["data"] == data
-
-
-def test_both_sides_of_a_call_can_go_away(bench: Bench) -> None:
-    worker, caller, other = bench.worker("w", "f"), bench.worker("c"), bench.worker("o")
-    call_id = caller.invoke("f")
-    other.invoke("f")
-    other.leave()
-    (_first, second) = worker.hear()
-    worker.answer(second, result=1)
-    worker.leave()
-    assert caller.hear_one() == {
-        "type": "invocationresult",
-        "invocation_id": call_id,
-        "function_id": "f",
-        "error": {"code": "invocation_stopped", "message": "Invocation stopped"},
-    }
-    assert other.hear() == []
-    assert caller.refused("f")[0] == "function_not_found"
 
 
 def test_a_queue_worker_takes_what_is_queued(bench: Bench) -> None:

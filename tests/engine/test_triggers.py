@@ -132,23 +132,6 @@ def test_the_engines_own_types_cannot_be_taken(bench: Bench) -> None:
 # Built-ins
 
 
-def test_the_list_of_types(bench: Bench) -> None:
-    provider = _provider(bench, description="who")
-    provider.announce("p")
-    row = {"id": "kind", "namespace": "default", "worker_name": "p", "description": "d"}
-    assert provider.call("engine::triggers::list") == {"triggers": [row]}
-    assert provider.call("engine::triggers::list", {"search": "nope"}) == {"triggers": []}
-    internal = provider.call("engine::triggers::list", {"include_internal": True})["triggers"]
-    assert [each["id"] for each in internal] == [
-        "engine::functions-available",
-        "engine::workers-available",
-        "kind",
-    ]
-    provider.say("registertrigger", **BINDING)
-    assert provider.call("engine::triggers::info", {"id": "kind"}) == row | {"instance_count": 1}
-    assert provider.refused("engine::triggers::info", {"id": "nope"})[0] == "NOT_FOUND"
-
-
 def test_the_list_of_bindings(bench: Bench) -> None:
     worker = bench.worker("w", "f")
     worker.say("registertrigger", **BINDING, metadata={"m": 1})

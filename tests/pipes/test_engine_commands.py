@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.marks import in_ci
+from tests.support.program import Program, refused, running_engine
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     Process = subprocess.Popen[str]
 
@@ -97,3 +101,42 @@ def test_how_it_ends_otherwise(start: Any, arguments: list[str], code: int) -> N
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (code, "")
     assert err.count("\n") == (0 if code == 137 else 1), err
+
+
+@pytest.mark.parametrize(("patience", "ends"), [("20s", (0, 0)), *in_ci(("100ms", (3, 3)))])
+def test_it_lets_streams_end_for_as_long_as_it_may(
+    tmp_path: Path, patience: str, ends: tuple[int, int]
+) -> None:
+    """Workers it drops at once, and nobody new comes in."""
+    with running_engine("--shutdown-timeout", patience) as (url, engine):
+        iii = Program(tmp_path, url)
+        iii.refs("x")
+        with (
+            iii.start("channel", "write", "env:x_w", stdin=subprocess.PIPE) as writing,
+            iii.start("channel", "read", "env:x_r") as reading,
+            iii.start("serve", "f", "--", "cat") as serving,
+        ):
+            assert writing.stdin is not None
+            assert reading.stdout is not None
+            assert serving.stderr is not None
+            assert serving.stderr.readline() == b"iii: serving f\n"
+            writing.stdin.write(b"first\n")
+            writing.stdin.flush()
+            assert reading.stdout.readline() == b"first\n"
+            engine.terminate()
+            assert b"was lost" in serving.stderr.readline()
+            serving.terminate()
+            if ends == (0, 0):
+                refused(iii.run("functions", "ls"), 3)
+                writing.stdin.write(b"the last words")
+            else:
+                engine.wait(10)
+            writing.stdin.close()
+            assert (writing.wait(20), reading.wait(20)) == ends
+            assert reading.stdout.read() == (b"the last words" if ends == (0, 0) else b"")
+        assert engine.wait(10) == 0
+
+
+def test_a_port_that_is_taken_is_said_with_a_way_out(tmp_path: Path) -> None:
+    with running_engine() as (url, _):
+        refused(Program(tmp_path).run("engine", "run", "--port", url.rpartition(":")[2]), 10, "--port 0")
