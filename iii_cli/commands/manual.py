@@ -82,8 +82,10 @@ def _children(command: Any, context: Any) -> list[Any]:
     return [child for word in words if not (child := command.get_command(context, word)).hidden]
 
 
-def _parameters(command: Any, context: Any) -> list[Any]:
-    return [each for each in command.get_params(context) if not getattr(each, "hidden", False)]
+def _parameters(command: Any, context: Any, kind: str) -> list[Any]:
+    """Its options or its arguments, without those that are hidden."""
+    every = [each for each in command.get_params(context) if each.param_type_name == kind]
+    return [each for each in every if not each.hidden]
 
 
 def _paragraphs(command: Any) -> list[str]:
@@ -98,34 +100,27 @@ def _words(tree: list[tuple[Any, Any]]) -> str:
     lines = []
     for command, context in tree:
         path = context.command_path.partition(" ")[2]
-        options: dict[str, list[str | None]] = {}
-        arguments: list[str] = []
-        more = ""  # the kinds of what can be given any number of times, at the end
-        for parameter in _parameters(command, context):
-            if parameter.param_type_name == "argument":
-                values = _values(parameter, f"{path} {parameter.name}")
-                if parameter.nargs == -1:
-                    more = values
-                else:
-                    arguments.append(values)
-                continue
-            for flag in (*sorted(parameter.opts, key=len), *parameter.secondary_opts):
-                place = f"{path} {parameter.opts[-1]}"
-                options[flag] = [parameter.help, None if parameter.is_flag else _values(parameter, place)]
+        arguments = _parameters(command, context, "argument")
         entry = {
             "commands": {child.name: _paragraphs(child)[0] for child in _children(command, context)},
-            "options": options,
-            "arguments": arguments,
-            "more": more,
+            "options": {
+                flag: [option.help, None if option.is_flag else _values(option, path)]
+                for option in _parameters(command, context, "option")
+                for flag in (*sorted(option.opts, key=len), *option.secondary_opts)
+            },
+            "arguments": [_values(argument, path) for argument in arguments if argument.nargs != -1],
+            # What can be given any number of times, at the end.
+            "more": "".join(_values(argument, path) for argument in arguments if argument.nargs == -1),
             "passthrough": isinstance(command, PassthroughCommand),  # a COMMAND may stand behind `--`
         }
         lines.append(f"{json.dumps(path)}: {json.dumps(entry, ensure_ascii=False)}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _values(parameter: Any, place: str) -> str:
-    """The words and kinds that can be given for the parameter."""
-    if values := _BY_PLACE.get(place) or _BY_PLACE.get(place.rpartition(" ")[2]):
+def _values(parameter: Any, path: str) -> str:
+    """The words and kinds that can be given for a parameter of the command at `path`."""
+    name = parameter.opts[-1]  # of an argument: its name in the signature
+    if values := _BY_PLACE.get(f"{path} {name}") or _BY_PLACE.get(name):
         return values
     metavar = re.sub(r"^\[(.*?)\](\.\.\.)?$", r"\1", parameter.metavar).removesuffix("...")
     if metavar in _BY_METAVAR:
@@ -140,10 +135,11 @@ def _values(parameter: Any, place: str) -> str:
 _SPECIAL = str.maketrans(
     {"\\": r"\e", "-": r"\-", "`": r"\(ga", "'": r"\(aq", "^": r"\(ha", "~": r"\(ti", '"': r"\(dq"}
 )
-_EXIT_STATUS = """\
-0 when it is done; otherwise a line on standard error says what failed,
-where, and what to do next.
-The codes are in \\fBiii\\fP(1)."""
+_EVERYWHERE = "Global options, which may stand anywhere up to `--`, are in `iii`(1)."
+_EXIT_STATUS = (
+    "0 when it is done; otherwise a line on standard error says what failed, where, and what to do next. The "
+    "codes are in `iii`(1)."
+)
 _FILES = """\
 ~/.config/iii-cli/contexts/
         contexts, a 0600 file each; $XDG_CONFIG_HOME moves it
@@ -160,9 +156,6 @@ def _page(command: Any, context: Any, names: list[str]) -> str:
     name = _page_name(path)
     line, *_ = paragraphs = _paragraphs(command)
     usage = " ".join(command.collect_usage_pieces(context))
-    records: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
-    for parameter in _parameters(command, context):
-        records[parameter.param_type_name].append(parameter.get_help_record(context))
     children = [(_page_name(f"{path} {c.name}"), _paragraphs(c)[0]) for c in _children(command, context)]
     examples = textwrap.dedent((command.epilog or "").partition("Examples:\n")[2])
     # The group that it is in, and what else is in there.
@@ -172,9 +165,9 @@ def _page(command: Any, context: Any, names: list[str]) -> str:
         "NAME": _prose(f"{name} - {line.rstrip('.')}"),
         "SYNOPSIS": f"\\fB{_text(path)}\\fP {_text(usage)}",
         "DESCRIPTION": "\n.PP\n".join(map(_prose, paragraphs)),
-        "ARGUMENTS": _items(records["argument"]),
+        "ARGUMENTS": _items(p.get_help_record(context) for p in _parameters(command, context, "argument")),
         "COMMANDS": _items(children),
-        "OPTIONS": _items(records["option"]),
+        "OPTIONS": _items(p.get_help_record(context) for p in _parameters(command, context, "option")),
     }
     if context.parent is None:
         sections |= {
@@ -185,9 +178,8 @@ def _page(command: Any, context: Any, names: list[str]) -> str:
             "SEALS": _topic("seals"),
         }
     else:
-        everywhere = _prose("Global options, which may stand anywhere up to `--`, are in `iii`(1).")
-        sections["OPTIONS"] += f"\n.PP\n{everywhere}"
-        sections["EXIT STATUS"] = _EXIT_STATUS
+        sections["OPTIONS"] += f"\n.PP\n{_prose(_EVERYWHERE)}"
+        sections["EXIT STATUS"] = _prose(_EXIT_STATUS)
     sections["EXAMPLES"] = _verbatim(examples) if examples else ""
     sections["SEE ALSO"] = " ,\n".join(f".BR {_text(_page_name(other))} (1)" for other in sorted(others))
     head = f"""\

@@ -10,13 +10,10 @@ from collections.abc import Mapping
 from copy import copy
 from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-
-if TYPE_CHECKING:
-    from iii_cli.config.settings import GlobalFlags
 
 __all__ = ("TREE", "LazyGroup", "app")
 
@@ -192,44 +189,34 @@ def root(
     """
     from iii_cli.config.settings import GlobalFlags
 
-    ctx.obj = GlobalFlags(
-        url=url,
-        context=context,
-        namespace=namespace,
-        quiet=quiet,
-        verbose=verbose,
-        color=color,
-        connect_timeout=connect_timeout,
-        wait_engine=wait_engine,
-        token_file=token_file,
-        cacert=cacert,
-        cert=cert,
-        key=key,
-        server_name=server_name,
-        headers=tuple(header or ()),
-    )
-    _apply(ctx.obj)
+    ctx.obj = GlobalFlags()
+    _take(ctx, ctx.params)
+
+
+# But an empty text was given, and is refused where it has no meaning.
+_NOT_GIVEN: tuple[object, ...] = (None, False, (), [])
 
 
 def _given_late(ctx: Any, option: Any, value: Any) -> None:
     """A global option behind the command's word: it wins over one in front, and headers are added."""
-    if value:
-        from msgspec.structs import replace
-
-        name = option.name.removeprefix("root.")
-        given = {"headers": (*ctx.obj.headers, *value)} if name == "header" else {name: value}
-        ctx.obj = replace(ctx.obj, **given)
-        _apply(ctx.obj)
+    if value not in _NOT_GIVEN:
+        _take(ctx, {option.name.removeprefix("root."): value})
 
 
-def _apply(flags: GlobalFlags) -> None:
-    """Do at once what is for the whole process."""
+def _take(ctx: Any, params: Mapping[str, Any]) -> None:
+    """Keep those global options that were given; what is for the whole process is done at once."""
     import os
+
+    from msgspec.structs import replace
 
     from iii_cli.config.settings import color_choice
     from iii_cli.io.console import console
     from iii_cli.net.trail import listen
 
+    given = {name: value for name, value in params.items() if value not in _NOT_GIVEN}
+    if "header" in given:
+        given["headers"] = (*ctx.obj.headers, *given.pop("header"))
+    flags = ctx.obj = replace(ctx.obj, **given)
     color_choice(flags.color, os.environ)
     console.configure(quiet=flags.quiet)
     listen(console.notice if flags.verbose else None)

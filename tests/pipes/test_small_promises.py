@@ -104,6 +104,8 @@ def test_a_global_option_stands_in_front_of_its_command_or_behind_it(iii: Progra
     assert iii.run("--url", nowhere, "functions", "ls", "--url", iii.env["III_URL"]).returncode == 0
     done = iii.run("functions", "ls", "--url")
     assert (done.returncode, done.stderr) == (2, b"iii: Option '--url' requires an argument\n")
+    assert iii.run("--url", "", "functions", "ls").returncode == 2
+    assert iii.run("functions", "ls", "--url", "").returncode == 2
 
 
 def test_the_demo_says_equal_only_of_what_is(tmp_path: Path) -> None:
