@@ -42,9 +42,10 @@ __all__ = ("doctor_app",)
 
 doctor_app = typer.Typer()
 
-PATIENCE = 4.5  # seconds for the settings and the engine together
+PATIENCE = 4.8  # seconds for the settings and the engine together
+ENGINE_SECONDS = 4.5  # for the engine: a channel takes eight round trips, which may be long ones
 CONNECT_SECONDS = 2.5
-STEP_SECONDS = 1.0  # for the engine's version, and for the channel
+VERSION_SECONDS = 1.0
 PROBE = b"iii doctor"
 WORD_MAX = 100  # characters of what an engine says of itself
 SECRET_CHARACTERS = 4  # shorter texts are part of many words, and no secrets
@@ -197,7 +198,7 @@ def _ask_engine(report: _Report, settings: Settings, facts: dict[str, Any]) -> F
         with BlockingConnection(endpoint) as connection:
             facts["connect_ms"] = _milliseconds_since(began)
             _ask_version(report, connection, facts, f"{endpoint.address} ({settings.url_source})")
-            _try_channel(report, connection, facts, endpoint)
+            _try_channel(report, connection, facts, endpoint, began + ENGINE_SECONDS)
     except ConnectionLost as lost:
         return EngineUnreachable(f"the engine at {url} was lost during the examination ({lost.reason})")
     except PeerMisbehaved as fault:
@@ -213,9 +214,9 @@ def _ask_version(report: _Report, connection: BlockingConnection, facts: dict[st
     function_id, answer, silence = "engine::health::check", None, "its answer holds none"
     request = InvokeFunction.of(function_id, {}, invocation_id=new_uuid(), namespace="default")
     try:
-        answer = connection.exchange(request, time.monotonic() + STEP_SECONDS)
+        answer = connection.exchange(request, time.monotonic() + VERSION_SECONDS)
     except TimeoutError:
-        silence = f"no answer within {STEP_SECONDS:g} s"
+        silence = f"no answer within {VERSION_SECONDS:g} s"
     except (FunctionFailed, PeerMisbehaved) as failure:
         silence = printable(failure.message, WORD_MAX)
     told = answer if isinstance(answer, dict) else {}
@@ -232,11 +233,14 @@ def _ask_version(report: _Report, connection: BlockingConnection, facts: dict[st
 
 
 def _try_channel(
-    report: _Report, connection: BlockingConnection, facts: dict[str, Any], endpoint: Endpoint
+    report: _Report,
+    connection: BlockingConnection,
+    facts: dict[str, Any],
+    endpoint: Endpoint,
+    deadline: float,
 ) -> None:
     """Send a few bytes through a channel: a gateway may let calls through, and no channel ends."""
     request = InvokeFunction.of("engine::channels::create", {}, invocation_id=new_uuid())
-    deadline = time.monotonic() + STEP_SECONDS
     try:
         refs = read_created(connection.exchange(request, deadline))
         write_target, read_target = map(endpoint.address.channel_target, refs)
@@ -253,9 +257,10 @@ def _try_channel(
         text = f"none can be made: {printable(failure.message, WORD_MAX)}"
         report.add("channel", text, "warning", "let the engine's guard allow engine::channels::create")
     except TimeoutError:
-        report.fail("channel", Failure(f"nothing came through one within {STEP_SECONDS:g} s"))
+        hint = "look at the engine's log, and at what stands before it"
+        report.fail("channel", Failure("nothing came through a channel in time", hint=hint))
     except ConnectionLost as lost:
-        report.fail("channel", EngineUnreachable(f"one was lost ({lost.reason})"))
+        report.fail("channel", EngineUnreachable(f"a channel was lost while it was tried ({lost.reason})"))
     except Failure as failure:
         report.fail("channel", failure)
     else:
