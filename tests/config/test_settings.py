@@ -110,6 +110,11 @@ def test_a_saved_ref_goes_to_its_engine_and_takes_only_what_belongs_there() -> N
     assert settle(GlobalFlags(url=FLAG), environ, engine_url=elsewhere).endpoint.address.url == FLAG
 
 
+def test_the_certificate_of_a_context_is_for_its_engine_alone() -> None:
+    assert settle(GlobalFlags(context="prod")).endpoint.tls.ca_file == "/prod/ca.pem"
+    assert settle(GlobalFlags(context="prod", url=FLAG)).endpoint.tls == TlsFiles()
+
+
 def test_tokens_come_from_files_as_they_are(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("from-file\n")

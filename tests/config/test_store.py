@@ -118,23 +118,22 @@ def test_a_token_that_is_kept_is_for_the_user_alone(contexts: ContextStore, tmp_
     assert not file.exists()
 
 
-def test_the_context_in_use(contexts: ContextStore, tmp_path: Path) -> None:
-    with pytest.raises(UsageProblem, match="no context 'prod'"):
-        contexts.use("prod")
+def test_of_two_contexts_of_an_engine_the_one_in_use_is_meant(contexts: ContextStore) -> None:
     for name in ("prod", "test"):
         contexts.save(Context(name, URL))
     assert contexts.for_url(URL) == Context("prod", URL)
     contexts.use("test")
-    assert contexts.in_use() == "test"
     assert contexts.for_url(URL) == Context("test", URL)
-    assert contexts.for_url(EngineAddress.parse("wss://engine.example")) is None
     contexts.remove(["test"])
     assert contexts.in_use() is None
-    for content in ("../x", "two words", "\n"):
-        (tmp_path / "contexts" / "in-use").write_text(content)
-        with pytest.raises(LocalProblem, match="damaged or not ours"):
-            contexts.in_use()
-    contexts.use(None)
+
+
+@pytest.mark.parametrize("content", ["../x", "two words", "\n"])
+def test_a_foreign_word_in_use_is_told(contexts: ContextStore, tmp_path: Path, content: str) -> None:
+    contexts.save(Context("prod", URL))
+    (tmp_path / "contexts" / "in-use").write_text(content)
+    with pytest.raises(LocalProblem, match="damaged or not ours"):
+        contexts.in_use()
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ def test_a_source_reads_nothing_of_ours_and_a_sink_writes_nothing(iii: Program, 
         (["p::cat", "--results", "x", "-o", "x"], 2, "same FILE"),
         (["p::cat", "--timeout", "soon"], 2, "--timeout"),
         (["p::source", "p::sink", "--stall-timeout", "1s"], 2, "--stall-timeout is about our own streams"),
+        (["p::cat stdin=<", "--no-in"], 2, "--no-in contradicts stdin="),
+        (["p::cat stdout=>", "--no-out"], 2, "--no-out contradicts stdout="),
         (["p::cat", "--no-in", "--in", "x"], 2, "--in: stage 1, p::cat has no place for a reader"),
     ],
 )

@@ -16,7 +16,7 @@ from iii_cli.errors import (
     UsageProblem,
 )
 from iii_cli.protocol.payload import show
-from iii_cli.protocol.pipeline import Place, cause_of, draw, is_consequence, parse_stages, plan, stream_keys
+from iii_cli.protocol.pipeline import Place, cause_of, is_consequence, parse_stages, plan, stream_keys
 from iii_cli.protocol.refs import Direction
 
 READ, WRITE = Direction.READ, Direction.WRITE
@@ -204,26 +204,11 @@ def test_one_that_runs_often_enough_may_come_twice() -> None:
     assert len(planned(("f", serve(1)), ("-n other f", serve(1)))) == 2
 
 
-def test_no_in_and_no_out_contradict_a_key() -> None:
-    with pytest.raises(UsageProblem, match="--no-in contradicts a="):
-        planned(("f a=< b=>", {}), no_in=True)
-    with pytest.raises(UsageProblem, match="--no-out contradicts b="):
-        planned(("f a=< b=>", {}), no_out=True)
-
-
 def test_the_payload_with_its_refs() -> None:
     (place,) = planned(("f n=1 a.b=< c=>", {}))
     made = place.with_refs({READ: {"r": ""}, WRITE: {"w": ""}})
     assert made == {"n": 1, "a": {"b": {"r": ""}}, "c": {"w": ""}}
     assert place.payload == {"n": 1}
-
-
-def test_a_plan_is_drawn() -> None:
-    places = planned(("f", {}), ("-n eu g n=1 a=< b=>", {}), ("t", taking(reader=ref())))
-    assert draw(places, "in.csv", "out") == (
-        "in.csv\n  | channel 1 -> stdin\n1 f\n  | stdout -> channel 2 -> a\n"
-        '2 -n eu g {"n": 1}\n  | b -> channel 3 -> reader\n3 t\n'
-    )
 
 
 # What failed
