@@ -12,7 +12,7 @@ import pytest
 
 import iii_cli
 from tests.support.program import running_engine as running_program
-from tests.support.scripted_engine import ScriptedEngine, running_engine
+from tests.support.scripted_engine import Drop, ScriptedEngine, running_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -55,6 +55,34 @@ async def test_what_is_given_goes_to_the_engine(engine: ScriptedEngine) -> None:
     assert engine.headers[0]["x-zone"] == "b"
     announcement = engine.calls[0]["data"]
     assert (announcement["namespace"], announcement["name"]) == ("orders", "images")
+
+
+async def test_what_a_call_carries(engine: ScriptedEngine) -> None:
+    engine.functions["f"] = lambda data: data
+    given: dict[str, Any] = {"metadata": {"m": 1}, "baggage": "k=v", "namespace": "default"}
+    async with iii_cli.connect(engine.url, namespace="orders") as worker:
+        assert await worker.trigger("f", {"a": 1}, **given) == {"a": 1}
+        with pytest.raises(iii_cli.Failure):
+            await worker.trigger("f")
+    first, second = engine.calls[-2:]
+    assert {key: first.get(key) for key in given} == given
+    assert (second["namespace"], second["data"]) == ("orders", {}), "without data the engine drops a call"
+
+
+@pytest.mark.ci
+async def test_who_comes_back_says_who_it_was(engine: ScriptedEngine) -> None:
+    def dies(data: Any) -> None:
+        raise Drop
+
+    engine.functions["dies"] = dies
+    async with iii_cli.connect(engine.url) as worker:
+        with pytest.raises(iii_cli.Failure):
+            await worker.trigger("dies")
+        with anyio.fail_after(20):
+            while worker.statistics().connections < 2:
+                await anyio.sleep(0.01)
+    said = [message for message in engine.others if message["type"] == "reattach"]
+    assert said == [{"type": "reattach", "previous_worker_id": "w", "reattach_token": "k"}]
 
 
 async def test_settings_come_from_the_environment(

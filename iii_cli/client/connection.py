@@ -27,6 +27,7 @@ from iii_cli.errors import (
     TimedOut,
     sole_cause,
 )
+from iii_cli.limits import limit
 from iii_cli.net.dialing import ConnectionLost
 from iii_cli.net.websocket import open_websocket
 from iii_cli.protocol.frames import Opcode
@@ -56,8 +57,8 @@ if TYPE_CHECKING:
 
 __all__ = ("DEAD_SECONDS", "PING_SECONDS", "Connection", "Identity", "open_connection", "unique_name")
 
-PING_SECONDS = 20.0  # how often we ask whether the engine is there; the SDKs' figure
-DEAD_SECONDS = 60.0  # without any frame from it: three pings unanswered
+PING_SECONDS = limit("ping", 20.0)  # how often we ask whether the engine is there; the SDKs' figure
+DEAD_SECONDS = limit("dead", 60.0)  # without any frame from it: three pings unanswered
 UNSENT_BYTES = 64 << 10  # that messages may wait for company
 CREATE_SECONDS = 30.0  # the engine creates a channel by itself, in milliseconds
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.pipes.slow_link import slow_link
+from tests.support.listening import listening, upgraded
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
     from tests.support.program import Program
@@ -71,6 +73,18 @@ def test_a_stream_without_a_seal_may_be_silent(iii: Program) -> None:
         done = iii.shell("(echo one; sleep 1; echo two) | iii channel write env:x_w --no-seal")
         out, _ = reading.communicate(timeout=10)
     assert (done.returncode, reading.returncode, out) == (0, 0, b"one\ntwo\n")
+
+
+def test_an_engine_that_says_nothing_any_more_is_lost(iii: Program) -> None:
+    def silent(connection: socket.socket) -> None:
+        upgraded(connection)
+        while connection.recv(65536):
+            pass
+
+    iii.env["III_TEST_LIMITS"] = "ping=0.1,dead=0.5"
+    with listening(silent) as url:
+        done = iii.run("trigger", "f", "--each", "--url", url, stdin=b"{}\n")
+    assert (done.returncode, b"no sign of life for 0.5 s" in done.stderr) == (3, True), done
 
 
 LIBRARY = """

@@ -37,11 +37,13 @@ class FunctionError(Exception):
 @dataclass
 class ScriptedEngine:
     """`functions` by id; each gets the data. `calls` is every invokefunction that came, in order, on that
-    many `connections`, whose requests had these `headers`, by names in small letters.
+    many `connections`, whose requests had these `headers`, by names in small letters. `others` is what came
+    beside calls and pings.
     """
 
     functions: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     calls: list[dict[str, Any]] = field(default_factory=list)
+    others: list[dict[str, Any]] = field(default_factory=list)
     connections: int = 0
     headers: list[dict[str, str]] = field(default_factory=list)
     port: int = 0
@@ -57,13 +59,17 @@ class ScriptedEngine:
         self.headers.append({name.lower(): value for name, value in connection.request.headers.raw_items()})
         try:
             if not connection.request.path.startswith("/ws/channels/"):  # an end that nothing is behind
-                connection.send(json.dumps({"type": "workerregistered", "worker_id": "w"}))
+                connection.send(
+                    json.dumps({"type": "workerregistered", "worker_id": "w", "reattach_token": "k"})
+                )
             for text in connection:
                 message = json.loads(text)
                 if message["type"] == "ping":
                     connection.send('{"type":"pong"}')
                 elif message["type"] == "invokefunction":
                     self.answer(connection, message)
+                else:
+                    self.others.append(message)
         except ConnectionClosed:
             return
 
