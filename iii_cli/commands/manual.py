@@ -215,7 +215,7 @@ def _prose(text: str) -> str:
 
 def _text(text: str) -> str:
     """Nothing that roff takes for a request or for another character, and ASCII alone."""
-    safe = re.sub(r"^\.", r"\\&.", text.translate(_SPECIAL), flags=re.MULTILINE)
+    safe = re.sub(r"(?<!\S)\.", r"\\&.", text.translate(_SPECIAL))  # a line may be broken before it
     return re.sub(r"[^\x00-\x7f]", lambda match: f"\\[u{ord(match[0]):04X}]", safe)
 
 
