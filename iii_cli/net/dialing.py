@@ -190,6 +190,7 @@ def _connect(address: EngineAddress, deadline: float | None) -> Steps[socket.soc
     try:
         found = yield from _resolve(address, deadline)
     except OSError as error:
+        _check_ours(error)
         raise _unreachable(address, f"cannot resolve {address.host}: {word_for(error)}") from None
     reason = "no address"
     # IPv4 first: the real engine listens on IPv4 only.
@@ -197,8 +198,16 @@ def _connect(address: EngineAddress, deadline: float | None) -> Steps[socket.soc
         try:
             return (yield from _connect_one(family, place, deadline))
         except OSError as error:
+            _check_ours(error)
             reason = word_for(error)
     raise _unreachable(address, reason)
+
+
+def _check_ours(error: OSError) -> None:
+    """Raises LocalProblem where no engine is to blame."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        hint = "raise the limit on open files: `ulimit -n`"
+        raise LocalProblem(f"cannot connect: {word_for(error)}", hint=hint) from None
 
 
 def _connect_one(family: int, place: Any, deadline: float | None) -> Steps[socket.socket]:

@@ -48,6 +48,13 @@ def test_a_channel(iii: Program) -> None:
     assert told["bytes_per_second"] == pytest.approx(told["bytes"] / told["seconds"], rel=0.01)
 
 
+def test_a_limit_on_open_files_is_not_blamed_on_the_engine(iii: Program) -> None:
+    done = iii.shell("ulimit -n 30; iii bench channel -P 16 --size 32M")
+    assert done.returncode == 10, done.stderr
+    assert b"too many open files" in done.stderr
+    assert b"no engine" not in done.stderr
+
+
 def test_calls_of_our_own_function(iii: Program) -> None:
     told = document(iii, "trigger", "--count", "20", "-P", "4")
     assert (told["calls"], told["latency_ms"]["count"], told["function"]) == (20, 20, None)
