@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from iii_cli.errors import (
     reason_of,
 )
 from iii_cli.io.console import console
+from iii_cli.io.descriptors import is_ready
 from iii_cli.io.guard import KILL_SECONDS, Line, SpawnRequest, ask_guard, guard_forever
 from iii_cli.io.processes import ending_text, reap_others, shell_code
 from iii_cli.io.signals import inherited
@@ -141,12 +143,14 @@ def _the_guard() -> _Guard:
 
 
 def _ask(request: SpawnRequest, descriptors: list[int]) -> dict[str, Any]:
-    """Have it started, by a new guard where somebody killed the old one. Raises OSError."""
+    """Have it started, by a new guard where somebody killed the old one. Raises OSError.
+
+    Asked once: a guard that is killed before it answers may have started COMMAND.
+    """
     global _guard
-    with suppress(ConnectionError):
-        return ask_guard(_the_guard().control, request, descriptors)
-    _the_guard().control.close()
-    _guard = None
+    if is_ready(_the_guard().control.fileno(), select.POLLIN):  # it says nothing unasked, so it is gone
+        _the_guard().control.close()
+        _guard = None
     return ask_guard(_the_guard().control, request, descriptors)
 
 

@@ -91,6 +91,21 @@ def test_a_producer_whose_guard_was_killed_is_no_success_and_goes_too(iii: Progr
 
 
 @LINUX
+def test_a_guard_that_is_killed_before_it_answers_is_not_asked_again(iii: Program) -> None:
+    """It may have started COMMAND: a second one could run beside the first."""
+    iii.refs("x")
+    words = (III, "channel", "write", "env:x_w", "--", "sh", "-c", "echo $$ >>begun")
+    writing = subprocess.Popen(words, env=iii.env, cwd=iii.home, stderr=subprocess.PIPE)
+    guard = first_child(writing.pid)
+    os.kill(guard, signal.SIGSTOP)
+    wait_until_in(writing.pid, "unix_stream_read")
+    os.kill(guard, signal.SIGKILL)
+    assert writing.communicate(timeout=20)[1].startswith(b"iii: cannot run sh: ")
+    assert writing.returncode == 10
+    assert not (iii.home / "begun").exists()
+
+
+@LINUX
 @pytest.mark.ci
 def test_a_reader_that_is_killed_before_it_knows_that_its_consumer_runs(iii: Program) -> None:
     """It has asked the guard, which has answered; the answer goes down with the reader, unread."""
