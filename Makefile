@@ -4,7 +4,7 @@ check: .venv
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2
 
 format: .venv
 	.venv/bin/ruff check --fix .

@@ -42,9 +42,7 @@ def no_core_files() -> Iterator[None]:
 def trials(cases: Iterable[Case | Pipeline], in_ci: frozenset[int]) -> list[Any]:
     """All of them by hand, some of them in CI."""
     return [
-        pytest.param(
-            case, id=str(case), marks=[pytest.mark.soak, *([pytest.mark.ci] if case.number in in_ci else [])]
-        )
+        pytest.param(case, id=str(case), marks=pytest.mark.ci if case.number in in_ci else pytest.mark.soak)
         for case in cases
     ]
 
