@@ -53,7 +53,8 @@ def test_the_set_up_commands_come_first() -> None:
     assert all(
         command.startswith("python3 -m venv .venv && .venv/bin/pip install -q ") for command in commands
     )
-    assert [command.split()[-1] for command in commands] == ["demo", ".venv/bin/pytest"]
+    done = [command.rpartition(" && ")[2].strip() for command in commands]
+    assert done == [".venv/bin/iii demo", ".venv/bin/pytest -n 2"]
 
 
 def test_the_table_of_exit_codes_is_whole() -> None:
