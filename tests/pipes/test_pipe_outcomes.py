@@ -99,7 +99,7 @@ def test_an_engine_that_is_killed(tmp_path: Path, source: str) -> None:
             engine.kill()
             status, said = ended(pipe, began)
             assert status == 3
-            assert said.startswith(f"iii: the engine at {url} was lost")
+            assert f"the engine at {url} was lost" in said  # by whichever of our connections saw it first
             assert said.count("\n") == 1
             nothing_is_left(iii, tmp_path)
 
